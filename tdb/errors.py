@@ -1,0 +1,54 @@
+"""What can go wrong, as the user sees it.
+
+    TdbError                     a mistake that one line explains; the session goes on
+    ├── UsageError               the line itself is wrong: unknown command, bad argument (exit status 2)
+    └── StateError               the line is right, but not now: training is running, finished, not started
+    TrainingStopped              raised inside the training loop by `stop()`, to unwind it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TdbError(Exception):
+    """One line that says what is wrong, and a hint that says what would be right."""
+
+    code = "error"
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}{'. ' if self.hint else ''}{self.hint}"
+
+
+class UsageError(TdbError):
+    """The typed line cannot be understood."""
+
+    code = "usage"
+    exit_status = 2
+
+
+class StateError(TdbError):
+    """The command does not apply in the present state of training."""
+
+    code = "state"
+
+
+class TrainingStopped(SystemExit):
+    """Unwinds a training loop that was told to stop.
+
+    A SystemExit, so that `except Exception` in the loop does not swallow it, and a bare thread ends without a
+    traceback.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "Did you mean: a, b" for the known names close to `word`, or an empty string."""
+    near = get_close_matches(word, list(known), n=3)
+    return f"Did you mean: {', '.join(near)}" if near else ""
