@@ -1,0 +1,81 @@
+"""The door through which a learning rule enters tdb: one declaration, and the only module a rule may import.
+
+    panel = Panel(
+        name="bcl",
+        layer="encoder.0",
+        metrics=rule.get_step_metrics,          # {"win_rate": [D], ..., "mean_novelty": []}
+        columns=("win_rate", "grad_magnitude"),
+        status=StatusRule("win_rate", dead_below=0.01, winner_above=0.05),
+        sources={"som_targets": lambda: rule.last["som_targets"]},
+        forces={"som": lambda: rule.last["som_delta"]},
+        inert=rule.inert,
+    )
+    controller.add_panel(panel)
+
+Everything here is called in the training thread, at a boundary, and only if somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StatusRule:
+    """How a feature's status is read from one metric: dead below one value, winner above another."""
+
+    metric: str
+    dead_below: float
+    winner_above: float
+
+    def __call__(self, values: NDArray[Any]) -> list[str]:
+        """Return one word a feature for `values` [D]; a value that is not a number is "unknown"."""
+        words = np.select(
+            [np.isnan(values), values < self.dead_below, values > self.winner_above],
+            ["unknown", "dead", "winner"],
+            "contender",
+        )
+        return [str(word) for word in words]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a learning rule shows of itself.
+
+    Attributes:
+        name: the rule's name, for messages.
+        layer: the layer it is attached to, by its name in the model.
+        metrics: gives the step's metrics by name: [D] tensors, one value a feature, and scalars.
+        columns: the per-feature metrics that the table shows, in order.
+        status: how a feature's status is read from the metrics.
+        sources: name -> gives a tensor that can be looked at; rows are features where there are D of them.
+        forces: part name -> gives [D, F]: what the rule itself added to the layer's weight in this step. With the
+            optimizer's part ("grad", measured by tdb) the parts add up to the step's change.
+        scatter: the two metrics that `scatter` shows by default, and the one that colours the points.
+        commands: further commands, functions as in `tdb.commands`.
+        inert: a context in which the rule's hooks do nothing: what is evaluated at the prompt runs inside it.
+        state: gives all that the rule would need to go on from here (counters, neighbours), for checkpoints.
+        restore: takes what `state` gave.
+    """
+
+    name: str
+    layer: str
+    metrics: Callable[[], Mapping[str, Tensor]]
+    columns: Sequence[str]
+    status: StatusRule | None = None
+    sources: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    forces: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    scatter: tuple[str, str, str] | None = None
+    commands: Sequence[Callable[..., Any]] = ()
+    inert: Callable[[], AbstractContextManager[Any]] = nullcontext
+    state: Callable[[], Mapping[str, Any]] = dict
+    restore: Callable[[Mapping[str, Any]], None] | None = None
