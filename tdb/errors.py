@@ -1,9 +1,9 @@
 """What can go wrong, as the user sees it.
 
-    TdbError                     a mistake that one line explains; the session goes on
-    ├── UsageError               the line itself is wrong: unknown command, bad argument (exit status 2)
-    └── StateError               the line is right, but not now: training is running, finished, not started
-    TrainingStopped              raised inside the training loop by `stop()`, to unwind it
+TdbError                     a mistake that one line explains; the session goes on
+├── UsageError               the line itself is wrong: unknown command, bad argument (exit status 2)
+└── StateError               the line is right, but not now: training is running, finished, not started
+TrainingStopped              raised inside the training loop by `stop()`, to unwind it
 """
 
 from __future__ import annotations

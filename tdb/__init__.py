@@ -1,0 +1,34 @@
+"""tdb: pdb for PyTorch training.
+
+controller = tdb.active_controller()    # in a script run by `tdb SCRIPT`; None in a plain run
+controller = tdb.DebugController()      # in your own program
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tdb.active import active_controller
+    from tdb.controller import DebugController
+    from tdb.errors import TdbError, TrainingStopped
+
+__all__ = ["DebugController", "TdbError", "TrainingStopped", "__version__", "active_controller"]
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "DebugController": "tdb.controller",
+    "TdbError": "tdb.errors",
+    "TrainingStopped": "tdb.errors",
+    "active_controller": "tdb.active",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: a recipe that is not debugged pays for nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tdb' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

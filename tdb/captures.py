@@ -1,0 +1,69 @@
+"""Owned copies of what a training loop hands over."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class Lazy:
+    """Step data that is computed when it is first looked at."""
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[[], Any]) -> None:
+        self.compute = compute
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether `value` is a torch tensor, without importing torch for a program that has not."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def own(value: Any) -> Any:
+    """Return a copy of `value` that shares no memory with it.
+
+    Tensors are detached and cloned on their device, arrays copied, and containers rebuilt around their copies. Other
+    objects are kept as they are: they are values (numbers, text) or nothing that tdb could copy.
+    """
+    if is_tensor(value):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {key: own(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(own(item) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(own(item) for item in value)
+    return value
+
+
+def held(value: Any) -> Any:
+    """Return `value` without its autograd graph: holding a loss must not hold the graph behind it."""
+    return value.detach() if is_tensor(value) and value.requires_grad else value
+
+
+def number(value: Any) -> float | None:
+    """Return a loss as a float: a number, or the only element of a tensor; None if it is neither."""
+    if value is None:
+        return None
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def labels_of(batch: Any) -> Any:
+    """Return the labels of a batch that is a pair (inputs, integer vector of as many entries), else None."""
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        inputs, labels = batch
+        if all(hasattr(part, "shape") and len(part.shape) > 0 for part in (inputs, labels)):
+            integer = "int" in str(labels.dtype)
+            if integer and len(labels.shape) == 1 and len(labels) == len(inputs):
+                return labels
+    return None

@@ -1,0 +1,368 @@
+"""DebugController: what a training loop hands over, and the gate at its boundaries.
+
+    controller = DebugController()
+    Thread(target=train, args=(controller,)).start()
+
+    def train(controller):
+        for step, (images, labels) in enumerate(loader, 1):
+            ...
+            controller.capture_batch(images, loss, step)
+            optimizer.step()
+            controller.wait_if_paused()
+
+The training thread calls `begin`, `capture_batch`, `capture_step_data` and `wait_if_paused`; everything else may be
+called from any thread. While training runs freely a boundary costs one Event check, and nothing is copied: copies are
+made only in a step whose boundary may stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from tdb.captures import Lazy, held, labels_of, number, own
+from tdb.errors import StateError, TdbError, did_you_mean
+from tdb.gate import CRASHED, RUNNING, Gate
+from tdb.guard import guarded
+from tdb.step import Clock, Step
+
+if TYPE_CHECKING:
+    from tdb.panel import Panel
+
+Result = TypeVar("Result")
+
+
+class Position(NamedTuple):
+    """Where training is: its last finished step; published whole, so that a reader never sees half of it."""
+
+    tick: int = 0
+    step: int = 0
+    epoch: int | None = None
+    loss: Any = None
+
+
+class UnknownKeyError(TdbError, KeyError):
+    """No step data was captured under this key."""
+
+    code = "unknown_key"
+    __str__ = TdbError.__str__
+
+
+class StopCheck(Protocol):
+    """Something other than a pause that may stop training, asked at every boundary in the training thread."""
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether the boundary of step number `step` is already known to be a stop."""
+
+    def reason(self, controller: DebugController) -> str:
+        """Return why training stops at the step that has just ended, or an empty string."""
+
+
+class DebugController:
+    """Pause, step and look into one training loop at a time."""
+
+    def __init__(self) -> None:
+        self._gate = Gate()
+        self._timeline = 0
+        self._last = Position()
+        # Of the step under way, written by the training thread alone:
+        self._step: int | None = None
+        self._epoch: int | None = None
+        self._loss: Any = None
+        self._batch: Any = None
+        self._labels: Any = None
+        self._data: dict[str, Any] = {}
+        self._capturing = True  # the first step always is: nobody can have asked for it in time
+        self._wanted: list[Future[Step]] = []
+        self._record = Step()
+        self._check: StopCheck | None = None
+        self._notices: list[str] = []
+        self.target: Any = None
+        self.panels: list[Panel] = []
+        self.about: dict[str, str] = {}
+        self.focus_name = ""
+        self.image_shape: tuple[int, ...] | None = None
+
+    # ---- control: any thread ---------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop at the end of the next whole step."""
+        self._gate.pause()
+
+    def resume(self) -> None:
+        """Run on freely."""
+        self._gate.resume()
+
+    def step(self, n: int = 1) -> int:
+        """Take `n` steps, then stop; return the number granted, 0 for a loop that runs freely or is over.
+
+        Raises:
+            ValueError: `n` is less than 1.
+        """
+        return self._gate.step(n)
+
+    def stop(self) -> None:
+        """End training: the loop is unwound by `TrainingStopped` at its next boundary. Overrides a pause."""
+        self._gate.stop()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether training is stopped, stepping, or about to stop."""
+        return self._gate.is_paused
+
+    @property
+    def gate(self) -> Gate:
+        """The gate, for those who drive training: waiting, the training thread, the end."""
+        return self._gate
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Block until training is stopped or over, at most `timeout` seconds; return the status."""
+        return self._gate.wait(timeout)
+
+    def stop_when(self, check: StopCheck | None) -> None:
+        """Ask `check` at every boundary whether to stop there; None to ask nobody."""
+        self._check = check
+        self._gate.arm(check is not None)
+
+    def call(self, function: Callable[[], Result], *, user_code: bool = False) -> Result:
+        """Run `function` in the training thread while it is stopped, so that training does not notice.
+
+        Args:
+            function: what to run.
+            user_code: also put training modes and buffers of the model back, as code typed at the prompt needs.
+
+        Raises:
+            StateError: training is running.
+        """
+        return self._gate.call(lambda: self._guarded(function, user_code))
+
+    def at_boundary(self, function: Callable[[], Result]) -> Future[Result]:
+        """Run `function` in the training thread at its next boundary, as `call` does when it is stopped."""
+        return self._gate.at_boundary(lambda: self._guarded(function))
+
+    def peek(self) -> Future[Step]:
+        """Capture the next whole step without stopping at it."""
+        future: Future[Step] = Future()
+
+        def refuse(queued: Future[None]) -> None:
+            if (error := queued.exception()) is not None:
+                future.set_exception(error)
+
+        self._gate.at_boundary(lambda: self._wanted.append(future)).add_done_callback(refuse)
+        return future
+
+    def take_notices(self) -> list[str]:
+        """Return what guarded calls had to put back since this was last asked."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    # ---- looking: any thread ---------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Return paused, step, has_batch, and of the last finished step also tick, epoch and loss."""
+        status, reason = self._gate.status, self._gate.reason
+        last = self._last
+        return {
+            "paused": self._gate.is_paused,
+            "step": last.step,
+            "has_batch": self.get_batch() is not None,
+            "status": status,
+            "epoch": last.epoch,
+            "loss": number(last.loss),
+            "tick": last.tick,
+            "reason": "" if status == RUNNING else reason,
+        }
+
+    def get_batch(self) -> dict[str, Any] | None:
+        """Return the last captured batch with its loss, step, epoch and labels; None before the first."""
+        record, batch = self._record, self._batch
+        if record.has_batch:
+            return record.as_batch()
+        if batch is not None:  # inside the very first step, which is always captured
+            return Step(Clock(step=self._step or 0), self._epoch, number(self._loss), batch, self._labels).as_batch()
+        return None
+
+    @property
+    def record(self) -> Step:
+        """The last step that was captured whole."""
+        return self._record
+
+    def list_step_data_keys(self) -> list[str]:
+        """Return the keys captured in this step, in the order of their capture."""
+        return list(self._data)
+
+    def get_step_data(self, key: str) -> Any:
+        """Return the data captured under `key` in this step, computing it now if it was handed over as a function.
+
+        Raises:
+            UnknownKeyError: nothing was captured under `key`; it is also a KeyError.
+            StateError: the data must be computed, and training is running.
+        """
+        try:
+            value = self._data[key]
+        except KeyError:
+            known = ", ".join(self._data) or "nothing"
+            raise UnknownKeyError(
+                f"no step data {key!r}", did_you_mean(key, self._data) or f"Captured: {known}"
+            ) from None
+        if isinstance(value, Lazy):
+            value = self.call(lambda: own(value.compute()))
+            if key in self._data:
+                self._data[key] = value
+        return value
+
+    # ---- the recipe: before training -------------------------------------------------------------------------------
+
+    def describe(self, **about: str) -> None:
+        """Name the recipe, condition and the like; `where` shows them."""
+        self.about.update(about)
+
+    def focus_on(self, layer: str) -> None:
+        """Name the layer whose output units are the features of the tables."""
+        self.focus_name = layer
+
+    def add_panel(self, panel: Panel) -> None:
+        """Let a learning rule show itself.
+
+        Raises:
+            ValueError: there is a panel of this name already.
+        """
+        if any(other.name == panel.name for other in self.panels):
+            raise ValueError(f"there is a panel {panel.name!r} already")
+        self.panels.append(panel)
+
+    # ---- the training loop -----------------------------------------------------------------------------------------
+
+    def begin(self, target: Any = None) -> None:
+        """A loop is about to take its first step; the one place where training can stop before it.
+
+        Args:
+            target: what is trained: an object with `model` and `optimizer`, and with `last_step` if it knows the
+                number of the step after which it will be done.
+
+        Raises:
+            TrainingStopped: somebody called `stop`.
+        """
+        if target is not None:
+            self.target = target
+        first = getattr(target, "step", 0)
+        self._last = Position(self._last.tick, first if isinstance(first, int) else 0)
+        self._record = Step(Clock(self._timeline, *self._last[:2]))
+        self._forget()
+        self._gate.begin()
+        self._capturing = True
+
+    def capture_batch(
+        self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
+    ) -> None:
+        """Hand over this step's batch and loss.
+
+        Args:
+            batch: a tensor, or any nesting of containers with tensors.
+            loss: a number or a tensor with one element.
+            step: the loop's number of this step; steps count from 1.
+            labels: one label an entry, if known.
+            epoch: the loop's epoch.
+        """
+        self._step, self._epoch = step, epoch
+        if self._capturing:
+            self._batch, self._loss = own(batch), own(loss)
+            self._labels = own(labels) if labels is not None else labels_of(self._batch)
+        else:
+            self._batch, self._labels, self._loss = batch, labels, held(loss)
+
+    def capture_step_data(self, key: str, data: Any) -> None:
+        """Hand over something of this step under a key, for whoever wants to look at it when training stops.
+
+        Args:
+            key: a name, such as "bcl_metrics".
+            data: tensors, arrays, numbers or containers of them, or a function without arguments that gives them:
+                it is called at the boundary, and only if somebody looks.
+        """
+        if callable(data):
+            self._data[key] = Lazy(data)
+        else:
+            self._data[key] = own(data) if self._capturing else data
+
+    def wait_if_paused(self) -> None:
+        """The step is complete; block while training is paused.
+
+        Raises:
+            TrainingStopped: somebody called `stop`.
+        """
+        tick, step = self._last[:2]
+        self._last = Position(tick + 1, step + 1 if self._step is None else self._step, self._epoch, self._loss)
+        if self._gate.attention.is_set():
+            self._boundary()
+        else:
+            self._forget()
+
+    def finish(self, status: str, reason: str = "", *, linger: bool = False) -> None:
+        """The loop is over: "finished", "crashed" or "ended"; called by whoever started its thread.
+
+        Args:
+            status: how it ended.
+            reason: one line about that.
+            linger: keep the thread here to serve `call` until `gate.dismiss()`.
+        """
+        if status == CRASHED and self._batch is not None:
+            self._commit(late=not self._capturing, phase="crash")
+        for future in self._wanted:
+            future.set_exception(StateError("training is over"))
+        self._wanted = []
+        self._gate.finish(status, reason, linger)
+
+    # ---- the training thread, inside a boundary --------------------------------------------------------------------
+
+    def _boundary(self) -> None:
+        hit = self._check.reason(self) if self._check is not None else ""
+        whole = self._capturing
+        if whole or hit:
+            self._commit(late=not whole)
+        if whole and (self._wanted or self._is_last(self._last.step)):
+            self._compute_all()
+            self._hand_out()
+        may_stop = self._gate.arrive(whole, hit)
+        self._forget()
+        ahead = self._last.step + 1
+        known = self._is_last(ahead) or (self._check is not None and self._check.may_stop(ahead))
+        self._capturing = may_stop or known or bool(self._wanted)
+        if self._capturing:
+            self._gate.attention.set()  # only this thread ever clears it
+
+    def _commit(self, late: bool, phase: str = "boundary") -> None:
+        """Make this step the record; `late` where it was not known in time that training would stop here."""
+        if late:
+            self._batch, self._loss = own(self._batch), own(self._loss)
+            self._labels = own(self._labels) if self._labels is not None else labels_of(self._batch)
+            self._data = {key: value if isinstance(value, Lazy) else own(value) for key, value in self._data.items()}
+        clock = Clock(self._timeline, self._last.tick, self._last.step, phase)
+        self._record = Step(clock, self._epoch, number(self._loss), self._batch, self._labels, self._data)
+
+    def _is_last(self, step: int) -> bool:
+        return getattr(self.target, "last_step", None) == step
+
+    def _compute_all(self) -> None:
+        for key, value in self._data.items():
+            if isinstance(value, Lazy):
+                self._data[key] = own(self._guarded(value.compute))
+
+    def _hand_out(self) -> None:
+        """Give the record to those who asked for a step without stopping."""
+        wanted, self._wanted = self._wanted, []
+        for future in wanted:
+            future.set_result(self._record)
+
+    def _forget(self) -> None:
+        """Step data are empty at the start of each step; the record keeps what was computed of its own."""
+        if self._data:
+            if self._record.data is self._data:
+                self._record.data = {key: value for key, value in self._data.items() if not isinstance(value, Lazy)}
+            self._data = {}
+        self._step = self._batch = self._labels = None
+
+    def _guarded(self, function: Callable[[], Result], user_code: bool = False) -> Result:
+        models = [self.target.model] if user_code and getattr(self.target, "model", None) is not None else []
+        with guarded(models, [panel.inert for panel in self.panels], self._notices.append):
+            return function()

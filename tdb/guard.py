@@ -1,0 +1,97 @@
+"""The guard around everything that is evaluated at the prompt: training must not notice that somebody looked.
+
+An innocent `torch.rand(3)` or `model(x)` at the prompt draws from the generators that training uses, may leave a
+module in evaluation mode, and moves the running statistics of normalisation layers. All of that is put back.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
+    """Return (read, write) of every generator in use; an accelerator that was never used stays untouched."""
+    pairs: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
+        (random.getstate, random.setstate),
+        (np.random.get_state, np.random.set_state),
+    ]
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        pairs.append((torch.get_rng_state, torch.set_rng_state))
+        if torch.cuda.is_initialized():
+            pairs.append((torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all))
+        if torch.backends.mps.is_available():
+            pairs.append((torch.mps.get_rng_state, torch.mps.set_rng_state))
+    return pairs
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put every random generator back as it was."""
+    states = [(write, read()) for read, write in _generators()]
+    try:
+        yield
+    finally:
+        for write, state in states:
+            write(state)
+
+
+@contextmanager
+def modules_kept(models: Iterable[nn.Module], notice: Callable[[str], None]) -> Iterator[None]:
+    """Put training modes, buffers and the thread's gradient mode back; say what had to be put back."""
+    import torch
+
+    models = list(models)
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    buffers = [(name, buffer, buffer.detach().clone()) for model in models for name, buffer in model.named_buffers()]
+    with torch.set_grad_enabled(torch.is_grad_enabled()):
+        try:
+            yield
+        finally:
+            if changed := [module for module, mode in modes if module.training != mode]:
+                for module, mode in modes:
+                    module.training = mode
+                notice(f"training mode of {len(changed)} modules put back: `set guard off` to change it for good")
+            moved = [
+                (name, buffer, old)
+                for name, buffer, old in buffers
+                if not torch.allclose(buffer, old, rtol=0, atol=0, equal_nan=True)
+            ]
+            with torch.no_grad():
+                for _, buffer, old in moved:
+                    buffer.copy_(old)
+            if moved:
+                names = ", ".join(name for name, _, _ in moved[:3])
+                notice(f"buffers put back ({names}): `set guard off` to change them for good")
+
+
+@contextmanager
+def guarded(
+    models: Iterable[nn.Module] = (),
+    inert: Iterable[Callable[[], AbstractContextManager[Any]]] = (),
+    notice: Callable[[str], None] = lambda text: None,
+) -> Iterator[None]:
+    """Run the body so that training does not notice.
+
+    Args:
+        models: models whose training modes and buffers are put back.
+        inert: contexts that learning rules declare, in which their hooks do nothing.
+        notice: receives a line about each change that was put back, except random draws.
+    """
+    models = list(models)
+    with ExitStack() as stack:
+        stack.enter_context(generators_kept())
+        for context in inert:
+            stack.enter_context(context())
+        if models:
+            stack.enter_context(modules_kept(models, notice))
+        yield
