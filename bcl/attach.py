@@ -1,0 +1,203 @@
+"""The rule on a layer: hooks that compute it during forward, mask the gradient and pull the weight during backward.
+
+    bcl = attach_bcl(model, "encoder.0", BCLConfig(som_lr=0.001))
+    ...                                  # train as ever
+    bcl.get_step_metrics()["win_rate"]   # [D]
+    bcl.remove()
+
+Nothing in a hook waits for the device: no value is read back, whatever is only for looking is computed when asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bcl.rule import Competition, Neighbours, compete, metrics, nearest_neighbours, neighbours_of
+
+TENSORS = tuple(field.name for field in fields(Competition) if field.name != "inputs")
+
+
+@dataclass(frozen=True)
+class BCLConfig:
+    """The rule's constants.
+
+    Attributes:
+        neighborhood_k: how many of the most similar features a feature competes with; at most all others.
+        temperature: how sharply the margin over the strongest neighbour decides.
+        som_lr: the share of the way to its SOM target that a weight goes in one backward pass; 0 leaves only the
+            gradient mask.
+        recompute_every: neighbours are found anew at forwards 0, n, 2n, ...
+    """
+
+    neighborhood_k: int = 8
+    temperature: float = 5.0
+    som_lr: float = 0.005
+    recompute_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("neighborhood_k", "recompute_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be greater than 0, not {self.temperature}")
+        if not 0 <= self.som_lr <= 1:
+            raise ValueError(f"som_lr must lie within 0 and 1, not {self.som_lr}")
+
+
+@dataclass(slots=True, eq=False)
+class _Pass:
+    """One forward pass with a gradient to come.
+
+    Attributes:
+        number: counts passes from 0.
+        batch: what the rule computed.
+        version: of the layer's input, to know whether it was overwritten since.
+        spent: whether a gradient has arrived: a pass pulls the weight at most once.
+        som_delta: [D, F] what was added to the weight, once it was.
+    """
+
+    number: int
+    batch: Competition
+    version: int
+    spent: bool = False
+    som_delta: Tensor | None = None
+
+
+class BCL:
+    """Bidirectional Competitive Learning on one linear layer; made by `attach_bcl`."""
+
+    def __init__(self, layer: nn.Linear, name: str, config: BCLConfig) -> None:
+        self.layer = layer
+        self.name = name
+        self.config = config
+        self._neighbours: Neighbours | None = None
+        self._forwards = 0
+        self._last: _Pass | None = None
+        self._due: _Pass | None = None
+        self._active = True
+        self._handles = (
+            layer.register_forward_hook(self._compute),
+            # Only now is the weight free to change: whoever needs its old value for a gradient has used it.
+            layer.weight.register_post_accumulate_grad_hook(self._pull),  # type: ignore[no-untyped-call]
+        )
+
+    def get_step_metrics(self) -> dict[str, Tensor]:
+        """Return the last step's metrics by name: [D] tensors and scalars; empty before the first step."""
+        return metrics(self._last.batch) if self._last else {}
+
+    def step_tensor(self, name: str) -> Tensor:
+        """Return one of the tensors that `step_tensors` gives.
+
+        Raises:
+            LookupError: there is none of this name, or not yet.
+        """
+        lookups = self._lookups()
+        if name not in lookups:
+            raise LookupError(f"no tensor {name!r} in this step: {', '.join(lookups) or 'no step was taken yet'}")
+        return lookups[name]()
+
+    def step_tensors(self) -> dict[str, Tensor]:
+        """Return all tensors of the last step by their names in the formulas; empty before the first step.
+
+        `som_delta` is there once backward has pulled the weight. `local_target` and `global_target` are computed
+        here, from the layer's input: if that was overwritten in the meantime, they are missing.
+        """
+        return {name: look_up() for name, look_up in self._lookups().items()}
+
+    @contextmanager
+    def inert(self) -> Iterator[None]:
+        """Let the rule sleep: inside, passes through the layer neither count nor change anything."""
+        before, self._active = self._active, False
+        try:
+            yield
+        finally:
+            self._active = before
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of all that the rule carries from step to step: the counter and the neighbours [D, k]."""
+        return {"forwards": self._forwards, "neighbours": self._neighbours and self._neighbours.index.clone()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, as `state()` gave it; the state stays its own."""
+        index: Tensor | None = state["neighbours"]
+        self._forwards = state["forwards"]
+        self._neighbours = None if index is None else neighbours_of(index.clone(), self.layer.weight.detach())
+        self._due = None
+
+    def remove(self) -> None:
+        """Take the rule off the layer; what it last computed can still be looked at."""
+        self._active = False
+        for handle in self._handles:
+            handle.remove()
+
+    def _lookups(self) -> dict[str, Callable[[], Tensor]]:
+        if self._last is None:
+            return {}
+        batch, som_delta = self._last.batch, self._last.som_delta
+        lookups: dict[str, Callable[[], Tensor]] = {name: partial(getattr, batch, name) for name in TENSORS}
+        if batch.inputs._version == self._last.version:  # noqa: SLF001 -- the only way to know
+            lookups |= {"local_target": batch.local_target, "global_target": batch.global_target}
+        if som_delta is not None:
+            lookups["som_delta"] = lambda: som_delta
+        return lookups
+
+    def _compute(self, _layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        """Forward hook: compute the rule for this batch and let its mask wait for the gradient."""
+        if not (self._active and output.requires_grad):
+            return
+        if output.dim() != 2:
+            raise ValueError(f"BCL needs a batch of vectors [B, F] at {self.name!r}, not {list(args[0].shape)}")
+        with torch.no_grad():
+            if self._neighbours is None or self._forwards % self.config.recompute_every == 0:
+                self._neighbours = nearest_neighbours(self.layer.weight, self.config.neighborhood_k)
+            batch = compete(args[0].detach(), output.detach(), self._neighbours, self.config.temperature)
+        self._last = this = _Pass(self._forwards, batch, batch.inputs._version)  # noqa: SLF001 -- see _lookups
+        self._forwards += 1
+        output.register_hook(lambda gradient: self._mask(this, gradient))  # type: ignore[no-untyped-call]
+
+    def _mask(self, this: _Pass, gradient: Tensor) -> Tensor | None:
+        """Gradient hook of the output: mask it, and let the newest of the passes in this backward pull the weight."""
+        if not self._active:
+            return None
+        if not this.spent and (self._due is None or self._due.number < this.number):
+            self._due = this
+        this.spent = True
+        return gradient * this.batch.grad_mask  # [B, D]
+
+    def _pull(self, weight: Tensor) -> None:
+        """Hook on the weight, when its gradient is complete: pull it towards the SOM targets, once."""
+        due, self._due = self._due, None
+        if due is None or not self._active:
+            return
+        with torch.no_grad():
+            due.som_delta = self.config.som_lr * (due.batch.som_targets - weight)  # [D, F]
+            # Through `data`, which autograd does not watch: a graph that was kept may be walked again.
+            weight.data.add_(due.som_delta)
+        self._last = due
+
+
+def attach_bcl(model: nn.Module, layer: str, config: BCLConfig | None = None) -> BCL:
+    """Attach the rule to one linear layer of a model.
+
+    Args:
+        model: any model.
+        layer: the layer's name in the model, such as "encoder.0".
+        config: the rule's constants; BCLConfig() if not given.
+
+    Raises:
+        ValueError: there is no such layer, it is not linear, or its weight is not trained.
+    """
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if layer not in linear:
+        raise ValueError(f"no linear layer {layer!r} in the model: linear layers are {', '.join(linear) or 'none'}")
+    module = linear[layer]
+    if not module.weight.requires_grad:
+        raise ValueError(f"the weight of {layer!r} is not trained (requires_grad is False)")
+    return BCL(module, layer, config or BCLConfig())

@@ -1,0 +1,1 @@
+"""Training scripts to look into with tdb; they run from the checkout."""

@@ -1,0 +1,72 @@
+"""The door to tdb: what the panel declares, and that nothing else of bcl knows tdb."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import bcl
+from bcl import BCLConfig, attach_bcl
+from bcl.panel import bcl_panel
+from recipes.model import LinearAutoencoder
+
+
+def stepped():
+    torch.manual_seed(0)
+    model = LinearAutoencoder()
+    rule = attach_bcl(model, "encoder.0", BCLConfig(som_lr=0.001))
+    images = torch.rand(16, 1, 28, 28)
+    before = model.encoder[0].weight.detach().clone()
+    torch.nn.functional.l1_loss(model(images), images).backward()
+    return model, rule, before
+
+
+def test_the_panel_shows_the_rule_s_metrics_targets_and_force():
+    model, rule, before = stepped()
+    panel = bcl_panel(rule)
+    assert panel.layer == "encoder.0"
+    assert panel.columns == (
+        *("win_rate", "grad_magnitude", "som_magnitude", "feature_novelty", "effective_win"),
+        *("gradient_weight", "contender_weight", "attraction_weight"),
+    )
+    metrics = panel.metrics()
+    assert all(metrics[column].shape == (64,) for column in panel.columns)
+    assert set(panel.scatter) <= set(metrics)
+    assert {name: tuple(source().shape) for name, source in panel.sources.items()} == dict.fromkeys(
+        ["som_targets", "local_target", "global_target", "som_delta"], (64, 784)
+    )
+    torch.testing.assert_close(model.encoder[0].weight, before + panel.forces["som"]())
+    assert panel.status(metrics["win_rate"].numpy()) == [
+        "dead" if rate < 0.01 else "winner" if rate > 0.05 else "contender" for rate in metrics["win_rate"].tolist()
+    ]
+
+
+def test_the_panel_keeps_and_restores_the_rule():
+    model, rule, _ = stepped()
+    panel = bcl_panel(rule)
+    state = panel.state()
+    with panel.inert():
+        model(torch.rand(2, 1, 28, 28))
+    assert panel.state()["forwards"] == 1
+    model(torch.rand(2, 1, 28, 28))
+    panel.restore(state)
+    assert rule.state()["forwards"] == 1
+
+
+def test_importing_bcl_imports_nothing_of_tdb():
+    code = "import sys, bcl; print([name for name in sys.modules if name.partition('.')[0] in ('tdb', 'recipes')])"
+    root = Path(bcl.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_only_the_panel_knows_tdb_and_only_its_door():
+    known = set()
+    for path in Path(bcl.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            known |= {(path.name, name) for name in names if name.partition(".")[0] in ("tdb", "recipes")}
+    assert known == {("panel.py", "tdb.panel")}
