@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +20,15 @@ class Lazy:
         self.compute = compute
 
 
+class Lent:
+    """Step data that still belong to the loop: they are copied only if training stops at this step."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+
 def is_tensor(value: Any) -> bool:
     """Return whether `value` is a torch tensor, without importing torch for a program that has not."""
     torch = sys.modules.get("torch")
@@ -27,8 +38,9 @@ def is_tensor(value: Any) -> bool:
 def own(value: Any) -> Any:
     """Return a copy of `value` that shares no memory with it.
 
-    Tensors are detached and cloned on their device, arrays copied, and containers rebuilt around their copies. Other
-    objects are kept as they are: they are values (numbers, text) or nothing that tdb could copy.
+    Tensors are detached and cloned on their device, arrays copied, and containers and dataclasses rebuilt around their
+    copies; a class of its own that derives from list, tuple or dict becomes the plain one, because its constructor may
+    want anything. Other objects are kept as they are: they are values (numbers, text) or nothing that tdb could copy.
     """
     if is_tensor(value):
         return value.detach().clone()
@@ -36,10 +48,16 @@ def own(value: Any) -> Any:
         return value.copy()
     if isinstance(value, Mapping):
         return {key: own(item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(own(item) for item in value))
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return type(value)._make(own(item) for item in value)
     if isinstance(value, list | tuple):
-        return type(value)(own(item) for item in value)
+        items = [own(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        copied = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(copied, field.name, own(getattr(value, field.name)))  # also where it is frozen
+        return copied
     return value
 
 

@@ -17,20 +17,25 @@ made only in a step whose boundary may stop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from tdb.captures import Lazy, held, labels_of, number, own
-from tdb.errors import StateError, TdbError, did_you_mean
-from tdb.gate import CRASHED, RUNNING, Gate
+from tdb.captures import Lazy, Lent, held, labels_of, number, own
+from tdb.errors import TdbError, TrainingStopped, did_you_mean
+from tdb.gate import CRASHED, OVER, RUNNING, Answer, Gate
 from tdb.guard import guarded
+from tdb.layer import FocusLayer
 from tdb.step import Clock, Step
 
 if TYPE_CHECKING:
     from tdb.panel import Panel
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 class Position(NamedTuple):
@@ -73,11 +78,15 @@ class DebugController:
         self._batch: Any = None
         self._labels: Any = None
         self._data: dict[str, Any] = {}
+        self._first: Step | None = None  # the step under way, as long as there is no record to look at
         self._capturing = True  # the first step always is: nobody can have asked for it in time
-        self._wanted: list[Future[Step]] = []
+        self._in_loop = False
+        self._last_step: int | None = None
+        self._wanted: deque[Answer[Step]] = deque()
         self._record = Step()
         self._check: StopCheck | None = None
-        self._notices: list[str] = []
+        self._notices: deque[str] = deque()
+        self.layer = FocusLayer()
         self.target: Any = None
         self.panels: list[Panel] = []
         self.about: dict[str, str] = {}
@@ -143,28 +152,30 @@ class DebugController:
 
     def peek(self) -> Future[Step]:
         """Capture the next whole step without stopping at it."""
-        future: Future[Step] = Future()
+        answer: Answer[Step] = Answer(self._look_while_waiting)
 
-        def refuse(queued: Future[None]) -> None:
-            if (error := queued.exception()) is not None:
-                future.set_exception(error)
+        def pass_on(queued: Future[None]) -> None:
+            if queued.exception() is not None:
+                answer.refuse("training is over")
 
-        self._gate.at_boundary(lambda: self._wanted.append(future)).add_done_callback(refuse)
-        return future
+        self._gate.at_boundary(lambda: self._wanted.append(answer)).add_done_callback(pass_on)
+        return answer
 
     def take_notices(self) -> list[str]:
         """Return what guarded calls had to put back since this was last asked."""
-        notices, self._notices = self._notices, []
-        return notices
+        return list(_taken(self._notices))
 
     # ---- looking: any thread ---------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return paused, step, has_batch, and of the last finished step also tick, epoch and loss."""
-        status, reason = self._gate.status, self._gate.reason
+        """Return paused, step, has_batch, and of the last finished step also tick, epoch and loss.
+
+        While training runs, the step may be a later one than the status.
+        """
+        status, reason, paused = self._gate.now()
         last = self._last
         return {
-            "paused": self._gate.is_paused,
+            "paused": paused,
             "step": last.step,
             "has_batch": self.get_batch() is not None,
             "status": status,
@@ -176,12 +187,15 @@ class DebugController:
 
     def get_batch(self) -> dict[str, Any] | None:
         """Return the last captured batch with its loss, step, epoch and labels; None before the first."""
-        record, batch = self._record, self._batch
+        first, record = self._first, self._record  # in this order: the record is there before `first` goes
         if record.has_batch:
             return record.as_batch()
-        if batch is not None:  # inside the very first step, which is always captured
-            return Step(Clock(step=self._step or 0), self._epoch, number(self._loss), batch, self._labels).as_batch()
-        return None
+        return first.as_batch() if first is not None else None
+
+    @property
+    def position(self) -> Position:
+        """Where training is: its last finished step."""
+        return self._last
 
     @property
     def record(self) -> Step:
@@ -197,20 +211,12 @@ class DebugController:
 
         Raises:
             UnknownKeyError: nothing was captured under `key`; it is also a KeyError.
-            StateError: the data must be computed, and training is running.
+            StateError: the data must be computed or copied, and training is running.
         """
-        try:
-            value = self._data[key]
-        except KeyError:
-            known = ", ".join(self._data) or "nothing"
-            raise UnknownKeyError(
-                f"no step data {key!r}", did_you_mean(key, self._data) or f"Captured: {known}"
-            ) from None
-        if isinstance(value, Lazy):
-            value = self.call(lambda: own(value.compute()))
-            if key in self._data:
-                self._data[key] = value
-        return value
+        value = self._step_data(key)
+        if not isinstance(value, Lazy | Lent):
+            return value
+        return self.call(partial(self._computed, key), user_code=True)  # it may well run the model
 
     # ---- the recipe: before training -------------------------------------------------------------------------------
 
@@ -246,12 +252,19 @@ class DebugController:
         """
         if target is not None:
             self.target = target
-        first = getattr(target, "step", 0)
+        self.layer.end_step()
+        first, self._last_step = getattr(target, "step", 0), getattr(target, "last_step", None)
         self._last = Position(self._last.tick, first if isinstance(first, int) else 0)
-        self._record = Step(Clock(self._timeline, *self._last[:2]))
         self._forget()
+        self._record = Step(Clock(self._timeline, *self._last[:2]))
+        self._in_loop = self._capturing = True
+        if getattr(target, "model", None) is not None:
+            try:
+                self.layer.bind(target.model, getattr(target, "optimizer", None), self.focus_name)
+            except TdbError as error:  # a wrong name of a layer must not end training
+                self._notices.append(str(error))
         self._gate.begin()
-        self._capturing = True
+        self.layer.begin_step()
 
     def capture_batch(
         self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
@@ -265,12 +278,16 @@ class DebugController:
             labels: one label an entry, if known.
             epoch: the loop's epoch.
         """
-        self._step, self._epoch = step, epoch
         if self._capturing:
+            self._enter()
             self._batch, self._loss = own(batch), own(loss)
             self._labels = own(labels) if labels is not None else labels_of(self._batch)
+            if not self._record.has_batch:
+                clock = Clock(self._timeline, self._last.tick, step or 0, "batch")
+                self._first = Step(clock, epoch, number(self._loss), self._batch, self._labels)
         else:
             self._batch, self._labels, self._loss = batch, labels, held(loss)
+        self._step, self._epoch = step, epoch
 
     def capture_step_data(self, key: str, data: Any) -> None:
         """Hand over something of this step under a key, for whoever wants to look at it when training stops.
@@ -280,10 +297,12 @@ class DebugController:
             data: tensors, arrays, numbers or containers of them, or a function without arguments that gives them:
                 it is called at the boundary, and only if somebody looks.
         """
+        if self._capturing:
+            self._enter()
         if callable(data):
             self._data[key] = Lazy(data)
         else:
-            self._data[key] = own(data) if self._capturing else data
+            self._data[key] = own(data) if self._capturing else Lent(data)
 
     def wait_if_paused(self) -> None:
         """The step is complete; block while training is paused.
@@ -293,7 +312,8 @@ class DebugController:
         """
         tick, step = self._last[:2]
         self._last = Position(tick + 1, step + 1 if self._step is None else self._step, self._epoch, self._loss)
-        if self._gate.attention.is_set():
+        # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
+        if self._gate.attention.is_set() or self._is_last(self._last.step + 1):
             self._boundary()
         else:
             self._forget()
@@ -307,62 +327,139 @@ class DebugController:
             linger: keep the thread here to serve `call` until `gate.dismiss()`.
         """
         if status == CRASHED and self._batch is not None:
-            self._commit(late=not self._capturing, phase="crash")
-        for future in self._wanted:
-            future.set_exception(StateError("training is over"))
-        self._wanted = []
+            under_way = self._last.step + 1 if self._step is None else self._step
+            with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
+                self._commit(Clock(self._timeline, self._last.tick, under_way, "crash"))
+        self._refuse_wanted()
+        self._leave_loop()
+        self.layer.end_step()
         self._gate.finish(status, reason, linger)
 
     # ---- the training thread, inside a boundary --------------------------------------------------------------------
 
     def _boundary(self) -> None:
-        hit = self._check.reason(self) if self._check is not None else ""
+        hit = self._reason_to_stop(self._check)
         whole = self._capturing
+        clock = Clock(self._timeline, *self._last[:2])
+        self._in_loop = True
+        if whole:
+            self.layer.end_step()
         if whole or hit:
-            self._commit(late=not whole)
+            self._commit(clock)
         if whole and (self._wanted or self._is_last(self._last.step)):
             self._compute_all()
             self._hand_out()
-        may_stop = self._gate.arrive(whole, hit)
+        try:
+            may_stop = self._gate.arrive(whole, hit)
+        except TrainingStopped:
+            if not (whole or hit):
+                self._commit(clock)
+            self._leave_loop()
+            raise
+        if self._is_last(self._last.step):
+            self._leave_loop()
+            return
         self._forget()
         ahead = self._last.step + 1
-        known = self._is_last(ahead) or (self._check is not None and self._check.may_stop(ahead))
+        known = self._is_last(ahead) or self._may_stop(self._check, ahead)
         self._capturing = may_stop or known or bool(self._wanted)
         if self._capturing:
             self._gate.attention.set()  # only this thread ever clears it
+            self.layer.begin_step()
 
-    def _commit(self, late: bool, phase: str = "boundary") -> None:
-        """Make this step the record; `late` where it was not known in time that training would stop here."""
-        if late:
+    def _enter(self) -> None:
+        """Notice the first step of a loop that has not called `begin`."""
+        if not self._in_loop:
+            self._in_loop = True
+            self._forget()
+            self._gate.enter()
+
+    def _leave_loop(self) -> None:
+        """Keep the last step to be looked at; should another loop follow, its first step is captured."""
+        self._in_loop, self._capturing = False, True
+        self._gate.attention.set()
+
+    def _reason_to_stop(self, check: StopCheck | None) -> str:
+        try:
+            return check.reason(self) if check is not None else ""
+        except Exception as error:  # noqa: BLE001 - a broken condition stops training, as in gdb; it never ends it
+            return f"a stop condition failed: {type(error).__name__}: {error}"
+
+    def _may_stop(self, check: StopCheck | None, step: int) -> bool:
+        try:
+            return check is not None and check.may_stop(step)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
+            return False
+
+    def _commit(self, clock: Clock) -> None:
+        """Make this step the record, and copy what is still the loop's: it was not known that training would stop."""
+        if not self._capturing:
             self._batch, self._loss = own(self._batch), own(self._loss)
             self._labels = own(self._labels) if self._labels is not None else labels_of(self._batch)
-            self._data = {key: value if isinstance(value, Lazy) else own(value) for key, value in self._data.items()}
-        clock = Clock(self._timeline, self._last.tick, self._last.step, phase)
+            lent = {key: value for key, value in self._data.items() if isinstance(value, Lent)}
+            self._data = self._data | {key: own(value.data) for key, value in lent.items()}
         self._record = Step(clock, self._epoch, number(self._loss), self._batch, self._labels, self._data)
 
     def _is_last(self, step: int) -> bool:
-        return getattr(self.target, "last_step", None) == step
+        return step == self._last_step
+
+    def _step_data(self, key: str) -> Any:
+        data = self._data
+        if key not in data:
+            known = ", ".join(data) or "nothing"
+            raise UnknownKeyError(f"no step data {key!r}", did_you_mean(key, data) or f"Captured: {known}")
+        return data[key]
+
+    def _computed(self, key: str) -> Any:
+        """Return what is captured under `key` as an owned value; what had to be computed for that is kept."""
+        value = self._step_data(key)
+        if isinstance(value, Lent):
+            return own(value.data)
+        if isinstance(value, Lazy):
+            self._data[key] = value = own(value.compute())
+        return value
 
     def _compute_all(self) -> None:
-        for key, value in self._data.items():
-            if isinstance(value, Lazy):
-                self._data[key] = own(self._guarded(value.compute))
+        for key in list(self._data):
+            try:
+                self._guarded(partial(self._computed, key), user_code=True)
+            except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
+                self._notices.append(f"step data {key!r} could not be computed: {type(error).__name__}: {error}")
 
     def _hand_out(self) -> None:
         """Give the record to those who asked for a step without stopping."""
-        wanted, self._wanted = self._wanted, []
-        for future in wanted:
-            future.set_result(self._record)
+        for answer in _taken(self._wanted):
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(self._record)
 
     def _forget(self) -> None:
         """Step data are empty at the start of each step; the record keeps what was computed of its own."""
-        if self._data:
-            if self._record.data is self._data:
-                self._record.data = {key: value for key, value in self._data.items() if not isinstance(value, Lazy)}
-            self._data = {}
-        self._step = self._batch = self._labels = None
+        if self._record.data is self._data:
+            self._record.data = {key: value for key, value in self._data.items() if not isinstance(value, Lazy)}
+        self._data = {}
+        self._step = self._epoch = self._loss = self._batch = self._labels = self._first = None
 
     def _guarded(self, function: Callable[[], Result], user_code: bool = False) -> Result:
         models = [self.target.model] if user_code and getattr(self.target, "model", None) is not None else []
         with guarded(models, [panel.inert for panel in self.panels], self._notices.append):
             return function()
+
+    # ---- any thread ------------------------------------------------------------------------------------------------
+
+    def _look_while_waiting(self) -> None:
+        if self._gate.status in OVER:
+            self._refuse_wanted()
+
+    def _refuse_wanted(self) -> None:
+        for answer in _taken(self._wanted):
+            answer.refuse("training is over")
+
+
+def _taken(queue: deque[Item]) -> Iterator[Item]:
+    """Take everything out of a queue that another thread may be filling or emptying."""
+    while True:
+        try:
+            yield queue.popleft()
+        except IndexError:
+            return

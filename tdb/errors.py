@@ -13,7 +13,10 @@ from difflib import get_close_matches
 
 
 class TdbError(Exception):
-    """One line that says what is wrong, and a hint that says what would be right."""
+    """One line that says what is wrong, and a hint that says what would be right.
+
+    A hint that begins with a capital letter is a sentence of its own; any other follows a colon.
+    """
 
     code = "error"
     exit_status = 1
@@ -24,7 +27,9 @@ class TdbError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}{'. ' if self.hint else ''}{self.hint}"
+        if not self.hint:
+            return self.message
+        return f"{self.message}{'. ' if self.hint[0].isupper() else ': '}{self.hint}"
 
 
 class UsageError(TdbError):

@@ -4,6 +4,9 @@ One lock guards every field, and one condition on it is announced whenever a fie
 the lock is held: what other threads want done in the training thread is queued, and run with the lock released.
 
     READY --first step--> RUNNING <--> STOPPED --> FINISHED | CRASHED | ENDED (told to stop)
+
+A signal handler may call `pause`, `resume`, `step` and `stop` whatever the interrupted thread was doing here: the lock
+is reentrant, and `attention` has none.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from tdb.errors import StateError, TrainingStopped
 
@@ -27,44 +31,109 @@ OVER = frozenset({FINISHED, CRASHED, ENDED})
 HEARTBEAT_SECONDS = 0.2
 
 
-class Job:
+class Attention:
+    """An Event that nobody waits for, and so one without a lock: a signal handler may set it while it is being set."""
+
+    def __init__(self) -> None:
+        self._flag = True
+
+    def is_set(self) -> bool:
+        """Return whether the next boundary must look at the gate."""
+        return self._flag
+
+    def set(self) -> None:
+        """Make the next boundary look at the gate."""
+        self._flag = True
+
+    def clear(self) -> None:
+        """Let boundaries pass without a look."""
+        self._flag = False
+
+
+class Answer(Future[Result]):
+    """What the training thread will answer. Waiting for it ends when training does, even if that ends without a word.
+
+    Args:
+        look: called every now and then while somebody waits; it settles this future if nobody else will.
+    """
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        super().__init__()
+        self._look = look
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the function raised, or None; as `Future.exception`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if not self.done():
+                self._look()
+            remaining = HEARTBEAT_SECONDS if deadline is None else deadline - time.monotonic()
+            try:
+                return super().exception(max(0.0, min(remaining, HEARTBEAT_SECONDS)))
+            except TimeoutError:
+                if deadline is not None and remaining <= HEARTBEAT_SECONDS:
+                    raise
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Return or raise what the function did; as `Future.result`."""
+        try:
+            self.exception(timeout)
+            return super().result(0)
+        finally:
+            del self  # an error would hold this frame, the frame this future, and the future the error
+
+    def refuse(self, reason: str) -> None:
+        """Answer with a StateError, unless whoever asked has given up already."""
+        if self.set_running_or_notify_cancel():
+            self.set_exception(StateError(reason))
+
+
+class Job(NamedTuple):
     """A function that another thread wants run in the training thread."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-        self.future: Future[Any] = Future()
+    function: Callable[[], Any]
+    answer: Answer[Any]
 
     def run(self) -> None:
         """Run the function; whatever it raises belongs to the thread that asked."""
-        if not self.future.set_running_or_notify_cancel():
+        if not self.answer.set_running_or_notify_cancel():
             return
         try:
-            self.future.set_result(self.function())
+            self.answer.set_result(self.function())
         except BaseException as error:  # noqa: BLE001 - handed over to the thread that asked, nothing is swallowed
-            self.future.set_exception(error)
+            self.answer.set_exception(error)
+            del self  # the error holds this frame: see Answer.result
+
+
+class Moment(NamedTuple):
+    """The gate's fields that belong together, of one moment."""
+
+    status: str
+    reason: str
+    is_paused: bool
 
 
 class Gate:
     """Pause, step and resume for one training loop at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # announced whenever a field below changes
         # Set whenever a boundary must look at the fields below; a free-running loop reads nothing else.
-        self.attention = threading.Event()
-        self.attention.set()
+        self.attention = Attention()
         self._status = READY
         self._reason = ""
         self._paused = False  # training is to stop, or has stopped
         self._pause_due = False  # a pause was asked for, and its stop has not come yet
         self._granted = 0  # steps that may still be begun while paused
         self._stopping = False
+        self._unwinding = False  # the loop was told to stop, and its thread has not said that it is done
         self._stop_at_begin = False
         self._armed = False
-        self._serving = False  # the training thread is waiting here, and runs what is queued
         self._stops = 0
         self._jobs: deque[Job] = deque()
         self._thread: threading.Thread | None = None
+        self._server: threading.Thread | None = None  # the thread that waits here, and runs what is queued
         self._dismissed = False
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -72,16 +141,12 @@ class Gate:
     @property
     def status(self) -> str:
         """One of ready, running, stopped, finished, crashed, ended."""
-        with self._lock:
-            status = self._look()
-        self._abandon_jobs_of_a_dead_thread()
-        return status
+        return self.now().status
 
     @property
     def reason(self) -> str:
         """Why training stopped last."""
-        with self._lock:
-            return self._reason
+        return self.now().reason
 
     @property
     def stops(self) -> int:
@@ -92,8 +157,7 @@ class Gate:
     @property
     def is_paused(self) -> bool:
         """Whether training is stopped, stepping, or about to stop."""
-        with self._lock:
-            return self._paused and self._look() not in OVER
+        return self.now().is_paused
 
     @property
     def thread(self) -> threading.Thread | None:
@@ -101,12 +165,21 @@ class Gate:
         with self._lock:
             return self._thread
 
-    def pause(self) -> None:
-        """Stop at the end of the next whole step, whatever was granted beyond it."""
+    def now(self) -> Moment:
+        """Return status, reason and is_paused of one moment."""
         with self._lock:
+            status = self._look()
+            moment = Moment(status, self._reason, self._paused and status not in OVER)
+        self._refuse_jobs_after_the_end()
+        return moment
+
+    def pause(self) -> None:
+        """Stop at the end of the next whole step, whatever was granted beyond it; after the end, of the next run."""
+        with self._lock:
+            status = self._look()
             if not self._paused:
                 self._paused = True
-                self._pause_due = self._status != STOPPED
+                self._pause_due = status != STOPPED
             self._granted = min(self._granted, 1)
             self._announce()
 
@@ -122,8 +195,8 @@ class Gate:
     def step(self, count: int = 1) -> int:
         """Grant `count` steps to a loop that is paused or has not begun; return how many were granted.
 
-        A loop that runs freely, or is over, is granted none: 0. Grants add up: each is one step, taken once, unless
-        a later `pause` cuts them short.
+        A loop that runs freely, was told to stop, or is over, is granted none: 0. Grants add up: each is one step,
+        taken once, unless a later `pause` cuts them short or something else stops training before.
 
         Raises:
             ValueError: `count` is less than 1.
@@ -132,8 +205,10 @@ class Gate:
             raise ValueError(f"step takes a number of steps from 1, not {count}")
         with self._lock:
             status = self._look()
-            if status in OVER or (status == RUNNING and not self._paused):
+            if status in OVER or self._stopping or (status == RUNNING and not self._paused):
                 return 0
+            if status == READY:
+                self._stop_at_begin = False
             if status == READY and not self._paused:
                 self._paused = True
                 self._granted = count - 1  # the first step begins by itself
@@ -152,12 +227,15 @@ class Gate:
             self._stopping = True
             self._paused = self._pause_due = False
             self._granted = 0
+            if self._status == STOPPED:
+                self._status = RUNNING
             self._announce()
 
     def stop_at_begin(self) -> None:
-        """Stop before the first step of a loop that has not begun."""
+        """Stop before the first step of a loop that has not begun, whatever was granted."""
         with self._lock:
             self._stop_at_begin = True
+            self._granted = 0
             self._announce()
 
     def arm(self, armed: bool) -> None:
@@ -172,45 +250,54 @@ class Gate:
         Before training, and after it if its thread has gone, `function` runs in the caller's thread.
 
         Raises:
-            StateError: training is running.
+            StateError: training is running, or its thread is still on its way out.
         """
         with self._lock:
             status = self._look()
-            if status == RUNNING and threading.current_thread() is not self._thread:
+            inside = threading.current_thread() is self._thread
+            if status == RUNNING and not inside:
                 raise StateError("training is running", "`pause` first, or Ctrl-C")
-            job = Job(function) if self._serving and threading.current_thread() is not self._thread else None
-            if job is not None:
-                self._jobs.append(job)
-                self._changed.notify_all()
+            if self._unwinding and not inside and self._thread_lives():
+                raise StateError("training is ending", "Wait until its thread has ended")
+            job = None
+            if self._server is not None and not inside:
+                job = self._queue(function)
         if job is None:
             return function()
-        result: Result = job.future.result()
-        return result
+        try:
+            result: Result = job.answer.result()
+            return result
+        finally:
+            del job  # an error would hold this frame, and with it the error
 
-    def at_boundary(self, function: Callable[[], Result]) -> Future[Result]:
+    def at_boundary(self, function: Callable[[], Result]) -> Answer[Result]:
         """Queue `function` for the training thread's next boundary; at once if it is stopped at one."""
-        job = Job(function)
         with self._lock:
-            if self._look() not in OVER or self._serving:
-                self._jobs.append(job)
-                self._announce()
-                return job.future
-        job.future.set_exception(StateError("training is over"))
-        return job.future
+            if self._look() not in OVER or self._server is not None:
+                return self._queue(function).answer
+        answer: Answer[Result] = Answer(self._look_while_waiting)
+        answer.refuse("training is over")
+        return answer
 
     def wait(self, timeout: float | None = None) -> str:
-        """Block until training is not running, at most `timeout` seconds; return the status."""
+        """Block until training is not running, at most `timeout` seconds; return the status.
+
+        A loop that has not begun is waited for only if it was asked to stop.
+
+        Raises:
+            StateError: the training thread would wait for itself.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            while self._look() == RUNNING:
+            while (status := self._look()) == RUNNING or (status == READY and (self._paused or self._stop_at_begin)):
+                self._refuse_the_training_thread()
                 remaining = HEARTBEAT_SECONDS
                 if deadline is not None:
                     remaining = min(remaining, deadline - time.monotonic())
                 if remaining <= 0:
                     break
                 self._changed.wait(remaining)
-            status = self._status
-        self._abandon_jobs_of_a_dead_thread()
+        self._refuse_jobs_after_the_end()
         return status
 
     def dismiss(self) -> None:
@@ -222,28 +309,34 @@ class Gate:
     # ---- the training thread ---------------------------------------------------------------------------------------
 
     def launched(self, thread: threading.Thread) -> None:
-        """A thread that will train has been started; it may still be importing and loading."""
+        """A thread will train: it is about to be started, and may spend long on imports and loading."""
         with self._lock:
-            self._thread = thread
-            self._status = RUNNING
+            if self._thread is thread:
+                return  # it was started first, and has been here already
+            self._enter(thread)
+            self._dismissed = False
             self._changed.notify_all()
 
-    def begin(self) -> bool:
-        """A loop begins; stop before its first step if that was asked for. Return whether that step may stop.
+    def enter(self) -> None:
+        """A loop is in its first step; from now on nobody else may touch what it trains."""
+        with self._lock:
+            self._enter(threading.current_thread())
+            self._announce()
+
+    def begin(self) -> None:
+        """A loop begins; stop before its first step if that was asked for.
 
         Raises:
             TrainingStopped: somebody called `stop`.
         """
         with self._lock:
-            self._thread = threading.current_thread()
-            self._dismissed = False
-            self._status = RUNNING
-            self.attention.set()
+            self._enter(threading.current_thread())
+            self._announce()
             hold, self._stop_at_begin = self._stop_at_begin, False
             if not (hold or self._stopping):
-                return self._may_stop()
-            self._paused, self._pause_due, self._granted = hold, False, 0
-        return self._serve(hold, "start")
+                return
+            self._paused, self._pause_due = hold, False
+        self._serve(hold, "start")
 
     def arrive(self, whole: bool, hit: str = "") -> bool:
         """A step is complete: block here if training is to stop. Return whether the step ahead may stop.
@@ -256,9 +349,8 @@ class Gate:
             TrainingStopped: somebody called `stop`.
         """
         with self._lock:
-            self._thread = threading.current_thread()
-            self._status = RUNNING
-            if self._stop_at_begin:
+            self._enter(threading.current_thread())
+            if self._stop_at_begin and whole:
                 hit, self._stop_at_begin = hit or "start", False
             if hit:
                 self._paused, self._pause_due, self._granted = True, False, 0
@@ -270,86 +362,152 @@ class Gate:
 
     def finish(self, status: str, reason: str = "", linger: bool = False) -> None:
         """The loop is over; with `linger` its thread stays here and serves calls until it is dismissed."""
+        me = threading.current_thread()
         with self._lock:
+            self._thread = me
             self._over(status, reason)
-            self._serving = linger
-        while (job := self._next_job_after_the_end()) is not None:
-            job.run()
-        self._abandon_jobs_of_a_dead_thread()
+            self._server = me if linger else None
+        try:
+            while (job := self._next_job_after_the_end(me)) is not None:
+                job.run()
+                del job  # while it waits for the next one, nothing holds what this one has answered
+        finally:
+            with self._lock:
+                if self._server is me:
+                    self._server = None
+        self._refuse_jobs_after_the_end()
 
-    def _next_job_after_the_end(self) -> Job | None:
+    def _next_job_after_the_end(self, me: threading.Thread) -> Job | None:
         with self._lock:
-            while self._serving and not self._jobs:
+            while self._server is me and not self._jobs:
                 if self._dismissed or not threading.main_thread().is_alive():
-                    self._serving = False
-                else:
-                    self._changed.wait(HEARTBEAT_SECONDS)
-            return self._jobs.popleft() if self._serving else None
-
-    def _abandon_jobs_of_a_dead_thread(self) -> None:
-        with self._lock:
-            if not self._jobs or self._serving or self._look() not in OVER:
-                return
-            abandoned, self._jobs = self._jobs, deque()
-        for job in abandoned:
-            job.future.set_exception(StateError("training is over"))
+                    return None
+                self._changed.wait(HEARTBEAT_SECONDS)
+            return self._jobs.popleft() if self._server is me else None
 
     def _serve(self, hold: bool, reason: str) -> bool:
         """Run queued jobs; while training is to stop here, wait. Return whether the step ahead may stop."""
-        while True:
+        try:
             with self._lock:
-                if self._jobs:
-                    job = self._jobs.popleft()
-                elif self._stopping:
+                if hold and self._paused and self._granted == 0 and not self._stopping:
+                    self._halt(reason)
+            leaving = False
+            while not leaving:
+                with self._lock:
+                    leaving = self._status != STOPPED
+                    if not (leaving or self._jobs):
+                        self._rest()
+                    due = len(self._jobs)  # those that come while these run wait: they cannot keep training here
+                for _ in range(due):
+                    self._next_job().run()  # no name holds it: see Answer.result
+            with self._lock:
+                if self._stopping:
                     self._over(ENDED, "stopped by the user")
+                    self._unwinding = True
+                    _let_threads_end_quietly()
                     raise TrainingStopped("training was told to stop")
-                elif hold and self._paused and self._granted == 0:
-                    self._block(reason)
-                    continue
-                else:
-                    return self._leave()
-            job.run()
+                return self._leave()
+        except BaseException:
+            # TrainingStopped, or a KeyboardInterrupt in a loop that runs in the main thread: nobody serves here now.
+            with self._lock:
+                self._server = None
+                if self._status == STOPPED:
+                    self._status = RUNNING
+                self._announce()
+            raise
+
+    def _next_job(self) -> Job:
+        with self._lock:
+            return self._jobs.popleft()
 
     # ---- with the lock held ----------------------------------------------------------------------------------------
 
-    def _block(self, reason: str) -> None:
+    def _enter(self, thread: threading.Thread) -> None:
+        self._thread = thread
+        self._status = RUNNING
+        self._server = None
+        self._unwinding = False
+
+    def _halt(self, reason: str) -> None:
+        self._status, self._reason = STOPPED, reason
         self._pause_due = False
-        if self._status != STOPPED:
-            self._status, self._reason = STOPPED, reason
-            self._stops += 1
-            self._serving = True
-            self._changed.notify_all()
+        self._stops += 1
+        self._server = self._thread
+        self._changed.notify_all()
+
+    def _rest(self) -> None:
         self._changed.wait(HEARTBEAT_SECONDS)
         if not threading.main_thread().is_alive():
-            self._stopping = True
+            self.stop()
 
     def _leave(self) -> bool:
-        self._serving = False
+        self._server = None
         self._status = RUNNING
         if self._granted and not self._pause_due:
             self._granted -= 1
-        if not (self._paused or self._armed or self._jobs):
-            self.attention.clear()
+        # Cleared first and looked at afterwards: a signal handler may come between.
+        self.attention.clear()
+        if self._paused or self._armed or self._jobs or self._stop_at_begin:
+            self.attention.set()
         self._changed.notify_all()
-        return self._may_stop()
-
-    def _may_stop(self) -> bool:
-        return self._paused and (self._pause_due or self._granted == 0)
+        return self._stop_at_begin or (self._paused and (self._pause_due or self._granted == 0))
 
     def _over(self, status: str, reason: str) -> None:
         self._status, self._reason = status, reason
-        self._stopping = self._serving = self._paused = self._pause_due = False
+        self._stopping = self._unwinding = self._paused = self._pause_due = False
+        self._server = None
         self._granted = 0
-        self._changed.notify_all()
+        self._announce()  # should another run follow, its first boundary looks here
 
     def _look(self) -> str:
         """Return the status, having noticed a training thread that died without a word."""
-        dead = self._thread is not None and not self._thread.is_alive()
-        if dead and self._status in (RUNNING, STOPPED):
-            self._over(FINISHED, "the training thread has ended")
-            self.attention.set()
+        if self._thread is not None and not self._thread_lives():
+            self._server = None
+            if self._status in (RUNNING, STOPPED):
+                self._over(FINISHED, "the training thread has ended")
         return self._status
+
+    def _thread_lives(self) -> bool:
+        """Return whether the training thread is alive, or has yet to be started."""
+        return self._thread is not None and (self._thread.ident is None or self._thread.is_alive())
+
+    def _queue(self, function: Callable[[], Any]) -> Job:
+        job = Job(function, Answer(self._look_while_waiting))
+        self._jobs.append(job)
+        self._announce()
+        return job
 
     def _announce(self) -> None:
         self.attention.set()
         self._changed.notify_all()
+
+    def _refuse_the_training_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise StateError("the training thread cannot wait for itself", "Wait in another thread")
+
+    # ---- with the lock released ------------------------------------------------------------------------------------
+
+    def _look_while_waiting(self) -> None:
+        with self._lock:
+            self._refuse_the_training_thread()
+        self._refuse_jobs_after_the_end()
+
+    def _refuse_jobs_after_the_end(self) -> None:
+        with self._lock:
+            if not self._jobs or self._server is not None or self._look() not in OVER:
+                return
+            refused, self._jobs = self._jobs, deque()
+        for job in refused:
+            job.answer.refuse("training is over")
+
+
+def _let_threads_end_quietly() -> None:
+    """Let TrainingStopped end a bare thread without a traceback, as `threading` does for SystemExit itself alone."""
+    hook = threading.excepthook
+    if not (isinstance(hook, partial) and hook.func is _all_but_training_stopped):
+        threading.excepthook = partial(_all_but_training_stopped, hook)
+
+
+def _all_but_training_stopped(hook: Callable[[Any], Any], arguments: threading.ExceptHookArgs) -> None:
+    if not issubclass(arguments.exc_type, TrainingStopped):
+        hook(arguments)

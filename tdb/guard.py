@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def _generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
@@ -51,8 +51,14 @@ def modules_kept(models: Iterable[nn.Module], notice: Callable[[str], None]) -> 
     import torch
 
     models = list(models)
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    buffers = [(name, buffer, buffer.detach().clone()) for model in models for name, buffer in model.named_buffers()]
+    modules = [named for model in models for named in model.named_modules()]
+    modes = [(module, module.training) for _, module in modules]
+    buffers = [
+        (path, module, name, buffer, buffer.detach().clone())
+        for path, module in modules
+        for name, buffer in module.named_buffers(recurse=False)
+        if not torch.nn.parameter.is_lazy(buffer) and buffer.layout == torch.strided
+    ]
     with torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
             yield
@@ -62,23 +68,35 @@ def modules_kept(models: Iterable[nn.Module], notice: Callable[[str], None]) -> 
                     module.training = mode
                 notice(f"training mode of {len(changed)} modules put back: `set guard off` to change it for good")
             moved = [
-                (name, buffer, old)
-                for name, buffer, old in buffers
-                if not torch.allclose(buffer, old, rtol=0, atol=0, equal_nan=True)
+                (f"{path}.{name}" if path else name, module, name, buffer, old)
+                for path, module, name, buffer, old in buffers
+                if not (_is_buffer(module, name, buffer) and _same(buffer, old))
             ]
             with torch.no_grad():
-                for _, buffer, old in moved:
+                for _, module, name, buffer, old in moved:
                     buffer.copy_(old)
+                    setattr(module, name, buffer)
             if moved:
-                names = ", ".join(name for name, _, _ in moved[:3])
+                names = ", ".join(full_name for full_name, *_ in moved[:3])
                 notice(f"buffers put back ({names}): `set guard off` to change them for good")
+
+
+def _is_buffer(module: nn.Module, name: str, buffer: Tensor) -> bool:
+    return getattr(module, name, None) is buffer
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors hold the same values; NaN is the same as NaN."""
+    import torch
+
+    return torch.equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 @contextmanager
 def guarded(
     models: Iterable[nn.Module] = (),
     inert: Iterable[Callable[[], AbstractContextManager[Any]]] = (),
-    notice: Callable[[str], None] = lambda text: None,
+    notice: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[None]:
     """Run the body so that training does not notice.
 

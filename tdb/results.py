@@ -53,12 +53,16 @@ class Text:
 
 @dataclass(frozen=True)
 class TensorValue:
-    """A tensor that was looked at: `values` is a numpy copy; dtype and device are the tensor's own."""
+    """A tensor that was looked at: `values` is a numpy copy; dtype and device are the tensor's own.
+
+    Of a large tensor only the corners are shown, unless it is `full`.
+    """
 
     name: str
     values: Array
     dtype: str
     device: str
+    full: bool = False
 
 
 # Pictures. Each is data; `tdb.views.draw(picture)` gives a matplotlib Figure. `caption` is the one line of text that
@@ -134,13 +138,14 @@ class Curves:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Vectors that are no images, one bar profile each; `scales` as in `Images`."""
+    """Vectors [N, F] that are no images, one bar profile each; `scales` gives each its own limit."""
 
     values: Array
     labels: Sequence[str] = ()
     caption: str = ""
     title: str = ""
     signed: bool = True
+    scales: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""What belongs to the main thread, carried there: signal handlers of a script that runs in a worker thread.
+
+`signal.signal` raises in any thread but the main one. While a script runs, its calls are handed to the main thread,
+which looks into its inbox whenever it waits. SIGINT stays tdb's own (Ctrl-C pauses): the script's handler is kept, and
+returned by `signal.getsignal` and by the next `signal.signal` as if it were installed.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+# Longer than any single thing that the main thread does between two looks into its inbox.
+ANSWER_SECONDS = 30.0
+
+
+class MainThread:
+    """The main thread's inbox: functions that only it may run."""
+
+    def __init__(self) -> None:
+        self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        torch = sys.modules.get("torch")
+        self.torch_threads: int = torch.get_num_threads() if torch is not None else 1
+        self.interrupt_handler: Any = signal.default_int_handler
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run `function` in the main thread and return or raise what it does."""
+        if threading.current_thread() is threading.main_thread():
+            return function()
+        future: Future[Any] = Future()
+        self._inbox.put((function, future))
+        return future.result(ANSWER_SECONDS)
+
+    def attend(self) -> None:
+        """Run what has arrived; the main thread calls this whenever it waits."""
+        while not self._inbox.empty():
+            function, future = self._inbox.get()
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
+                future.set_exception(error)
+
+
+@contextmanager
+def carried_signals(main_thread: MainThread) -> Iterator[None]:
+    """Make `signal.signal` and `signal.getsignal` work in the calling thread while the context lasts."""
+    plain_signal, plain_getsignal = signal.signal, signal.getsignal
+
+    def carried(number: int, handler: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return plain_signal(number, handler)
+        if number == signal.SIGINT:
+            previous, main_thread.interrupt_handler = main_thread.interrupt_handler, handler
+            return previous
+        return main_thread.call(lambda: plain_signal(number, handler))
+
+    def current(number: int) -> Any:
+        if threading.current_thread() is not threading.main_thread() and number == signal.SIGINT:
+            return main_thread.interrupt_handler
+        return plain_getsignal(number)
+
+    signal.signal, signal.getsignal = carried, current  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal, signal.getsignal = plain_signal, plain_getsignal

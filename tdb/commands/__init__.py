@@ -1,0 +1,140 @@
+"""Commands: one function each, declared once.
+
+The signature of a function under `@command` is the grammar (see `tdb.commands.arguments`), its docstring is the help: a
+line that says what it does, a few sentences, and "Example:" with lines to type. It returns a Result and never prints.
+A module in this folder is found by itself; an installed package adds its own through the entry-point group
+"tdb.commands" (each entry a module that declares commands), and a learning rule through `Panel.commands`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from tdb.commands.arguments import Parameter, parameters_of, usage_of
+
+Running = Literal["now", "queued", "no", "yes"]
+ENTRY_POINTS = "tdb.commands"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and what its function says of it.
+
+    Attributes:
+        name: what is typed.
+        function: session, arguments -> Result.
+        short: other names.
+        running: while training runs, it answers from the last finished step ("now"), waits for the next boundary
+            ("queued"), works as always ("yes") or is refused ("no").
+        repeats: an empty line repeats it.
+        topic: the heading it stands under in `help`.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    short: tuple[str, ...]
+    running: Running
+    repeats: bool
+    topic: str
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def document(self) -> str:
+        """The docstring, cleaned."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.document.partition("\n")[0]
+
+    @property
+    def examples(self) -> list[str]:
+        """The lines under "Example:" in the docstring."""
+        _, _, lines = self.document.partition("Example:\n")
+        return [line.strip() for line in lines.splitlines() if line.strip()]
+
+    @property
+    def way_out(self) -> str:
+        """The hint for arguments that cannot be understood: the last example, which has the most of them."""
+        return f"Example: {self.examples[-1]}" if self.examples else self.usage
+
+    @property
+    def usage(self) -> str:
+        """The usage line."""
+        return usage_of(self.name, self.parameters)
+
+
+def command(
+    short: str = "", *, name: str = "", running: Running = "no", repeats: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the decorated function as a command; its name is the command's unless `name` is given."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__tdb_command__ = Command(  # type: ignore[attr-defined]
+            name or getattr(function, "__name__", "").rstrip("_").replace("_", "-"),
+            function,
+            tuple(short.split()),
+            running,
+            repeats,
+            function.__module__.rpartition(".")[2],
+            parameters_of(function),
+        )
+        return function
+
+    return declare
+
+
+class Registry:
+    """The commands of a session, by name and short form."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+        self._names: dict[str, Command] = {}
+
+    def add(self, functions: Iterable[Callable[..., Any]]) -> None:
+        """Add decorated functions.
+
+        Raises:
+            ValueError: a name or short form is taken.
+        """
+        for function in functions:
+            declared: Command = function.__tdb_command__  # type: ignore[attr-defined]
+            for word in (declared.name, *declared.short):
+                if word in self._names:
+                    raise ValueError(f"{word!r} is {self._names[word].name!r} already")
+                self._names[word] = declared
+            self._commands[declared.name] = declared
+
+    def find(self, word: str) -> Command | None:
+        """Return the command with this name or short form; nothing is guessed from a prefix."""
+        return self._names.get(word)
+
+    def names(self) -> list[str]:
+        """Return every name and short form."""
+        return list(self._names)
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._commands.values())
+
+
+def declared_in(module: Any) -> list[Callable[..., Any]]:
+    """Return the commands that a module declares."""
+    members = vars(module).values()
+    return [member for member in members if hasattr(member, "__tdb_command__") and member.__module__ == module.__name__]
+
+
+def all_commands() -> Registry:
+    """Return a registry of tdb's own commands and those of installed packages."""
+    registry = Registry()
+    for info in pkgutil.iter_modules(__path__):
+        registry.add(declared_in(import_module(f"{__name__}.{info.name}")))
+    for entry in entry_points(group=ENTRY_POINTS):
+        registry.add(declared_in(entry.load()))
+    return registry

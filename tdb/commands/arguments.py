@@ -1,0 +1,286 @@
+"""The grammar of a command's arguments, read from the signature of its function.
+
+    @command()
+    def metrics(session, *columns: MetricName, sort: MetricName | None = None, desc: bool = False,
+                top: Count | None = None, where: Expression | None = None): ...
+
+    metrics win_rate sort win_rate desc top 5 where som_magnitude > 1
+
+Parameters before the star are positional, `*columns` takes what is left, keyword-only parameters are words of the line:
+a bool stands alone, any other is followed by its value. An annotation names the kind of value, which parses it and
+offers completions. `Expression` and `Text` take the rest of the line as it stands, so they come last.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tdb.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of argument.
+
+    Attributes:
+        name: what usage lines call it.
+        parse: word -> value; raises UsageError.
+        complete: session -> words that would be right, with a few words about each.
+        takes_rest: it takes the rest of the line, spaces and all.
+    """
+
+    name: str
+    parse: Callable[[str], Any] = str
+    complete: Callable[[Session], Iterable[tuple[str, str]]] = lambda session: ()  # noqa: ARG005
+    takes_rest: bool = False
+
+
+def _count(word: str) -> int:
+    if not re.fullmatch(r"\d+", word) or int(word) < 1:
+        raise UsageError(f"takes a number from 1, not {word!r}")
+    return int(word)
+
+
+def _steps(word: str) -> int:
+    if not re.fullmatch(r"\d+", word) or int(word) < 1:
+        raise UsageError(f"takes a number of steps, not {word!r}")
+    return int(word)
+
+
+def _integer(word: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+", word):
+        raise UsageError(f"takes a whole number, not {word!r}")
+    return int(word)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"takes a number of seconds, not {word!r}")
+    return seconds
+
+
+def _files(session: Session) -> Iterable[tuple[str, str]]:
+    del session
+    return ((str(path) + ("/" if path.is_dir() else ""), "") for path in sorted(Path().iterdir()))
+
+
+Count = Annotated[int, Kind("N", _count)]
+Steps = Annotated[int, Kind("N", _steps)]
+Integer = Annotated[int, Kind("N", _integer)]
+Seconds = Annotated[float, Kind("SECONDS", _seconds)]
+Word = Annotated[str, Kind("WORD")]
+File = Annotated[Path, Kind("FILE", Path, _files)]
+Expression = Annotated[str, Kind("EXPR", takes_rest=True)]
+Text = Annotated[str, Kind("TEXT", takes_rest=True)]
+KeyName = Annotated[str, Kind("KEY", complete=lambda session: session.key_names())]
+MetricName = Annotated[str, Kind("COL", complete=lambda session: session.metric_names())]
+SourceName = Annotated[str, Kind("SOURCE", complete=lambda session: session.source_names())]
+LayerName = Annotated[str, Kind("LAYER", complete=lambda session: session.layer_names())]
+SettingName = Annotated[str, Kind("K", complete=lambda session: session.settings.described())]
+CommandName = Annotated[str, Kind("COMMAND", complete=lambda session: session.command_names())]
+Ids = Annotated[str, Kind("IDS")]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a command's function."""
+
+    name: str
+    kind: Kind
+    role: str  # "positional", "variadic", "word" (followed by its value) or "flag" (stands alone)
+    required: bool = False
+
+    @property
+    def word(self) -> str:
+        """How it is typed: "&" for `background`; a trailing underscore only avoids Python's own word."""
+        return "&" if self.name == "background" else self.name.rstrip("_")
+
+    @property
+    def usage(self) -> str:
+        """This parameter as it stands in the usage line."""
+        if self.role == "flag":
+            return f"[{self.word}]"
+        if self.role == "word":
+            return f"[{self.word} {self.kind.name}]"
+        if self.role == "variadic":
+            return f"[{self.kind.name}...]"
+        return self.kind.name if self.required else f"[{self.kind.name}]"
+
+
+def _kind_of(annotation: Any) -> Kind:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
+    if typing.get_origin(annotation) is Annotated:
+        return next(extra for extra in annotation.__metadata__ if isinstance(extra, Kind))
+    if annotation is bool:
+        return Kind("")
+    raise TypeError(f"no kind of argument for the annotation {annotation!r}")
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Return the parameters of a command's function after its session.
+
+    Raises:
+        TypeError: an annotation names no kind of argument.
+    """
+    hints = typing.get_type_hints(function, include_extras=True, localns={"Session": object})
+    found = []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        kind = _kind_of(hints[parameter.name])
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            role = "variadic"
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            role = "flag" if kind.name == "" else "word"
+        else:
+            role = "positional"
+        found.append(
+            Parameter(parameter.name, kind, role, parameter.default is parameter.empty and role == "positional")
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word of the line, and where it starts."""
+
+    text: str
+    start: int
+
+
+_OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
+
+
+def split_outside(text: str, separator: Callable[[str, int], int]) -> list[tuple[int, str]]:
+    """Split `text` where `separator(text, i)` gives a length, but never inside quotes or brackets.
+
+    Returns (start, piece) pairs. An unclosed quote or bracket simply lasts to the end.
+    """
+    pieces: list[tuple[int, str]] = []
+    start = depth = position = 0
+    quote = ""
+    while position < len(text):
+        character = text[position]
+        if quote:
+            position += 2 if character == "\\" else 1
+            quote = "" if character == quote else quote
+            continue
+        if depth == 0 and (length := separator(text, position)):
+            pieces.append((start, text[start:position]))
+            position += length
+            start = position
+            continue
+        # An apostrophe inside a word is no quote: `assert loss < 1 don't`.
+        if character in _QUOTES and not (position and text[position - 1].isalnum()):
+            quote = character
+        depth += (character in _OPENING) - (character in _CLOSING and depth > 0)
+        position += 1
+    return [*pieces, (start, text[start:])]
+
+
+def tokens_of(text: str) -> list[Token]:
+    """Split arguments at spaces outside quotes and brackets, and drop the quotes around a whole word."""
+
+    def space(text: str, position: int) -> int:
+        return int(text[position].isspace())
+
+    tokens = []
+    for start, piece in split_outside(text, space):
+        if not piece:
+            continue
+        quoted = len(piece) > 1 and piece[0] in _QUOTES and piece[-1] == piece[0]
+        tokens.append(Token(piece[1:-1] if quoted else piece, start))
+    return tokens
+
+
+@dataclass
+class Options:
+    """The options that every command takes, and that the shell itself answers."""
+
+    output: Path | None = None
+    json: bool = False
+    pager: bool = True
+    pattern: str = ""
+
+
+COMMON_OPTIONS = {
+    "-o": Parameter("output", Kind("FILE", Path), "word"),
+    "-n": Parameter("pattern", Kind("REGEX"), "word"),
+    "--json": Parameter("json", Kind(""), "flag"),
+    "--no-pager": Parameter("pager", Kind(""), "flag"),
+}
+
+
+@dataclass
+class Bound:
+    """Arguments ready for the call."""
+
+    positional: list[Any] = field(default_factory=list)
+    words: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+
+
+def bind(name: str, parameters: Sequence[Parameter], text: str, way_out: str = "") -> Bound:
+    """Read the argument text of the command `name`; `way_out` is the hint of an error, its usage if not given.
+
+    Raises:
+        UsageError: too many, too few, unknown or malformed arguments.
+    """
+    tokens, bound = tokens_of(text), Bound()
+    way_out = way_out or usage_of(name, parameters)
+    words = {parameter.word: parameter for parameter in parameters if parameter.role in ("word", "flag")}
+    places = [parameter for parameter in parameters if parameter.role in ("positional", "variadic")]
+    index = 0
+
+    def value(parameter: Parameter, what: str) -> Any:
+        nonlocal index
+        if index >= len(tokens):
+            raise UsageError(f"{what} needs {parameter.kind.name}", way_out)
+        token = tokens[index]
+        index = len(tokens) if parameter.kind.takes_rest else index + 1
+        try:
+            return parameter.kind.parse(text[token.start :].strip() if parameter.kind.takes_rest else token.text)
+        except UsageError as error:
+            raise UsageError(f"{what} {error.message}", error.hint or way_out) from None
+
+    while index < len(tokens):
+        word = tokens[index].text
+        if word in words:
+            index += 1
+            parameter = words[word]
+            bound.words[parameter.name] = True if parameter.role == "flag" else value(parameter, f"{name} {word}")
+        elif word in COMMON_OPTIONS:
+            index += 1
+            option = COMMON_OPTIONS[word]
+            chosen = value(option, f"{name} {word}") if option.role == "word" else option.name != "pager"
+            setattr(bound.options, option.name, chosen)
+        elif re.match(r"-[-a-z]", word) and not (places and places[0].kind.takes_rest):
+            known = [*words, *COMMON_OPTIONS]
+            raise UsageError(f"{name} has no option {word!r}", did_you_mean(word, known) or way_out)
+        elif places:
+            bound.positional.append(value(places[0], name))
+            places = places[places[0].role == "positional" :]
+        else:
+            near = did_you_mean(word, words)
+            raise UsageError(f"{name} cannot use {word!r}", near or way_out)
+    if places and places[0].required:
+        raise UsageError(f"{name} needs {places[0].kind.name}", way_out)
+    return bound
+
+
+def usage_of(name: str, parameters: Iterable[Parameter]) -> str:
+    """Return "Usage: NAME ARGUMENTS"."""
+    return " ".join(["Usage:", name, *(parameter.usage for parameter in parameters)])

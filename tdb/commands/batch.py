@@ -1,0 +1,77 @@
+"""What the step handed over: the batch, and the step data."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdb.commands import command
+from tdb.commands.arguments import KeyName
+from tdb.queries import array_of, batch_images, batch_table
+from tdb.results import Facts, Result, Table
+from tdb.tensors import look_up, tensor_value, tensors_table
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+@command(running="now")
+def batch(session: Session) -> Result:
+    """Show this step's batch: step, loss, shape, range and labels, and its images as a grid.
+
+    A batch that is no batch of images gets a table of its tensors instead. `-o FILE` writes the picture.
+
+    Example:
+        batch
+        batch -o batch.png
+    """
+    record = session.record()
+    table = batch_table(record.batch)
+    labels = None if record.labels is None else array_of(record.labels).reshape(-1)
+    facts = {"step": record.clock.step, "epoch": record.epoch, "loss": record.loss}
+    data = {**facts, "tensors": table, "labels": labels}
+    parts: list[Facts | Table] = [Facts(facts), table]
+    if labels is not None and labels.dtype.kind in "iu":
+        values, counts = np.unique(labels, return_counts=True)
+        if len(values) <= 20:  # beyond that the counts are no longer a summary
+            parts.append(Table({"label": values, "entries": counts}, note=f"{len(labels)} labels"))
+    images = batch_images(record.batch, record.labels, record.clock.step, session.controller.image_shape)
+    return Result([*parts, images] if images is not None else parts, data)
+
+
+@command(running="now")
+def keys(session: Session) -> Result:
+    """List what this step captured under a key.
+
+    Example:
+        keys
+    """
+    record = session.record()
+    names = list(record.data)
+    contents = [session.step_data(record, name) for name in names]
+    kinds = [f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__ for value in contents]
+    inside = [", ".join(map(str, value)) if isinstance(value, dict) else "" for value in contents]
+    note = f"{len(names)} keys" if names else "nothing was captured in this step"
+    table = Table({"key": names, "kind": kinds, "entries": inside}, note=note)
+    return Result([table], {"step": record.clock.step, "keys": names})
+
+
+@command(running="now")
+def data(session: Session, key: KeyName) -> Result:
+    """Look at captured data: shape, dtype, device, range, NaN and inf counts, values.
+
+    KEY is a key of `keys`, an entry of it after a dot, and a slice as numpy takes it.
+
+    Example:
+        data bcl_metrics
+        data bcl_tensors.rank_score[0:5, 17]
+    """
+    record = session.record()
+    value = look_up(key, {name: partial(session.step_data, record, name) for name in record.data})
+    if isinstance(value, dict):
+        table = tensors_table(value)
+        return Result([table], {"key": key, "entries": value})
+    part = tensor_value(key, value)
+    return Result([part], {"key": key, "tensor": part})

@@ -1,0 +1,177 @@
+"""Making training run and stop."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tdb.commands import command
+from tdb.commands.arguments import Integer, Seconds, Steps, Text
+from tdb.errors import StateError, UsageError
+from tdb.gate import READY, RUNNING, STOPPED
+from tdb.results import Result
+from tdb.stopping import UntilStep, stop_report
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+class Quit(Exception):  # noqa: N818 - leaving is no error
+    """The user leaves; carries the exit status asked for, or None."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def go(session: Session, goal: int | None, *, background: bool) -> Result:
+    """Let training run, and answer when it has stopped; in the background, answer at once."""
+    if session.run is not None and not session.run.started:
+        session.run.start()
+    if background:
+        return Result(
+            notes=["training runs in the background: `pause` stops it, `wait` waits"], data={"background": True}
+        )
+    session.front.wait(session, goal)
+    return stop_report(session)
+
+
+def _may_go(session: Session) -> None:
+    if session.status != READY or session.run is None or session.run.started:
+        session.need_stopped()
+
+
+def _take(session: Session, count: int, *, background: bool) -> Result:
+    _may_go(session)
+    goal = session.controller.position.step + count
+    session.controller.step(count)
+    return go(session, goal, background=background)
+
+
+@command()
+def start(session: Session) -> Result:
+    """Run up to just before step 1.
+
+    Imports, data and model are there, nothing has been trained. A loop that never says where it begins stops at the
+    end of its first step instead.
+
+    Example:
+        start
+    """
+    if session.status != READY:
+        raise StateError("training has started already", "`step`, `continue` or `until` goes on")
+    session.controller.gate.stop_at_begin()
+    return go(session, 0, background=False)
+
+
+@command("s", repeats=True)
+def step(session: Session, count: Steps = 1, *, background: bool = False) -> Result:
+    """Take one training step (one optimizer update), or N, then stop.
+
+    Training stops at the boundary of the last step, where its batch, loss, gradients and update belong together.
+
+    Example:
+        step
+        step 5
+    """
+    return _take(session, count, background=background)
+
+
+@command("n", repeats=True)
+def next_(session: Session, count: Steps = 1, *, background: bool = False) -> Result:
+    """Take one training step, or N, running evaluation and checkpointing of the script through.
+
+    Not an epoch: `n` is a reflex, as in pdb.
+
+    Example:
+        next
+    """
+    return _take(session, count, background=background)
+
+
+@command("unt", repeats=True)
+def until(session: Session, where: Text, *, background: bool = False) -> Result:
+    """Run until a step is reached.
+
+    A step already passed is an error.
+
+    Example:
+        until 500
+    """
+    _may_go(session)
+    if not re.fullmatch(r"\d+", where):
+        raise UsageError(f"until takes the number of a step, not {where!r}", "Example: until 500")
+    goal, now = int(where), session.controller.position.step
+    if goal <= now:
+        raise StateError(f"step {goal} is behind step {now}", "steps already taken are not taken again")
+    session.controller.stop_when(UntilStep(goal))
+    session.controller.resume()
+    return go(session, goal, background=background)
+
+
+@command("c cont resume")
+def continue_(session: Session, *, background: bool = False) -> Result:
+    """Run until something stops training: its end, Ctrl-C, or `pause` after `continue &`.
+
+    Example:
+        continue
+        continue &
+    """
+    _may_go(session)
+    session.controller.resume()
+    return go(session, None, background=background)
+
+
+@command(running="yes")
+def pause(session: Session) -> Result:
+    """Stop at the end of the next whole step.
+
+    Example:
+        pause
+    """
+    if session.status != RUNNING:
+        session.need_stopped()
+        raise StateError("training is stopped already", "`step` or `continue` goes on")
+    session.controller.pause()
+    session.front.wait(session, None)
+    return stop_report(session)
+
+
+@command(running="yes")
+def wait(session: Session, seconds: Seconds | None = None) -> Result:
+    """Block until training has stopped or ended; with SECONDS, fail if it has not by then.
+
+    Example:
+        wait
+        wait 60
+    """
+    if session.status == READY:
+        session.need_stopped()
+    if seconds is None:
+        session.front.wait(session, None)
+    else:
+        waited = 0.0
+        while session.controller.wait(min(0.05, seconds)) == RUNNING and waited < seconds:
+            session.main_thread.attend()
+            waited += 0.05
+        if session.status == RUNNING:
+            raise StateError(f"training still runs after {seconds:g} s", "`pause` stops it")
+    return stop_report(session)
+
+
+@command("q exit", running="yes")
+def quit_(session: Session, code: Integer | None = None) -> Result:
+    """Leave tdb; training that is not finished ends at its next boundary.
+
+    The exit status is CODE if given. On a terminal tdb asks once before it ends unfinished training.
+
+    Example:
+        quit
+        quit 3
+    """
+    if code is not None and not 0 <= code <= 255:
+        raise UsageError(f"quit takes an exit status from 0 to 255, not {code}")
+    unfinished = session.status in (RUNNING, STOPPED)
+    if unfinished and not session.front.confirm("Training is not finished. Leave and end it?"):
+        return Result(notes=["still here"], data={"left": False})
+    raise Quit(code)

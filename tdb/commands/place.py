@@ -1,0 +1,58 @@
+"""Where training is, and in which state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdb.commands import command
+from tdb.frames import place_of
+from tdb.gate import CRASHED, OVER, READY, STOPPED
+from tdb.results import Facts, Result, Text
+from tdb.stopping import crash_text, end_line, position_line, source_line
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+@command("w bt", running="now", repeats=True)
+def where(session: Session) -> Result:
+    """Show where training is: step, epoch, recipe, condition, and the Python stack of the loop.
+
+    The innermost line is where the loop waits; while training runs, it is where the loop happened to be.
+
+    Example:
+        where
+    """
+    state = session.controller.get_state()
+    frames = [place_of(frame) for frame in session.frames()]
+    lines = [f"  {place}" for place in frames[:-1]]
+    if state["status"] == READY:
+        name = session.run.script.name if session.run is not None else "training"
+        lines += [f"> {name} has not started"]
+    elif state["status"] == CRASHED:
+        lines = [crash_text(session), position_line(session), source_line(session)]
+    elif state["status"] in OVER:
+        lines += [end_line(session), position_line(session)]
+    else:
+        lines += [position_line(session), source_line(session)]
+    data = {
+        **session.controller.about,
+        "step": state["step"],
+        "epoch": state["epoch"],
+        "loss": state["loss"],
+        "frames": [{"file": place.file, "line": place.line, "function": place.function} for place in frames],
+    }
+    return Result([Text("\n".join(line for line in lines if line))], data)
+
+
+@command(running="now")
+def state(session: Session) -> Result:
+    """Show the state of training: status, step, epoch, loss, and whether there is a batch to look at.
+
+    Example:
+        state
+    """
+    known = session.controller.get_state()
+    values = {key: value for key, value in known.items() if key != "reason" or known["status"] in {STOPPED, *OVER}}
+    values["stops"] = session.controller.gate.stops
+    return Result([Facts(values)], values)

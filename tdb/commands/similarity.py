@@ -1,0 +1,214 @@
+"""Matrices and images: how alike features are, and what tensors look like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdb.commands import command
+from tdb.commands.arguments import Ids, KeyName, MetricName, SourceName, Text
+from tdb.errors import TdbError, UsageError
+from tdb.features import sorted_order, sources_of
+from tdb.queries import array_of
+from tdb.results import Array, Facts, Histogram, Images, Matrix, Page, Picture, Profiles, Result
+from tdb.similarity import Similarity, cosine_matrix, similarity_of
+from tdb.tensors import tensors_table
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+@command(running="queued")
+def sources(session: Session) -> Result:
+    """List the tensors of the focus layer that can be looked at, each computed only when asked for.
+
+    Example:
+        sources
+    """
+
+    def compute() -> dict[str, Array | None]:
+        found: dict[str, Array | None] = {}
+        for name, give in sources_of(session.controller).items():
+            try:
+                found[name] = array_of(give())
+            except TdbError:
+                found[name] = None
+        return found
+
+    values = session.ask(compute)
+    table = tensors_table({name: value for name, value in values.items() if value is not None})
+    missing = [name for name, value in values.items() if value is None]
+    notes = [f"not in this step: {', '.join(missing)}"] if missing else []
+    return Result([table], {"sources": list(values), "table": table}, notes)
+
+
+@command(running="queued")
+def cosmat(
+    session: Session,
+    source: SourceName,
+    second: SourceName | None = None,
+    *,
+    sort: MetricName | None = None,
+    abs: bool = False,  # noqa: A002 - the word that is typed
+    cross: bool = False,
+) -> Result:
+    """Draw the cosine similarity of every pair of features, and say how alike they are.
+
+    Two sources are drawn side by side and their means compared; `cross` compares the rows of one with those of the
+    other instead. `sort METRIC` reorders rows and columns; `abs` takes absolute values. Rows of zeros have cosine 0.
+
+    Example:
+        cosmat weights
+        cosmat weights som_targets
+        cosmat weights sort win_rate
+        cosmat weights grad_delta cross
+    """
+    if cross and second is None:
+        raise UsageError("cosmat cross needs two sources", "Example: cosmat weights som_targets cross")
+    names = [source] if second is None else [source, second]
+
+    def compute() -> list[Array]:
+        rows = [session.source_rows(name) for name in names]
+        return [cosine_matrix(*rows)] if cross else [cosine_matrix(each) for each in rows]
+
+    matrices = session.ask(compute)
+    order = _order(session, sort, len(matrices[0]))
+    ids = np.arange(len(matrices[0])) if order is None else order
+    titles = [f"{source} x {second}"] if cross else names
+    pictures: list[Matrix] = []
+    found: dict[str, Similarity] = {}
+    for title, matrix in zip(titles, matrices, strict=True):
+        values = np.abs(matrix) if abs else matrix
+        found[title] = similarity_of(matrix, square=not cross, absolute=abs)
+        columns = ids if not cross else np.arange(values.shape[1])
+        pictures.append(
+            Matrix(
+                values[ids] if cross else values[np.ix_(ids, ids)],
+                title=f"cosine of {title}{', absolute' if abs else ''}{f', by {sort}' if sort else ''}",
+                caption=_sentence(title, found[title]),
+                row_name="feature",
+                column_name="feature",
+                row_ids=ids,
+                column_ids=columns,
+                limits=(-1.0, 1.0),
+            )
+        )
+    facts = {
+        f"{title} {name}": value for title, similarity in found.items() for name, value in _numbers(similarity).items()
+    }
+    data = {"similarity": {title: each.as_data() for title, each in found.items()}}
+    if len(found) == 2:
+        first, last = found.values()
+        facts["difference of means"] = data["difference"] = last.mean - first.mean  # type: ignore[assignment]
+    data["matrices"] = dict(zip(titles, matrices, strict=True))  # type: ignore[arg-type]
+    picture: Picture = pictures[0]
+    if len(pictures) > 1:
+        picture = Page(pictures, columns=2, caption="; ".join(each.caption for each in pictures))
+    return Result([Facts(facts), picture], data)
+
+
+def _order(session: Session, metric: str | None, count: int) -> Array | None:
+    if metric is None:
+        return None
+    values = session.features().metric(metric)
+    if len(values) != count:
+        raise TdbError(f"{metric} has {len(values)} values, and the matrix {count} rows", "Is it of the focus layer?")
+    return sorted_order(values, ascending=False)
+
+
+def _numbers(similarity: Similarity) -> dict[str, object]:
+    pairs = ", ".join(f"{pair.first}-{pair.second} {pair.cosine:.4f}" for pair in similarity.pairs)
+    numbers: dict[str, object] = {
+        "mean": similarity.mean,
+        "std": similarity.std,
+        "max": similarity.max,
+        "most similar": pairs or "none",
+    }
+    if similarity.not_finite:
+        numbers["not finite"] = similarity.not_finite
+    return numbers
+
+
+def _sentence(title: str, similarity: Similarity) -> str:
+    return (
+        f"{title}: mean off-diagonal cosine {similarity.mean:.4f}, std {similarity.std:.4f}, max {similarity.max:.4f}"
+    )
+
+
+@command(running="queued")
+def heatmap(
+    session: Session, key: KeyName, *, rows: MetricName | None = None, columns: MetricName | None = None
+) -> Result:
+    """Draw a two-dimensional tensor: captured data, or a source, with a slice if need be.
+
+    `rows METRIC` and `columns METRIC` reorder the side that has a row or column for each feature.
+
+    Example:
+        heatmap bcl_tensors.rank_score
+        heatmap bcl_tensors.rank_score[0:32] columns win_rate
+        heatmap weights rows win_rate
+    """
+    values = session.look(key)
+    if values.ndim != 2:
+        raise TdbError(
+            f"{key} has shape {list(values.shape)}: a heatmap takes two dimensions", "Slice it: heatmap NAME[0]"
+        )
+    row_order, column_order = _order(session, rows, values.shape[0]), _order(session, columns, values.shape[1])
+    row_ids = np.arange(values.shape[0]) if row_order is None else row_order
+    column_ids = np.arange(values.shape[1]) if column_order is None else column_order
+    shown = values[np.ix_(row_ids, column_ids)]
+    finite = shown[np.isfinite(shown)] if shown.dtype.kind == "f" else shown
+    signed = bool(finite.size) and float(finite.min()) < 0 < float(finite.max())
+    bounds = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
+    order = "".join(f", {side} by {name}" for side, name in (("rows", rows), ("columns", columns)) if name)
+    picture = Matrix(
+        shown,
+        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, values {bounds}{order}",
+        title=f"{key}{order}",
+        row_ids=row_ids,
+        column_ids=column_ids,
+        signed=signed,
+    )
+    return Result([picture], {"key": key, "values": shown, "row_ids": row_ids, "column_ids": column_ids})
+
+
+@command(running="queued")
+def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
+    """Draw the rows of a source as images, or as profiles where a row is no image.
+
+    Example:
+        grid weights
+        grid som_targets 0:8
+    """
+    rows = session.ask(lambda: array_of(session.source_rows(source)))
+    features = session.features()
+    chosen = session.feature_ids(ids, features) if ids else list(range(len(rows)))
+    if chosen and max(chosen) >= len(rows):
+        raise TdbError(f"{source} has {len(rows)} rows, not one for feature {max(chosen)}")
+    shown, labels = rows[chosen], [str(row) for row in chosen]
+    caption = f"{source} of {len(chosen)} features, values {np.nanmin(shown):.4g} to {np.nanmax(shown):.4g}"
+    title = f"{source}, step {session.controller.position.step}"
+    shape = session.row_image_shape(rows.shape[1])
+    if shape is None:
+        return Result(
+            [Profiles(shown, labels, caption=caption, title=title)], {"source": source, "ids": chosen, "rows": shown}
+        )
+    images = shown.reshape(len(shown), *shape)
+    picture = Images(images, labels, caption=caption, title=title, signed=bool((shown < 0).any()))
+    return Result([picture], {"source": source, "ids": chosen, "rows": shown})
+
+
+@command(running="queued")
+def hist(session: Session, key: Text) -> Result:
+    """Draw the distribution of a tensor's values.
+
+    Example:
+        hist bcl_tensors.rank_score
+        hist weights[17]
+    """
+    values = session.look(key)
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    bounds = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
+    picture = Histogram(values, key, caption=f"{key}: {values.size} values, {bounds}", title=key)
+    return Result([picture], {"key": key, "values": values})

@@ -1,0 +1,149 @@
+"""The tool itself: settings, files of commands, help."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tdb.commands import command
+from tdb.commands.arguments import CommandName, Count, File, SettingName, Text
+from tdb.errors import TdbError, UsageError, did_you_mean
+from tdb.results import Result, Table
+from tdb.results import Text as Lines
+from tdb.settings import SETTINGS, shown
+
+if TYPE_CHECKING:
+    from tdb.commands import Command
+    from tdb.session import Session
+
+
+@command(name="set", running="yes")
+def set_(session: Session, name: SettingName | None = None, value: Text | None = None) -> Result:
+    """Show the settings, show one, or change it.
+
+    Example:
+        set
+        set figures file
+        set status.dead 0.02
+    """
+    if name is not None and value is not None:
+        session.settings.change(name, value)
+    names = list(SETTINGS) if name is None else [name]
+    values = [shown(session.settings[each]) for each in names]
+    table = Table({"setting": names, "value": values, "meaning": [SETTINGS[each].meaning for each in names]})
+    data = dict(zip(names, values, strict=True))
+    if name is None:
+        return Result([table], data)
+    return Result([Lines(f"{name} {values[0]}")], data)
+
+
+@command(running="yes")
+def source(session: Session, path: File) -> Result:
+    """Run the commands of a file; the first that fails ends it.
+
+    Example:
+        source look.tdb
+    """
+    if not session.shell.source(path.expanduser()):
+        raise TdbError(f"{path} ended at its first failing command")
+    return Result(data={"file": str(path)})
+
+
+@command(running="yes")
+def history(session: Session, count: Count = 20) -> Result:
+    """Show the last lines that were typed.
+
+    Example:
+        history
+        history 100
+    """
+    lines = session.history[-count:]
+    first = len(session.history) - len(lines) + 1
+    text = "\n".join(f"{number:5}  {line}" for number, line in enumerate(lines, first))
+    return Result([Lines(text)] if lines else [], {"lines": lines}, [] if lines else ["nothing was typed yet"])
+
+
+@command(running="yes")
+def pipe(session: Session, line: Text) -> Result:
+    """Send what a command shows to a program: pipe COMMAND | PROGRAM.
+
+    The first bar with a space on each side separates the two.
+
+    Example:
+        pipe keys | wc -l
+    """
+    left, bar, program = line.partition(" | ")
+    if not bar or not left.strip() or not program.strip():
+        raise UsageError("pipe takes a command and a program", "Example: pipe metrics | less -S")
+    status = session.shell.pipe(left.strip(), program.strip())
+    if status != 0:
+        raise TdbError(f"{program.strip()!r} left with exit status {status}")
+    return Result(data={"program": program.strip(), "status": status})
+
+
+@command(running="yes")
+def version(session: Session) -> Result:
+    """Show the versions of tdb, Python, torch and numpy.
+
+    Example:
+        version
+    """
+    import platform
+    from importlib.metadata import version as installed
+
+    from tdb import __version__
+
+    del session
+    data = {
+        "tdb": __version__,
+        "python": platform.python_version(),
+        "torch": installed("torch"),
+        "numpy": installed("numpy"),
+    }
+    return Result([Lines("  ".join(f"{name} {number}" for name, number in data.items()))], data)
+
+
+@command(running="yes")
+def apropos(session: Session, pattern: Text) -> Result:
+    """List the commands whose help matches a regular expression.
+
+    Example:
+        apropos cosine
+    """
+    try:
+        wanted = re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+    found = [each for each in session.registry if wanted.search(f"{each.name} {each.document}")]
+    if not found:
+        raise TdbError(f"no command's help matches {pattern!r}", "`help` lists all")
+    return Result([_listing(found)], {each.name: each.summary for each in found})
+
+
+@command("h ?", running="yes")
+def help_(session: Session, name: CommandName | None = None) -> Result:
+    """List the commands, or explain one.
+
+    Example:
+        help
+        help step
+    """
+    if name is None:
+        topics: dict[str, list[Command]] = {}
+        for each in session.registry:
+            topics.setdefault(each.topic, []).append(each)
+        parts = [_listing(commands, topic) for topic, commands in topics.items()]
+        data = {each.name: each.summary for each in session.registry}
+        return Result(parts, data, ["`help COMMAND` explains one; anything that is no command is Python"])
+    known = session.registry.find(name)
+    if known is None:
+        near = did_you_mean(name, session.registry.names())
+        raise UsageError(f"no command {name!r}", near or "`help` lists the commands")
+    short = f"   Short: {', '.join(known.short)}" if known.short else ""
+    data = {"usage": known.usage, "short": " ".join(known.short), "help": known.document}
+    return Result([Lines(f"{known.usage}{short}\n\n{known.document}")], data)
+
+
+def _listing(commands: list[Command], title: str = "") -> Table:
+    names = [", ".join([each.name, *each.short]) for each in commands]
+    return Table({"command": names, "": [each.summary for each in commands]}, title=title)

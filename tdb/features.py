@@ -1,0 +1,270 @@
+"""Features: the focus layer's units, their metrics, status and forces, as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdb.errors import StateError, TdbError, did_you_mean
+from tdb.expressions import compile_expression, evaluate_rows
+from tdb.layer import GENERIC_METRICS
+from tdb.panel import StatusRule
+from tdb.queries import array_of
+from tdb.results import Array, Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdb.controller import DebugController
+    from tdb.panel import Panel
+
+# Without a rule that says otherwise: a unit that is never active is dead, and none is a winner.
+GENERIC_STATUS = StatusRule("active_fraction", dead_below=0.01, winner_above=1.0)
+MOST_OPPOSED = 10
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of one step.
+
+    Attributes:
+        layer: the focus layer's name.
+        count: D.
+        metrics: name -> [D].
+        columns: the metrics that the table shows if none is named.
+        status: one word a feature.
+        scatter: the metrics that `scatter` shows by default: x, y and colour.
+    """
+
+    layer: str
+    count: int
+    metrics: Mapping[str, Array]
+    columns: Sequence[str]
+    status: Sequence[str]
+    scatter: tuple[str, str, str]
+
+    def metric(self, name: str) -> Array:
+        """Return a metric [D]; "feature_id" is one.
+
+        Raises:
+            TdbError: there is none of this name.
+        """
+        if name == "feature_id":
+            return np.arange(self.count)
+        if name not in self.metrics:
+            known = ", ".join(self.metrics)
+            raise TdbError(f"no column {name!r}", did_you_mean(name, self.metrics) or f"Columns: {known}")
+        return self.metrics[name]
+
+    def groups(self) -> dict[str, list[int]]:
+        """Return the features of each status."""
+        return {
+            word: [i for i, each in enumerate(self.status) if each == word] for word in ("dead", "contender", "winner")
+        }
+
+
+def panel_of(controller: DebugController) -> Panel | None:
+    """Return the panel of the rule that is attached to the focus layer, if any."""
+    return next((panel for panel in controller.panels if panel.layer == controller.layer.name), None)
+
+
+def features_of(controller: DebugController, thresholds: Mapping[str, float]) -> Features:
+    """Return the features of this step; called in the training thread.
+
+    Args:
+        controller: whose focus layer and panels are asked.
+        thresholds: "dead" and "winner" where the user has set them.
+
+    Raises:
+        StateError: there is no focus layer yet.
+    """
+    layer, panel = controller.layer, panel_of(controller)
+    if layer.info is None:
+        raise StateError("no focus layer", "`focus` lists the layers once training has begun")
+    count = layer.info.features
+    metrics = {name: array_of(value) for name, value in layer.metrics().items()}
+    columns = tuple(name for name in GENERIC_METRICS if name in metrics)
+    if panel is not None:
+        found = {name: array_of(value) for name, value in panel.metrics().items()}
+        own = {name: value for name, value in found.items() if value.shape == (count,)}
+        metrics = {**own, **metrics}
+        columns = tuple(name for name in panel.columns if name in own) or columns
+    rule = (panel.status if panel is not None else None) or GENERIC_STATUS
+    rule = replace(
+        rule,
+        dead_below=thresholds.get("dead", rule.dead_below),
+        winner_above=thresholds.get("winner", rule.winner_above),
+    )
+    status = rule(metrics[rule.metric]) if rule.metric in metrics else ["unknown"] * count
+    scatter = (panel.scatter if panel is not None else None) or ("weight_norm", "update_norm", "active_fraction")
+    return Features(layer.name, count, metrics, columns, status, scatter)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of the table, and in which order."""
+
+    columns: Sequence[str] = ()
+    ids: Sequence[int] | None = None
+    where: str = ""
+    sort: str = ""
+    ascending: bool = False
+    top: int | None = None
+
+
+def metrics_table(features: Features, choice: Choice) -> Table:
+    """Return the per-feature table: chosen rows, sorted, with mean, min and max of all rows that were chosen.
+
+    Rows whose sort value is not a number come first: what is broken must not hide at the end.
+
+    Raises:
+        TdbError: there is no such column.
+        UsageError: the condition cannot be understood.
+    """
+    names = [name for name in (choice.columns or features.columns) if name != "feature_id"]
+    values = {name: features.metric(name) for name in names}
+    rows = np.arange(features.count) if choice.ids is None else np.asarray(choice.ids, dtype=int)
+    if choice.where:
+        known = {**features.metrics, "feature_id": features.metric("feature_id"), "id": features.metric("feature_id")}
+        rows = rows[evaluate_rows(compile_expression(choice.where), known)[rows]]
+    if choice.sort:
+        rows = rows[sorted_order(features.metric(choice.sort)[rows], ascending=choice.ascending)]
+    chosen = len(rows)
+    shown = rows if choice.top is None else rows[: choice.top]
+    order = f", sorted by {choice.sort} {'ascending' if choice.ascending else 'descending'}" if choice.sort else ""
+    condition = f", where {choice.where}" if choice.where else ""
+    return Table(
+        {"feature_id": shown, **{name: value[shown] for name, value in values.items()}},
+        status=[features.status[row] for row in shown],
+        summary=_summary({name: value[rows] for name, value in values.items()}) if chosen else {},
+        note=f"{len(shown)} of {features.count} rows of layer {features.layer}{condition}{order}",
+    )
+
+
+def sorted_order(values: Array, *, ascending: bool) -> Array:
+    """Return the order that sorts `values`, stable, with what is not a number first."""
+    keys = values.astype(np.float64) if ascending else -values.astype(np.float64)
+    return np.lexsort((np.nan_to_num(keys, nan=0.0, posinf=np.inf, neginf=-np.inf), ~np.isnan(keys)))
+
+
+def _summary(values: Mapping[str, Array]) -> dict[str, dict[str, float]]:
+    finite = {name: value[np.isfinite(value)].astype(np.float64) for name, value in values.items()}
+    functions: dict[str, Callable[[Array], Any]] = {"mean": np.mean, "min": np.min, "max": np.max}
+    return {
+        label: {name: float(function(value)) if value.size else float("nan") for name, value in finite.items()}
+        for label, function in functions.items()
+    }
+
+
+@dataclass(frozen=True)
+class Forces:
+    """What one step did to the focus layer's weight.
+
+    Attributes:
+        weights: [D, F], after the step.
+        parts: part name -> [D, F]: "grad" first, then the rule's own; they add up to `combined`.
+        status: one word a feature.
+        combined: [D, F], after - before.
+    """
+
+    weights: Array
+    parts: Mapping[str, Array]
+    combined: Array
+    status: Sequence[str] = ()
+    norms: Mapping[str, Array] = field(init=False)
+
+    def __post_init__(self) -> None:
+        norms = {f"{name}_delta": np.linalg.norm(part, axis=1) for name, part in self.parts.items()}
+        object.__setattr__(self, "norms", {**norms, "combined": np.linalg.norm(self.combined, axis=1)})
+
+    @property
+    def rule_part(self) -> str:
+        """The name of the rule's first part, empty without one."""
+        return next((name for name in self.parts if name != "grad"), "")
+
+    def cosine(self) -> Array:
+        """Return the cosine of the gradient's part with the rule's [D]; NaN where one of them is zero."""
+        grad, rule = self.parts["grad"].astype(np.float64), self.parts[self.rule_part].astype(np.float64)
+        product = np.linalg.norm(grad, axis=1) * np.linalg.norm(rule, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(product > 0, (grad * rule).sum(axis=1) / product, np.nan)
+
+    def table(self, ids: Sequence[int], note: str = "") -> Table:
+        """Return a row for each of `ids`: the norms of the parts, the cosine of gradient and rule, the status."""
+        rows = np.asarray(ids, dtype=int)
+        columns: dict[str, Array] = {"feature_id": rows, **{name: norm[rows] for name, norm in self.norms.items()}}
+        if self.rule_part:
+            columns[f"cos_grad_{self.rule_part}"] = self.cosine()[rows]
+        status = [self.status[row] for row in rows] if self.status else []
+        return Table(columns, status=status, note=note or "norms of the step's parts, L2")
+
+    def agreement(self) -> dict[str, Any]:
+        """Return how many features' parts agree, fight or cannot be compared, and the ratio of the two forces."""
+        grad = float(np.linalg.norm(self.parts["grad"].astype(np.float64)))
+        if not self.rule_part:
+            return {"grad_norm": grad}
+        cosine = self.cosine()
+        rule = float(np.linalg.norm(self.parts[self.rule_part].astype(np.float64)))
+        return {
+            "agree": int((cosine > 0).sum()),
+            "fight": int((cosine < 0).sum()),
+            "orthogonal": int((cosine == 0).sum()),
+            "undefined": int(np.isnan(cosine).sum()),
+            f"{self.rule_part}_norm": rule,
+            "grad_norm": grad,
+            f"{self.rule_part}_to_grad": rule / grad if grad else float("inf") if rule else float("nan"),
+        }
+
+    def most_opposed(self) -> list[int]:
+        """Return the features whose parts point apart most, at most ten, the most opposed first."""
+        cosine = self.cosine()
+        return [int(row) for row in np.argsort(cosine, kind="stable") if cosine[row] < 0][:MOST_OPPOSED]
+
+
+def forces_of(controller: DebugController, status: Sequence[str]) -> Forces:
+    """Return the forces of this step; called in the training thread.
+
+    Raises:
+        StateError: the step was not captured from its start.
+    """
+    layer = controller.layer
+    parts = layer.forces(_rule_parts(controller))
+    return Forces(
+        array_of(layer.weights()),
+        {name: array_of(part) for name, part in parts.items()},
+        array_of(layer.combined()),
+        status,
+    )
+
+
+def sources_of(controller: DebugController) -> dict[str, Callable[[], Tensor]]:
+    """Return what can be computed of the focus layer by name; each is computed in the training thread, when asked."""
+    layer, panel = controller.layer, panel_of(controller)
+    found: dict[str, Callable[[], Tensor]] = {
+        "weights": layer.weights,
+        "grad": layer.grad,
+        "grad_delta": lambda: layer.forces(_rule_parts(controller))["grad"],
+        "combined": layer.combined,
+    }
+    return {**found, **({} if panel is None else _asked(panel.sources))}
+
+
+def _rule_parts(controller: DebugController) -> dict[str, Callable[[], Tensor]]:
+    panel = panel_of(controller)
+    return {} if panel is None else _asked(panel.forces)
+
+
+def _asked(given: Mapping[str, Callable[[], Tensor]]) -> dict[str, Callable[[], Tensor]]:
+    """Return what a rule gives, with its LookupError, for what a step did not have, as an error for the user."""
+
+    def ask(give: Callable[[], Tensor]) -> Tensor:
+        try:
+            return give()
+        except LookupError as error:
+            raise StateError(str(error.args[0] if error.args else error)) from None
+
+    return {name: partial(ask, give) for name, give in given.items()}

@@ -1,0 +1,48 @@
+"""Files that are either the old one or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tdb.errors import TdbError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` to write to, and move it into place when that has succeeded.
+
+    Raises:
+        TdbError: the file cannot be written; the old one is as it was.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise TdbError(f"cannot write {path}: {error.strerror}", "Does its folder exist?") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        raise TdbError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def written_whole(path: Path, text: str) -> str:
+    """Write `text` to `path` in one piece, and return the path as it is shown.
+
+    Raises:
+        TdbError: the file cannot be written; the old one is as it was.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return str(path)

@@ -1,0 +1,147 @@
+"""The training thread's Python stack, and Python evaluated in it as pdb does.
+
+tdb's own frames are hidden: the selected frame is the training loop's, where it waits at the boundary.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+import re
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tdb.errors import TdbError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE = str(Path(__file__).parent) + "/"
+FILE_NAME = "<tdb>"
+_CONVENIENCE = re.compile(r"\$_(\w*)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the user's code."""
+
+    file: str
+    line: int
+    function: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.file}({self.line}) {self.function}"
+
+
+def is_own(frame: FrameType) -> bool:
+    """Return whether a frame runs code of tdb, or of the machinery that starts threads and lets them wait."""
+    name = frame.f_code.co_filename
+    return name.startswith((HERE, "<frozen")) or name == threading.__file__
+
+
+def stack_of(thread: threading.Thread | None) -> list[FrameType]:
+    """Return the user's frames of `thread`, outermost first; empty if it has ended or only runs code of tdb."""
+    frame = sys._current_frames().get(thread.ident or -1) if thread is not None else None  # noqa: SLF001 - what pdb uses
+    return _user_frames(frame)
+
+
+def stack_of_error(traceback: TracebackType | None) -> list[FrameType]:
+    """Return the user's frames of an exception, outermost first: the last is where it was raised."""
+    frames = []
+    while traceback is not None:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    return [frame for frame in frames if not is_own(frame)]
+
+
+def _user_frames(frame: FrameType | None) -> list[FrameType]:
+    frames: list[FrameType] = []
+    while frame is not None and is_own(frame):
+        frame = frame.f_back
+    while frame is not None and not is_own(frame):
+        frames.append(frame)
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def place_of(frame: FrameType) -> Place:
+    """Return where a frame is, its file relative to the working folder if it lies below it."""
+    path, line = Path(frame.f_code.co_filename), frame.f_lineno
+    try:
+        shown = str(path.relative_to(Path.cwd()))
+    except ValueError:
+        shown = str(path)
+    source = linecache.getline(str(path), line, frame.f_globals).strip()
+    return Place(shown, line, frame.f_code.co_name, source)
+
+
+class Namespace:
+    """Where Python typed at the prompt is evaluated: a frame's variables, and names made at the prompt itself."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+
+    def run(self, text: str, frame: FrameType | None, module: Mapping[str, Any], convenience: Mapping[str, Any]) -> Any:
+        """Evaluate an expression, or execute a statement, and return the value (None for a statement).
+
+        Args:
+            text: Python, in which `$_name` reads `convenience["name"]`.
+            frame: the frame whose variables are seen and assigned; without one, `module`'s are.
+            module: the script's global names.
+            convenience: values of `$_step` and the like.
+
+        Raises:
+            TdbError: whatever the Python raised, as one line.
+        """
+        used = set(_CONVENIENCE.findall(text))
+        if unknown := used - set(convenience):
+            known = ", ".join(f"$_{name}" for name in convenience)
+            raise TdbError(f"no value $_{min(unknown)}", f"There are {known}")
+        text = _CONVENIENCE.sub(r"__tdb_\1", text).strip()
+        extra = {**self.made, **{f"__tdb_{name}": convenience[name] for name in used}}
+        variables = frame.f_globals if frame is not None else module
+        local = frame.f_locals if frame is not None else {}
+        try:
+            try:
+                code = compile(text, FILE_NAME, "eval")
+            except SyntaxError:
+                return self._execute(compile(text, FILE_NAME, "exec"), frame, dict(variables), extra)
+            # One dictionary for all, so that a comprehension sees the frame's variables too.
+            return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
+        except Exception as error:
+            raise TdbError(f"{type(error).__name__}: {error}") from error
+
+    def _execute(self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any]) -> None:
+        names: dict[str, Any] = dict(frame.f_locals) if frame is not None else {}
+        merged = {**extra, **names}
+        exec(code, frame.f_globals if frame is not None else module, merged)  # noqa: S102 - as above
+        own = set()
+        if frame is not None and frame.f_locals is not frame.f_globals:
+            own = {*frame.f_code.co_varnames, *frame.f_code.co_cellvars, *frame.f_code.co_freevars}
+            assign_locals(frame, {name: merged[name] for name in own & set(merged)})
+        elif frame is not None:
+            changed = {name: value for name, value in merged.items() if name not in extra or extra[name] is not value}
+            frame.f_globals.update(changed)
+        self.made.update(
+            {
+                name: value
+                for name, value in merged.items()
+                if name not in own and name not in names and not name.startswith("__tdb_")
+            }
+        )
+
+
+def assign_locals(frame: FrameType, values: Mapping[str, Any]) -> None:
+    """Assign local variables of a running function.
+
+    From Python 3.13 on `f_locals` writes through; before, it is a copy that has to be pushed back.
+    """
+    local = frame.f_locals
+    local.update(values)
+    if sys.version_info < (3, 13):
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))

@@ -1,0 +1,173 @@
+"""A training script, run as `__main__` in a worker thread, the way `python SCRIPT` would run it.
+
+The whole script runs there, imports included, because gradient mode, autocast and default device belong to a thread.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.machinery
+import importlib.util
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdb.active import set_active_controller
+from tdb.carry import carried_signals
+from tdb.errors import TrainingStopped, UsageError
+from tdb.gate import CRASHED, ENDED, FINISHED
+
+if TYPE_CHECKING:
+    from tdb.carry import MainThread
+    from tdb.controller import DebugController
+
+
+@dataclass(frozen=True)
+class Script:
+    """What to run: a file, or a module as `python -m` takes it, and its arguments."""
+
+    target: str
+    arguments: Sequence[str] = ()
+    is_module: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name to show."""
+        return self.target if self.is_module else Path(self.target).name
+
+    def check(self) -> None:
+        """Raise UsageError if there is nothing to run, before anything has started."""
+        if self.is_module:
+            with _on_path(str(Path.cwd())):
+                found = _module_to_run(self.target)
+            if found is None:
+                raise UsageError(f"no module named {self.target!r}", "Usage: tdb -m MODULE [ARGS...]")
+        elif not Path(self.target).is_file():
+            raise UsageError(f"no such script: {self.target}", "Usage: tdb [options] SCRIPT [ARGS...]")
+
+    def load(self) -> tuple[types.ModuleType, Callable[[], None]]:
+        """Return a fresh `__main__` module, and what runs the script in it."""
+        module = types.ModuleType("__main__")
+        module.__dict__["__builtins__"] = builtins
+        if self.is_module:
+            spec = _module_to_run(self.target)
+            if spec is None or spec.loader is None:
+                raise UsageError(f"no module named {self.target!r}")
+            # The one public way to get a module's code object, whatever its loader.
+            code = spec.loader.get_code(spec.name)  # type: ignore[attr-defined]
+            module.__spec__, module.__loader__ = spec, spec.loader
+            module.__file__, module.__package__ = spec.origin, spec.parent
+        else:
+            path = str(Path(self.target).resolve())
+            code = compile(Path(path).read_bytes(), path, "exec")
+            module.__file__, module.__package__ = path, None
+            module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+        return module, lambda: exec(code, module.__dict__)  # noqa: S102 - running the script is what tdb is for
+
+
+def _module_to_run(name: str) -> importlib.machinery.ModuleSpec | None:
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+        return spec
+    return None
+
+
+@contextmanager
+def _on_path(entry: str) -> Iterator[None]:
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(entry)
+
+
+class Run:
+    """One run of a script: its thread, and how it ended."""
+
+    def __init__(self, controller: DebugController, script: Script, main_thread: MainThread) -> None:
+        self.controller = controller
+        self.script = script
+        self.error: BaseException | None = None
+        self.exit_code: int = 0
+        self.module: types.ModuleType | None = None
+        self._main_thread = main_thread
+        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+
+    @property
+    def started(self) -> bool:
+        """Whether the script has been started."""
+        return self._thread.ident is not None
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread that the script runs in."""
+        return self._thread
+
+    def start(self) -> None:
+        """Start the script."""
+        self.controller.gate.launched(self._thread)
+        self._thread.start()
+
+    def _work(self) -> None:
+        with _process_globals_kept():
+            status, reason = self._train()
+            self.controller.finish(status, reason, linger=True)
+
+    def _train(self) -> tuple[str, str]:
+        """Run the script, and return how it ended: a status, and a line about it."""
+        with carried_signals(self._main_thread):
+            try:
+                self._prepare()
+                self.module, execute = self.script.load()
+                sys.modules["__main__"] = self.module
+                execute()
+            except TrainingStopped:
+                return ENDED, "ended by the user"
+            except SystemExit as leaving:
+                self.exit_code = _exit_code(leaving.code)
+                return FINISHED, f"the script left with exit status {self.exit_code}" if self.exit_code else ""
+            except BaseException as error:  # noqa: BLE001 - whatever the script raises is shown in post-mortem
+                self.error = error
+                return CRASHED, f"{type(error).__name__}: {error}"
+        return FINISHED, ""
+
+    def _prepare(self) -> None:
+        # Children inherit this mask: Ctrl-C in the terminal must pause training, not kill its DataLoader workers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        target = self.script.target
+        sys.argv = [target, *self.script.arguments]
+        sys.path[0:0] = [str(Path.cwd()) if self.script.is_module else str(Path(target).resolve().parent)]
+        if "torch" in sys.modules:  # the count of threads belongs to a thread: a new one starts with the default
+            import torch
+
+            torch.set_num_threads(self._main_thread.torch_threads)
+        set_active_controller(self.controller)
+
+
+@contextmanager
+def _process_globals_kept() -> Iterator[None]:
+    """Put back what running a script changes for the whole process, for programs that go on after it."""
+    kept = sys.argv, list(sys.path), sys.modules["__main__"]
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:], sys.modules["__main__"] = kept
+        set_active_controller(None)
+
+
+def _exit_code(code: Any) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)  # noqa: T201 - what `sys.exit("text")` does in a plain run
+    return 1

@@ -1,0 +1,205 @@
+"""The focus layer: the layer whose output units are the features, and what one step did to its weight.
+
+Within a captured step: `before`, the weight when the step began; the rule's own in-place parts, declared by its panel;
+then the optimizer's part. So
+
+    combined = after - before            grad_delta = after - before - (the rule's parts)
+
+whatever the optimizer is. Everything is measured on the weight as rows [D, F]: one row a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tdb.errors import StateError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+
+# The feature dimension of the output, counted from the end, by the number of dimensions that a position takes.
+ROW_LAYERS = {"Linear": 1, "Conv1d": 2, "Conv2d": 3, "Conv3d": 4, "Embedding": 0}
+
+GENERIC_METRICS = {
+    "weight_norm": "L2 norm of the feature's weights",
+    "grad_norm": "L2 norm of their gradient",
+    "update_norm": "L2 norm of the step's change of them",
+    "update_ratio": "update_norm / weight_norm",
+    "mean_activation": "mean of the layer's output for the feature, over the batch and all positions",
+    "active_fraction": "share of those outputs that are above 0",
+    "cos_to_init": "cosine of the weights with what they were when training began",
+}
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer that has features.
+
+    Attributes:
+        name: its name in the model.
+        kind: its class.
+        features: D, the number of rows.
+        row_shape: the shape of one row before it is flattened to F.
+    """
+
+    name: str
+    kind: str
+    features: int
+    row_shape: tuple[int, ...]
+
+
+def layers_with_features(model: nn.Module) -> list[LayerInfo]:
+    """Return the layers of a model whose weight has a row for each feature, in the model's order."""
+    found = []
+    for name, module in model.named_modules():
+        kind = next((base.__name__ for base in type(module).__mro__ if base.__name__ in ROW_LAYERS), None)
+        weight = getattr(module, "weight", None)
+        if kind is not None and weight is not None and weight.dim() > 1:
+            found.append(LayerInfo(name, kind, weight.shape[0], tuple(weight.shape[1:])))
+    return found
+
+
+class FocusLayer:
+    """Captures of one layer during one step; used in the training thread only."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.info: LayerInfo | None = None
+        self._module: nn.Module | None = None
+        self._optimizer: Any = None
+        self._initial: Tensor | None = None
+        self._before: Tensor | None = None
+        self._grad: Tensor | None = None
+        self._output: Tensor | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def bind(self, model: nn.Module, optimizer: Any, name: str = "") -> None:
+        """Make the layer `name` of `model` the focus; without a name, its first layer with features.
+
+        Raises:
+            UsageError: there is no such layer, or it has no features; nothing changes then.
+        """
+        known = {info.name: info for info in layers_with_features(model)}
+        if not known:
+            raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
+        chosen = known.get(name or next(iter(known)))
+        if chosen is None:
+            near = did_you_mean(name, known) or f"Layers with features: {', '.join(known)}"
+            raise UsageError(f"no layer {name!r} with features", near)
+        module = model.get_submodule(chosen.name)
+        if module is not self._module:
+            self.end_step()
+            self._module, self._optimizer = module, optimizer
+            self._before = self._grad = self._output = None
+            self._initial = self._rows(module.weight)
+        self.name, self.info = chosen.name, chosen
+
+    def info_text(self) -> str:
+        """Return the layer in a few words: "Linear, 64 features of 784"."""
+        if self.info is None:
+            return "no layer"
+        return f"{self.info.kind}, {self.info.features} features of {'x'.join(map(str, self.info.row_shape))}"
+
+    # ---- a captured step -------------------------------------------------------------------------------------------
+
+    def begin_step(self) -> None:
+        """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
+        self._before = self._grad = self._output = None
+        if self._module is None:
+            return
+        self._before = self._rows(self._module.weight)
+        self._handles = [self._module.register_forward_hook(self._keep_output)]
+        if hasattr(self._optimizer, "register_step_pre_hook"):
+            self._handles.append(self._optimizer.register_step_pre_hook(self._keep_grad))
+
+    def end_step(self) -> None:
+        """The step is over: take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        del inputs
+        # An in-place activation would overwrite it, and a forward without gradients is no training.
+        if module.training and getattr(output, "requires_grad", False):
+            self._output = output.detach().clone()
+
+    def _keep_grad(self, *_: Any) -> None:
+        # Loops that clear gradients right after the update leave none for the boundary.
+        assert self._module is not None
+        if self._module.weight.grad is not None:
+            self._grad = self._rows(self._module.weight.grad)
+
+    # ---- what can be looked at -------------------------------------------------------------------------------------
+
+    def weights(self) -> Tensor:
+        """Return the weight now, [D, F]."""
+        return self._rows(self._bound().weight)
+
+    def grad(self) -> Tensor:
+        """Return the gradient that the update used, [D, F].
+
+        Raises:
+            StateError: there was none in this step.
+        """
+        if self._grad is not None:
+            return self._grad
+        grad = self._bound().weight.grad
+        if grad is None:
+            raise StateError(f"{self.name} had no gradient in this step", "Is it frozen, or unused by the loss?")
+        return self._rows(grad)
+
+    def combined(self) -> Tensor:
+        """Return the step's whole change of the weight, [D, F].
+
+        Raises:
+            StateError: the step was not captured.
+        """
+        if self._before is None:
+            raise StateError("the weight before this step was not captured", "`step` captures the next one")
+        return self.weights() - self._before
+
+    def forces(self, parts: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
+        """Return the parts of the step's change by name, each [D, F]: "grad" first; they add up to `combined`.
+
+        Args:
+            parts: what the rule itself added, by name.
+        """
+        rule = {name: compute() for name, compute in parts.items()}
+        remainder = self.combined()
+        for part in rule.values():
+            remainder = remainder - part
+        return {"grad": remainder, **rule}
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return the metrics that every layer has, by name, each [D]; those that this step cannot give are left out."""
+        weights = self.weights()
+        norm = weights.norm(dim=1)
+        found = {"weight_norm": norm}
+        if self._grad is not None or self._bound().weight.grad is not None:
+            found["grad_norm"] = self.grad().norm(dim=1)
+        if self._before is not None:
+            found["update_norm"] = self.combined().norm(dim=1)
+            found["update_ratio"] = found["update_norm"] / norm
+        if self._output is not None and self.info is not None and self.info.kind != "Embedding":
+            outputs = self._output.movedim(-ROW_LAYERS[self.info.kind], 0).flatten(1).float()
+            found["mean_activation"] = outputs.mean(dim=1)
+            found["active_fraction"] = (outputs > 0).float().mean(dim=1)
+        if self._initial is not None:
+            product = norm * self._initial.norm(dim=1)
+            cosine = (weights * self._initial).sum(dim=1) / product
+            found["cos_to_init"] = cosine.nan_to_num(nan=0.0) if bool((product == 0).any()) else cosine
+        return found
+
+    def _bound(self) -> Any:
+        if self._module is None:
+            raise StateError("no model is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
+        return self._module
+
+    @staticmethod
+    def _rows(weight: Any) -> Tensor:
+        rows: Tensor = weight.detach().flatten(1).clone()
+        return rows

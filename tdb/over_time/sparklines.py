@@ -1,0 +1,44 @@
+"""Lines as text, for a terminal that shows no figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdb.results import Curves, Table
+
+if TYPE_CHECKING:
+    from tdb.results import Array
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+ASCII = "_.-=+*#@"
+
+
+def sparkline(values: Array, width: int = 40, marks: str = BLOCKS) -> str:
+    """Return `values` [n] as at most `width` characters, the lowest mark for the least, the highest for the most.
+
+    A character stands for the mean of its share of values; a blank for a share without a finite one.
+    """
+    shares = np.array_split(np.asarray(values, np.float64), max(1, min(width, len(values))))
+    means = np.array([share[np.isfinite(share)].mean() if np.isfinite(share).any() else np.nan for share in shares])
+    known = means[np.isfinite(means)]
+    if not len(known):
+        return " " * len(means)
+    span = known.max() - known.min()
+    heights = (means - known.min()) / (span if span > 0 else 1.0) * (len(marks) - 1)
+    return "".join(" " if np.isnan(height) else marks[round(height)] for height in heights)
+
+
+def sparkline_table(curves: Curves, width: int = 40, marks: str = BLOCKS) -> Table:
+    """Return a row for each line: its first, last, least and greatest value, and its course as text."""
+    columns: dict[str, list[object]] = {name: [] for name in ("line", "first", "last", "min", "max", "course")}
+    most = 0
+    for label, (_, values) in curves.lines.items():
+        known = values[np.isfinite(values)]
+        ends = (known[0], known[-1], known.min(), known.max()) if len(known) else (np.nan,) * 4
+        for name, value in zip(columns, (label, *map(float, ends), sparkline(values, width, marks)), strict=True):
+            columns[name].append(value)
+        most = max(most, len(values))
+    each = f"; a mark is the mean of {most / width:.3g} of them" if most > width else ""
+    return Table(columns, note=f"{len(curves.lines)} lines of at most {most:,} points{each}", title=curves.title)

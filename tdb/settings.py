@@ -1,0 +1,121 @@
+"""Settings: `set` lists them, `set NAME` shows one, `set NAME VALUE` changes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tdb.errors import UsageError, did_you_mean
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise UsageError(f"one of {', '.join(words)}, not {text!r}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise UsageError(f"on or off, not {text!r}")
+    return text == "on"
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"a number from 0 to 1, not {text!r}")
+    return value
+
+
+def _every(text: str) -> int:
+    if not re.fullmatch(r"\d+", text) or int(text) < 1:
+        raise UsageError(f"a number of steps from 1, not {text!r}")
+    return int(text)
+
+
+def bytes_of(text: str) -> int:
+    """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else."""
+    match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
+    if match is None or int(match[1]) < 1:
+        raise UsageError(f"a size such as 256MiB, not {text!r}")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def shown(value: Any) -> str:
+    """Return a setting's value as it would be typed."""
+    return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: what it starts as, how it is read, and what it does."""
+
+    default: Any
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
+    "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),
+    "pager": Setting(True, _switch, "show tables longer than the screen in $PAGER"),
+    "status.dead": Setting(0.01, _share, "a feature whose status metric is below this is dead"),
+    "status.winner": Setting(0.05, _share, "a feature whose status metric is above this is a winner"),
+    "traceback": Setting("short", _choice("short", "full"), "how much of a crash in training is shown"),
+}
+
+
+class Settings:
+    """The values in force."""
+
+    def __init__(self) -> None:
+        self._values = {name: setting.default for name, setting in SETTINGS.items()}
+        self._listeners: list[Callable[[str, Any], None]] = []
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[self._known(name)]
+
+    def change(self, name: str, text: str) -> Any:
+        """Set `name` to the value that `text` spells, and return that value.
+
+        Raises:
+            UsageError: there is no such setting, or no such value; nothing changes then.
+        """
+        setting = SETTINGS[self._known(name)]
+        try:
+            value = setting.parse(text)
+        except UsageError as error:
+            raise UsageError(f"set {name} takes {error.message}", f"Now: {shown(self._values[name])}") from None
+        self._values[name] = value
+        for listener in self._listeners:
+            listener(name, value)
+        return value
+
+    def on_change(self, listener: Callable[[str, Any], None]) -> None:
+        """Call `listener(name, value)` after each change."""
+        self._listeners.append(listener)
+
+    def described(self) -> Iterable[tuple[str, str]]:
+        """Return (name, meaning) of every setting."""
+        return ((name, setting.meaning) for name, setting in SETTINGS.items())
+
+    def changed(self) -> dict[str, str]:
+        """Return the settings that are not at their default, as they would be typed."""
+        return {name: shown(value) for name, value in self._values.items() if value != SETTINGS[name].default}
+
+    @staticmethod
+    def _known(name: str) -> str:
+        if name not in SETTINGS:
+            near = did_you_mean(name, SETTINGS)
+            raise UsageError(f"no setting {name!r}", near or f"Settings: {', '.join(SETTINGS)}")
+        return name

@@ -1,0 +1,62 @@
+"""Completion: commands, then their arguments by kind; file names where a file is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+
+from tdb.commands.arguments import COMMON_OPTIONS
+
+if TYPE_CHECKING:
+    from tdb.commands import Command
+    from tdb.session import Session
+
+
+class ShellCompleter(Completer):
+    """Offers what would be right at the cursor."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Yield completions of the word before the cursor."""
+        text = document.text_before_cursor.rpartition(";;")[2].lstrip()
+        words = text.split(" ")
+        if len(words) == 1:
+            yield from _matching(words[0], self._session.command_names())
+            return
+        command = self._session.registry.find(words[0])
+        if command is None:
+            return
+        before = words[-2] if len(words) > 2 else ""
+        if self._wants_file(command, before):
+            yield from self._paths.get_completions(Document(words[-1]), complete_event)
+            return
+        yield from _matching(words[-1], self._arguments(command, before))
+
+    def _wants_file(self, command: Command, before: str) -> bool:
+        return before == "-o" or any(
+            each.kind.name == "FILE" and each.role == "positional" for each in command.parameters
+        )
+
+    def _arguments(self, command: Command, before: str) -> Iterable[tuple[str, str]]:
+        for parameter in command.parameters:
+            if parameter.role == "word" and parameter.word == before:
+                yield from parameter.kind.complete(self._session)
+                return
+        for parameter in command.parameters:
+            if parameter.role in ("positional", "variadic"):
+                yield from parameter.kind.complete(self._session)
+            else:
+                yield parameter.word, parameter.usage
+        yield from ((option, "") for option in COMMON_OPTIONS)
+
+
+def _matching(prefix: str, candidates: Iterable[tuple[str, str]]) -> Iterable[Completion]:
+    for word, meaning in candidates:
+        if word.startswith(prefix):
+            yield Completion(word, -len(prefix), display_meta=meaning)

@@ -1,0 +1,193 @@
+"""Waiting for training on a terminal: a live line, what training prints, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from tdb.carry import MainThread
+from tdb.frames import place_of, stack_of
+from tdb.gate import RUNNING
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+    from tdb.shell.output import TrainingOutput
+
+# A repaint costs main-thread time that slows the training thread; at this pace it cannot be measured.
+REPAINT_SECONDS = 0.5
+POLL_SECONDS = 0.05
+THIRD_CTRL_C_SECONDS = 2.0
+CTRL_C = b"\x03"
+
+
+class Left(Exception):  # noqa: N818 - leaving is no error
+    """The third Ctrl-C: the user wants to leave, whatever training is doing."""
+
+
+@contextmanager
+def keys_read_raw() -> Iterator[bool]:
+    """Make Ctrl-C a key and no signal, so that it reaches no DataLoader worker; gives whether stdin is a terminal."""
+    if not sys.stdin.isatty() or os.getpgrp() != os.tcgetpgrp(sys.stdin.fileno()):
+        yield False
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setcbreak(descriptor, termios.TCSANOW)
+        mode = termios.tcgetattr(descriptor)
+        mode[3] &= ~termios.ISIG
+        termios.tcsetattr(descriptor, termios.TCSANOW, mode)
+        yield True
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+class Pace:
+    """Steps a second, over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def at(self, tick: int) -> float:
+        """Return the pace, now that `tick` steps have been taken in all."""
+        now = time.monotonic()
+        self._seen = [*(entry for entry in self._seen if now - entry[0] < 5.0), (now, tick)]
+        seconds, ticks = now - self._seen[0][0], tick - self._seen[0][1]
+        return ticks / seconds if seconds > 0 else 0.0
+
+
+class TerminalFront:
+    """A terminal with a person before it."""
+
+    def __init__(self, output: TrainingOutput, main_thread: MainThread) -> None:
+        self.output = output
+        self.typed_ahead = ""
+        self.pace = Pace()
+        self._main_thread = main_thread
+        self._interrupts: list[float] = []
+        self._out = sys.stdout
+
+    def wait(self, session: Session, goal: int | None) -> None:
+        """Block until training does not run, with a live line; Ctrl-C asks it to stop."""
+        self._interrupts = []
+        painted = time.monotonic()
+        with keys_read_raw() as raw, self._signals(session):
+            while session.controller.wait(POLL_SECONDS) == RUNNING:
+                self._main_thread.attend()
+                self.show_output()
+                if raw:
+                    self._read_keys(session)
+                if time.monotonic() - painted >= REPAINT_SECONDS:
+                    painted = time.monotonic()
+                    self._paint(live_line(session, self.pace, goal, self.output.progress))
+        self._paint("")
+        self.show_output()
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal; the end of input means yes, Ctrl-C no."""
+        try:
+            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            print()  # noqa: T201 - ends the line that Ctrl-D left
+            return True
+        except KeyboardInterrupt:
+            print()  # noqa: T201 - as above
+            return False
+
+    def show_output(self) -> None:
+        """Show the lines that training has printed since."""
+        for line in self.output.take():
+            self._out.write(f"\r\x1b[K{line}\r\n" if self._plain_terminal is False else f"{line}\n")
+        self._out.flush()
+
+    @property
+    def _plain_terminal(self) -> bool:
+        return os.environ.get("TERM", "dumb") in ("dumb", "")
+
+    def _paint(self, line: str) -> None:
+        if self._plain_terminal:
+            return
+        width = os.get_terminal_size(self._out.fileno()).columns if self._out.isatty() else 80
+        self._out.write(f"\r\x1b[K{line[: width - 1]}")
+        self._out.flush()
+
+    def _read_keys(self, session: Session) -> None:
+        while select.select([sys.stdin], [], [], 0)[0]:
+            typed = os.read(sys.stdin.fileno(), 1024)
+            if not typed:
+                return
+            for _ in range(typed.count(CTRL_C)):
+                self._interrupted(session)
+            self.typed_ahead += typed.replace(CTRL_C, b"").decode(errors="ignore")
+
+    def _interrupted(self, session: Session) -> None:
+        now = time.monotonic()
+        self._interrupts.append(now)
+        if len(self._interrupts) == 1:
+            session.controller.pause()
+            self._say("stopping at the end of the next whole step")
+        elif len(self._interrupts) > 2 and now - self._interrupts[-2] < THIRD_CTRL_C_SECONDS:
+            with suppress(termios.error):
+                termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+            if self._confirm_raw("Leave tdb and end training?"):
+                raise Left
+        else:
+            self._say(
+                f"still {whereabouts(session)} for {now - self._interrupts[0]:.1f} s; Ctrl-C again offers to quit"
+            )
+
+    def _confirm_raw(self, question: str) -> bool:
+        self._paint(f"{question} [y/N] ")
+        answer = os.read(sys.stdin.fileno(), 16) if sys.stdin.isatty() else b"y"
+        self._say("")
+        return answer[:1] in (b"y", b"Y")
+
+    def _say(self, text: str) -> None:
+        self._paint("")
+        self._out.write(f"{text}\r\n" if text else "\r\n")
+        self._out.flush()
+
+    @contextmanager
+    def _signals(self, session: Session) -> Iterator[None]:
+        def handle(number: int, frame: Any) -> None:
+            del number, frame
+            self._interrupted(session)
+
+        before = signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def whereabouts(session: Session) -> str:
+    """Return where training is, in words: "in DataLoader.__next__, recipes/trainer.py(61) train"."""
+    frames = stack_of(session.controller.gate.thread)
+    if not frames:
+        return "starting"
+    innermost = frames[-1]
+    place = place_of(innermost)
+    return f"in {innermost.f_code.co_qualname}, {place.file}({place.line})"
+
+
+def live_line(session: Session, pace: Pace, goal: int | None, progress: str) -> str:
+    """Return the line shown while training runs: step, loss, steps a second, and when it will be at its goal."""
+    state = session.controller.get_state()
+    speed = pace.at(state["tick"])
+    words = [f"step {state['step']}"]
+    words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
+    words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
+    words += [f"{speed:.0f} steps/s"] if speed >= 10 else [f"{speed:.2g} steps/s"] if speed else []
+    if goal is not None and speed:
+        seconds = max(0, goal - state["step"]) / speed
+        words.append(f"ETA {int(seconds // 3600)}:{int(seconds // 60 % 60):02}:{int(seconds % 60):02}")
+    words += [progress] if progress else ["Ctrl-C stops"]
+    return "  ".join(words)

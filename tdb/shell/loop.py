@@ -1,0 +1,162 @@
+"""The prompt: line editing, completion, a toolbar with the state of training, and what training prints above it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.eventloop import InputHookContext
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+from tdb.commands.arguments import Options
+from tdb.gate import RUNNING
+from tdb.shell.complete import ShellCompleter
+from tdb.shell.live import Left
+from tdb.shell.parse import Typed
+from tdb.stopping import stop_report
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+    from tdb.shell.interpreter import Interpreter
+    from tdb.shell.live import TerminalFront
+
+PROMPT = "(tdb) "
+TOOLBAR_SECONDS = 0.5
+ATTEND_SECONDS = 0.1
+
+
+class Prompt:
+    """Reads lines from a person and has them run."""
+
+    def __init__(self, interpreter: Interpreter, front: TerminalFront, history_file: Path) -> None:
+        self._interpreter = interpreter
+        self._session: Session = interpreter.session
+        self._front = front
+        self._last_status = self._session.status
+        self._prompt: PromptSession[str] = PromptSession(
+            history=_history(history_file),
+            completer=ShellCompleter(self._session),
+            complete_while_typing=False,
+            bottom_toolbar=self._toolbar if os.environ.get("TERM", "dumb") != "dumb" else None,
+            refresh_interval=TOOLBAR_SECONDS,
+            key_bindings=self._keys(),
+            enable_open_in_editor=True,
+        )
+
+    def run(self) -> None:
+        """Read and run lines until the user leaves.
+
+        Raises:
+            Quit: the user left.
+        """
+        while True:
+            line = self._read()
+            if line.strip():
+                self._session.history.append(line.strip())
+            try:
+                self._interpreter.execute(line)
+            except KeyboardInterrupt:
+                self._interpreter.show.line("")
+            except Left:
+                self._interpreter.execute("quit")
+            self._last_status = self._session.status
+
+    def _read(self) -> str:
+        """Return the next line; Ctrl-C clears it, Ctrl-D means quit."""
+        ahead, self._front.typed_ahead = self._front.typed_ahead, ""
+        whole, newline, rest = ahead.replace("\r", "\n").partition("\n")
+        if newline:
+            self._front.typed_ahead = rest
+            self._interpreter.show.line(f"{PROMPT}{whole}")
+            return whole
+        try:
+            return self._prompt.prompt(PROMPT, default=whole, pre_run=self._begin, inputhook=self._inputhook())
+        except KeyboardInterrupt:
+            return "#"
+        except EOFError:
+            return "quit"
+
+    def _begin(self) -> None:
+        get_app().create_background_task(self._attend())
+
+    async def _attend(self) -> None:
+        """While the prompt waits, show what training prints and say when it stops."""
+        while True:
+            self._session.main_thread.attend()
+            lines = self._front.output.take()
+            status = self._session.status
+            stopped = self._last_status == RUNNING and status != RUNNING
+            self._last_status = status
+            if lines or stopped:
+                await run_in_terminal(lambda lines=lines, stopped=stopped: self._show(lines, stopped))  # type: ignore[misc]
+            await asyncio.sleep(ATTEND_SECONDS)
+
+    def _show(self, lines: list[str], stopped: bool) -> None:
+        show = self._interpreter.show
+        for line in lines:
+            show.line(line)
+        if stopped:
+            show.result(Typed("stop"), stop_report(self._session), Options())
+
+    def _toolbar(self) -> str:
+        state = self._session.controller.get_state()
+        words = [state["status"], f"step {state['step']}"]
+        words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
+        words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
+        if state["status"] == RUNNING:
+            words.append(f"{self._front.pace.at(state['tick']):.0f} steps/s")
+        words += [self._front.output.progress] if self._front.output.progress else []
+        return "  ".join(words)
+
+    def _keys(self) -> KeyBindings:
+        """Ctrl-C clears the line; a real SIGINT pauses training that runs in the background."""
+        bindings = KeyBindings()
+
+        @bindings.add(Keys.SIGINT)
+        def _(event: KeyPressEvent) -> None:
+            if self._session.status == RUNNING:
+                self._session.controller.pause()
+            else:
+                event.app.exit(exception=KeyboardInterrupt)
+
+        @bindings.add("c-c", filter=Condition(lambda: self._session.status == RUNNING))
+        def _(event: KeyPressEvent) -> None:
+            if event.app.current_buffer.text:
+                event.app.current_buffer.reset()
+            else:
+                self._session.controller.pause()
+
+        return bindings
+
+    def _inputhook(self) -> Callable[[InputHookContext], None] | None:
+        """Run the windows' event loop while the prompt waits, if there are windows."""
+        sink = self._interpreter.show.sink
+        if not sink.has_windows:
+            return None
+
+        def hook(context: InputHookContext) -> None:
+            while not context.input_is_ready():
+                sink.pump()
+
+        return hook
+
+
+def _history(path: Path) -> History:
+    """Return the history file, readable by its owner alone; without a place for it, a history of this session."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        print(f"no history is kept: {path}: {error.strerror}", file=sys.stderr)  # noqa: T201 - before the first prompt
+        return InMemoryHistory()
+    return FileHistory(str(path))

@@ -1,0 +1,67 @@
+"""What a typed line means: a command, Python, or nothing.
+
+    line = cmd { ";;" cmd }                ";;" inside quotes or brackets does not split
+    cmd  = "" | "#" text | "!" python | verb ["&"] [arguments] | python
+
+A first word is a command only if it ends at a space, at the end of the line or at "&", and only by its exact name or a
+listed short form: `c.a`, `n()` and `j=1` are Python, as a pdb user expects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tdb.commands.arguments import split_outside
+from tdb.errors import UsageError
+
+if TYPE_CHECKING:
+    from tdb.commands import Command, Registry
+
+_FIRST_WORD = re.compile(r"([A-Za-z_][\w-]*|\?)(?=\s|&|$)")
+_ASSIGNMENT = re.compile(r"=(?!=)")
+
+
+@dataclass(frozen=True)
+class Typed:
+    """One command as typed: a command with its arguments, or Python."""
+
+    text: str
+    command: Command | None = None
+    arguments: str = ""
+    forced: bool = False  # a leading "!" said that it is Python
+
+
+def split_line(line: str) -> list[str]:
+    """Split a line at ";;" outside quotes and brackets; empty pieces and comments vanish."""
+
+    def double(text: str, position: int) -> int:
+        return 2 if text.startswith(";;", position) else 0
+
+    if line.lstrip().startswith("#"):
+        return []
+    pieces = (piece.strip() for _, piece in split_outside(line, double))
+    return [piece for piece in pieces if piece and not piece.startswith("#")]
+
+
+def understand(text: str, registry: Registry, aliases: Mapping[str, str] | None = None) -> Typed:
+    """Return what one piece of a line means.
+
+    Raises:
+        UsageError: a command's name is assigned to, which is Python only with a leading "!".
+    """
+    if text.startswith("!"):
+        return Typed(text[1:].strip(), forced=True)
+    match = _FIRST_WORD.match(text)
+    if match is not None and aliases and match[1] in aliases:
+        text = f"{aliases[match[1]]} {text[match.end() :].strip()}".strip()
+        match = _FIRST_WORD.match(text)
+    command = registry.find(match[1]) if match is not None else None
+    if match is None or command is None:
+        return Typed(text)
+    arguments = text[match.end() :].strip()
+    if _ASSIGNMENT.match(arguments):
+        raise UsageError(f"{match[1]!r} is a command, and this would assign to it", f"In Python: !{text}")
+    return Typed(text, command, arguments)

@@ -1,0 +1,172 @@
+"""Shows answers and errors: on a terminal, as plain text, or as JSON. All that tdb prints passes through here."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+
+from tdb.errors import TdbError, UsageError
+from tdb.files import written_whole
+from tdb.results import Facts, Part, Picture, Result, Table, TensorValue, Text
+from tdb.serialise import dumps, to_json
+from tdb.views import plain_text, renderable
+
+if TYPE_CHECKING:
+    from tdb.commands.arguments import Options
+    from tdb.session import Session
+    from tdb.shell.figures import FigureSink
+    from tdb.shell.parse import Typed
+
+TEXTUAL = Table | Facts | Text | TensorValue
+
+
+@dataclass
+class Show:
+    """Where answers go.
+
+    Attributes:
+        session: whose state the JSON answers carry.
+        sink: where figures go.
+        out: for answers; in JSON, one object a command and nothing else.
+        errors: for errors, and for notices where `out` is no terminal.
+        json: answer in JSON.
+        terminal: `out` is a terminal with a person before it.
+    """
+
+    session: Session
+    sink: FigureSink
+    out: TextIO
+    errors: TextIO
+    json: bool = False
+    terminal: bool = False
+
+    def __post_init__(self) -> None:
+        self._console = Console(file=self.out, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._error_console = Console(file=self.errors, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether the output's encoding can do no more than ASCII."""
+        try:
+            "─×█".encode(self.out.encoding or "ascii")
+        except (UnicodeEncodeError, LookupError):
+            return True
+        return False
+
+    def result(self, typed: Typed, result: Result, options: Options) -> None:
+        """Show the answer to a command.
+
+        Raises:
+            UsageError: `-o FILE` names a kind of file that this answer cannot be.
+        """
+        notes = list(result.notes)
+        if options.output is not None:
+            notes += [f"wrote {line}" for line in self._save(result, options.output)]
+            result = Result((), result.data, ())
+        if self.json or options.json:
+            self._json(typed, {"ok": True, "data": self._data(result), **({"notes": notes} if notes else {})})
+            return
+        self._parts(result.parts, typed, options)
+        for note in notes:
+            self.notice(note)
+
+    def error(self, typed: Typed, error: TdbError, location: str = "") -> None:
+        """Show what was wrong, and the way out."""
+        if self.json:
+            answer = {"code": error.code, "message": error.message, "hint": error.hint}
+            self._json(typed, {"ok": False, "error": answer})
+        self._error_console.print(f"{location}*** {error}", style="red")
+
+    def notice(self, text: str) -> None:
+        """Show a line that is no answer: on stderr unless a person reads the output."""
+        if self.terminal:
+            self._console.print(text, style="dim")
+        else:
+            print(text, file=self.errors)
+
+    def line(self, text: str) -> None:
+        """Show a line as it is."""
+        print(text, file=self.out, flush=True)
+
+    def echo(self, line: str) -> None:
+        """Show a script's line before its answer."""
+        if not self.json:
+            self.line(f"(tdb) {line}")
+
+    def into(self, buffer: TextIO, typed: Typed, result: Result, options: Options) -> None:
+        """Show an answer as plain text in `buffer`."""
+        other = Show(self.session, self.sink, buffer, self.errors, json=self.json)
+        other.result(typed, result, options)
+
+    def _parts(self, parts: Sequence[Part], typed: Typed, options: Options) -> None:
+        text = [part for part in parts if isinstance(part, TEXTUAL)]
+        pictures = [part for part in parts if not isinstance(part, TEXTUAL)]
+        if options.pattern:
+            self._matching(text, options.pattern)
+        elif self._needs_pager(text, options):
+            with self._console.pager(styles=self._console.color_system is not None):
+                self._text(text)
+        else:
+            self._text(text)
+        name = typed.command.name if typed.command is not None else "python"
+        for picture in pictures:
+            for line in self.sink.show(picture, name):
+                self.line(line)
+
+    def _text(self, parts: Sequence[TEXTUAL]) -> None:
+        for part in parts:
+            if self.terminal:
+                self._console.print(renderable(part, width=self._console.width, ascii_only=self.ascii_only), end="")
+            else:
+                self.out.write(plain_text(part, ascii_only=self.ascii_only))
+        self.out.flush()
+
+    def _matching(self, parts: Sequence[TEXTUAL], pattern: str) -> None:
+        try:
+            wanted = re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+        for part in parts:
+            for line in plain_text(part, ascii_only=self.ascii_only).splitlines():
+                if wanted.search(line):
+                    self.line(line)
+
+    def _needs_pager(self, parts: Sequence[TEXTUAL], options: Options) -> bool:
+        rows = sum(len(part) for part in parts if isinstance(part, Table))
+        wanted = self.terminal and options.pager and self.session.settings["pager"]
+        return wanted and sys.stdin.isatty() and rows + 6 > self._console.height
+
+    def _save(self, result: Result, path: Path) -> list[str]:
+        suffix = path.suffix.lower()
+        if suffix == ".json":
+            return [written_whole(path, dumps(self._data(result)) + "\n")]
+        if suffix == ".csv":
+            from tdb.views import csv_text
+
+            for part in result.parts:
+                if isinstance(part, Table):
+                    return [written_whole(path, csv_text(part))]
+        if suffix == ".txt":
+            return [written_whole(path, "".join(plain_text(p) for p in result.parts if isinstance(p, TEXTUAL)))]
+        pictures: list[Picture] = [part for part in result.parts if not isinstance(part, TEXTUAL)]
+        if not pictures:
+            raise UsageError(f"this answer cannot be written as {suffix or path.name!r}", "It can be: .csv .json .txt")
+        return [self.sink.save(pictures[0], path)]
+
+    def _data(self, result: Result) -> Any:
+        if result.data is not None:
+            return result.data
+        parts = [to_json(part) for part in result.parts]
+        return parts[0] if len(parts) == 1 else parts
+
+    def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
+        state = self.session.controller.get_state()
+        name = typed.command.name if typed.command is not None else "python"
+        shown = {key: state[key] for key in ("status", "step", "epoch")}
+        self.line(dumps({"v": 1, "cmd": name, "ok": answer["ok"], "state": shown, **answer}))

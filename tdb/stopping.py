@@ -1,0 +1,99 @@
+"""Why training stops, and how a stop is reported."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tdb.frames import HERE
+from tdb.gate import CRASHED, ENDED, FINISHED, STOPPED
+from tdb.results import Result, Text
+
+if TYPE_CHECKING:
+    from tdb.controller import DebugController
+    from tdb.session import Session
+
+
+@dataclass(frozen=True)
+class UntilStep:
+    """Stops at one step, or at the first one after it if the loop's numbers skip it."""
+
+    goal: int
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether `step` is the goal."""
+        return step >= self.goal
+
+    def reason(self, controller: DebugController) -> str:
+        """Return "until N" once the goal is reached, and ask no more."""
+        if controller.position.step < self.goal:
+            return ""
+        controller.stop_when(None)
+        return f"until {self.goal}"
+
+
+def position_line(session: Session) -> str:
+    """Return "> step 418  epoch 2  bcl-med  loss 0.1042        recipes/trainer.py(88) train"."""
+    state = session.controller.get_state()
+    about = session.controller.about
+    words = [f"step {state['step']}"]
+    words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
+    words += [about[key] for key in ("recipe", "condition") if key in about]
+    words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
+    place = session.place()
+    return f"> {'  '.join(words)}{f'        {place}' if place is not None else ''}"
+
+
+def source_line(session: Session) -> str:
+    """Return the line of the user's code at which training waits, as pdb shows it."""
+    place = session.place()
+    return f"-> {place.source}" if place is not None and place.source else ""
+
+
+def stop_report(session: Session) -> Result:
+    """Return what is said when training has stopped or ended."""
+    session.adopt_panels()
+    controller, status = session.controller, session.status
+    state = controller.get_state()
+    data: dict[str, Any] = {
+        "reason": state["reason"],
+        "step": state["step"],
+        "epoch": state["epoch"],
+        "loss": state["loss"],
+    }
+    if status == STOPPED:
+        place = session.place()
+        data["place"] = str(place) if place is not None else None
+        lead = [] if state["reason"] in ("step", "pause", "start") else [state["reason"]]
+        lines = [*lead, position_line(session), source_line(session)]
+    elif status == CRASHED:
+        lines = [crash_text(session), f"Training crashed after step {state['step']}: {state['reason']}"]
+        data["error"] = state["reason"]
+    else:
+        lines = [end_line(session)]
+    return Result([Text("\n".join(line for line in lines if line))], data)
+
+
+def end_line(session: Session) -> str:
+    """Return the line about training that is over."""
+    state = session.controller.get_state()
+    words = {FINISHED: "Training finished", ENDED: "Training was ended"}.get(state["status"], "Training is over")
+    steps = state["tick"]
+    if not steps:
+        return f"{words} without a step that tdb could see: the script asked for no controller"
+    reason = f": {state['reason']}" if state["reason"] else ""
+    return f"{words} after {steps} step{'s' if steps != 1 else ''}{reason}"
+
+
+def crash_text(session: Session) -> str:
+    """Return the traceback of the crash in training, without tdb's own frames."""
+    error = session.run.error if session.run is not None else None
+    if error is None:
+        return ""
+    shown = traceback.TracebackException.from_exception(error)
+    if session.settings["traceback"] == "short":
+        shown.stack = traceback.StackSummary.from_list(
+            [line for line in shown.stack if not line.filename.startswith(HERE)]
+        )
+    return "".join(shown.format()).rstrip()

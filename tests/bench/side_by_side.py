@@ -1,0 +1,79 @@
+"""Timing two things side by side: in turns, in one process, many rounds, and the median of the ratios."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Arm = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    measured: str
+    target: str
+    met: bool
+
+
+def seconds(arm: Arm) -> float:
+    """Return how long one call takes."""
+    began = time.perf_counter()
+    arm()
+    return time.perf_counter() - began
+
+
+def in_turns(arms: Mapping[str, Arm], rounds: int) -> dict[str, list[float]]:
+    """Time every arm once a round, in an order that turns round by round; the first round warms up."""
+    names = list(arms)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    gc.disable()
+    try:
+        for number in range(rounds + 1):
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                taken = seconds(arms[name])
+                if number:
+                    times[name].append(taken)
+    finally:
+        gc.enable()
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
+    """Return the median over the rounds of one arm's time by another's."""
+    return statistics.median(one / other for one, other in zip(times[name], times[base], strict=True))
+
+
+def spread(times: Mapping[str, list[float]], name: str, base: str) -> str:
+    """Return the quartiles of the ratios: how far the median can be trusted."""
+    ratios = sorted(one / other for one, other in zip(times[name], times[base], strict=True))
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return f"{low:.3f}..{high:.3f}"
+
+
+def machine() -> str:
+    """Return the machine in a line."""
+    import torch
+
+    model = platform.processor() or platform.machine()
+    for line in open("/proc/cpuinfo") if os.path.exists("/proc/cpuinfo") else []:  # noqa: PTH110, PTH123, SIM115 - a device
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{model}, {os.cpu_count()} cores, {load}; Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def show(title: str, rows: list[Row]) -> None:
+    """Print the rows."""
+    width = max(len(row.what) for row in rows)
+    print(f"\n{title}")
+    for row in rows:
+        print(f"  {row.what:{width}}  {row.measured:>24}  target {row.target:<22} {'met' if row.met else 'NOT MET'}")

@@ -1,0 +1,126 @@
+"""Training loops without a model, each in a thread of its own, which write down what they did."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tdb.controller import DebugController
+
+# Nothing that is waited for here takes a hundredth of it; whoever waits longer is stuck.
+PATIENCE = 20.0
+
+
+class Loop:
+    """A training loop: `taken` are the steps that are complete, up to their boundary."""
+
+    def __init__(
+        self,
+        controller: DebugController,
+        steps: int,
+        body: Callable[[int], object] | None = None,
+        *,
+        begin: bool = False,
+        last_step: int | None = None,
+    ) -> None:
+        self.controller = controller
+        self.taken: list[int] = []
+        self.error: BaseException | None = None
+        self._body = body or self._capture
+        self._target = SimpleNamespace(last_step=last_step) if begin or last_step else None
+        self._steps = steps
+        self._progress = threading.Condition()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self, *, announced: bool = False) -> Loop:
+        """Begin to train; a thread that is announced is waited for from the start."""
+        if announced:
+            self.controller.gate.launched(self.thread)
+        self.thread.start()
+        return self
+
+    def reach(self, step: int) -> None:
+        """Wait until `step` has been taken."""
+        with self._progress:
+            assert self._progress.wait_for(lambda: self.taken and self.taken[-1] >= step, PATIENCE), self.taken[-3:]
+
+    def join(self) -> Loop:
+        """Wait for the end of the thread."""
+        join(self.thread)
+        return self
+
+    def _capture(self, step: int) -> None:
+        self.controller.capture_batch([step], float(step), step)
+
+    def _run(self) -> None:
+        try:
+            if self._target is not None:
+                self.controller.begin(self._target)
+            for step in range(1, self._steps + 1):
+                self._body(step)
+                with self._progress:
+                    self.taken.append(step)
+                    self._progress.notify_all()
+                self.controller.wait_if_paused()
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+
+def join(*threads: threading.Thread) -> None:
+    """Wait for threads to end; show where everybody is if one does not."""
+    for thread in threads:
+        thread.join(PATIENCE)
+        if thread.is_alive():
+            faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
+            pytest.fail(f"{thread.name} is stuck")
+
+
+@pytest.fixture
+def controller() -> Iterator[DebugController]:
+    """A controller whose loop is told to stop after the test, whatever came of it."""
+    made = DebugController()
+    yield made
+    made.stop()
+    made.gate.dismiss()
+
+
+@pytest.fixture
+def train(controller: DebugController) -> Callable[..., Loop]:
+    """Start a loop under the controller, as a launcher does: `train(steps, body, begin=False, last_step=None)`."""
+
+    def start(steps: int = 10**9, body: Callable[[int], object] | None = None, **options: Any) -> Loop:
+        return Loop(controller, steps, body, **options).start(announced=True)
+
+    return start
+
+
+@pytest.fixture
+def elsewhere() -> Callable[..., Any]:
+    """Run a function in another thread and return what it does: `elsewhere(function, *arguments)`."""
+
+    def run(function: Callable[..., Any], *arguments: Any) -> Any:
+        outcome: list[Any] = []
+        thread = threading.Thread(target=lambda: outcome.append(attempt(partial(function, *arguments))), daemon=True)
+        thread.start()
+        join(thread)
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+    return run
+
+
+def attempt(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Return what a function returns, and what it raises."""
+    try:
+        return function(), None
+    except BaseException as error:  # noqa: BLE001 - handed on
+        return None, error
