@@ -54,6 +54,7 @@ class TrainingStopped(SystemExit):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "Did you mean: a, b" for the known names close to `word`, or an empty string."""
-    near = get_close_matches(word, list(known), n=3)
+    """Return "Did you mean: a, b" for the known names close to `word`, or containing it, or an empty string."""
+    names = list(known)
+    near = get_close_matches(word, names, n=3) or [name for name in names if len(word) > 1 and word in name][:3]
     return f"Did you mean: {', '.join(near)}" if near else ""

@@ -30,7 +30,7 @@ GENERIC_METRICS = {
     "update_ratio": "update_norm / weight_norm",
     "mean_activation": "mean of the layer's output for the feature, over the batch and all positions",
     "active_fraction": "share of those outputs that are above 0",
-    "cos_to_init": "cosine of the weights with what they were when training began",
+    "cos_to_init": "cosine of the weights with what they were when their layer became the focus",
 }
 
 

@@ -65,7 +65,8 @@ def stop_report(session: Session) -> Result:
     if status == STOPPED:
         place = session.place()
         data["place"] = str(place) if place is not None else None
-        lead = [] if state["reason"] in ("step", "pause", "start") else [state["reason"]]
+        asked_for = state["reason"] in ("step", "pause", "start") or state["reason"].startswith("until")
+        lead = [] if asked_for else [state["reason"]]
         lines = [*lead, position_line(session), source_line(session)]
     elif status == CRASHED:
         lines = [crash_text(session), f"Training crashed after step {state['step']}: {state['reason']}"]

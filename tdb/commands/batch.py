@@ -10,11 +10,13 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import KeyName
 from tdb.queries import array_of, batch_images, batch_table
-from tdb.results import Facts, Result, Table
+from tdb.results import Array, Facts, Result, Table
 from tdb.tensors import look_up, tensor_value, tensors_table
 
 if TYPE_CHECKING:
     from tdb.session import Session
+
+MOST_LABELS = 20
 
 
 @command(running="now")
@@ -32,13 +34,19 @@ def batch(session: Session) -> Result:
     labels = None if record.labels is None else array_of(record.labels).reshape(-1)
     facts = {"step": record.clock.step, "epoch": record.epoch, "loss": record.loss}
     data = {**facts, "tensors": table, "labels": labels}
-    parts: list[Facts | Table] = [Facts(facts), table]
-    if labels is not None and labels.dtype.kind in "iu":
-        values, counts = np.unique(labels, return_counts=True)
-        if len(values) <= 20:  # beyond that the counts are no longer a summary
-            parts.append(Table({"label": values, "entries": counts}, note=f"{len(labels)} labels"))
+    parts: list[Facts | Table] = [Facts({**facts, **_labels(labels)}), table]
     images = batch_images(record.batch, record.labels, record.clock.step, session.controller.image_shape)
     return Result([*parts, images] if images is not None else parts, data)
+
+
+def _labels(labels: Array | None) -> dict[str, str]:
+    """Return how often each label occurs, in words; nothing if there are too many for that to be a summary."""
+    if labels is None or labels.dtype.kind not in "iu":
+        return {}
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) > MOST_LABELS:
+        return {"labels": f"{len(labels)} labels, {len(values)} different"}
+    return {"labels": ", ".join(f"{count} x {value}" for value, count in zip(values, counts, strict=True))}
 
 
 @command(running="now")

@@ -127,12 +127,13 @@ def _agreement(forces: Forces) -> Result:
     rule = forces.rule_part
     opposed = forces.most_opposed()
     table = forces.table(opposed, f"the {len(opposed)} most opposed of {numbers['fight']} that fight")
-    ratio = numbers[f"{rule}_to_grad"]
+    unclear = numbers["undefined"] + numbers["orthogonal"]
     sentence = (
-        f"{numbers['agree']} features agree, {numbers['fight']} fight, {numbers['undefined']} cannot be compared; "
-        f"{rule} moved the weights {ratio:.3g} times as far as the gradient's update did"
+        f"{numbers['agree']} features agree, {numbers['fight']} fight, {unclear} neither or undefined; {rule} moved the "
+        f"weights {numbers[f'{rule}_to_grad']:.3g} times as far as the gradient's update "
+        f"({numbers[f'{rule}_norm']:.3g} : {numbers['grad_norm']:.3g})"
     )
-    return Result([Facts(numbers), Text(sentence), *([table] if opposed else [])], {**data, "most_opposed": table})
+    return Result([Text(sentence), *([table] if opposed else [])], {**data, "most_opposed": table})
 
 
 def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: dict[str, Any]) -> Images | Profiles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from tdb.commands.arguments import Ids, KeyName, MetricName, SourceName, Text
 from tdb.errors import TdbError, UsageError
 from tdb.features import sorted_order, sources_of
 from tdb.queries import array_of
-from tdb.results import Array, Facts, Histogram, Images, Matrix, Page, Picture, Profiles, Result
+from tdb.results import Array, Histogram, Images, Matrix, Page, Picture, Profiles, Result, Table
 from tdb.similarity import Similarity, cosine_matrix, similarity_of
 from tdb.tensors import tensors_table
 
@@ -94,18 +94,19 @@ def cosmat(
                 limits=(-1.0, 1.0),
             )
         )
-    facts = {
-        f"{title} {name}": value for title, similarity in found.items() for name, value in _numbers(similarity).items()
-    }
-    data = {"similarity": {title: each.as_data() for title, each in found.items()}}
+    data: dict[str, Any] = {"similarity": {title: each.as_data() for title, each in found.items()}}
+    note = "off the diagonal" if not cross else "all entries"
     if len(found) == 2:
         first, last = found.values()
-        facts["difference of means"] = data["difference"] = last.mean - first.mean  # type: ignore[assignment]
-    data["matrices"] = dict(zip(titles, matrices, strict=True))  # type: ignore[arg-type]
+        data["difference"] = last.mean - first.mean
+        side = "above" if last.mean > first.mean else "below"
+        note += f"; the mean of {second} is {np.abs(last.mean - first.mean):.4f} {side} that of {source}"
+    table = _table(found, note)
+    data["matrices"] = dict(zip(titles, matrices, strict=True))
     picture: Picture = pictures[0]
     if len(pictures) > 1:
         picture = Page(pictures, columns=2, caption="; ".join(each.caption for each in pictures))
-    return Result([Facts(facts), picture], data)
+    return Result([table, picture], data)
 
 
 def _order(session: Session, metric: str | None, count: int) -> Array | None:
@@ -117,17 +118,22 @@ def _order(session: Session, metric: str | None, count: int) -> Array | None:
     return sorted_order(values, ascending=False)
 
 
-def _numbers(similarity: Similarity) -> dict[str, object]:
-    pairs = ", ".join(f"{pair.first}-{pair.second} {pair.cosine:.4f}" for pair in similarity.pairs)
-    numbers: dict[str, object] = {
-        "mean": similarity.mean,
-        "std": similarity.std,
-        "max": similarity.max,
-        "most similar": pairs or "none",
-    }
-    if similarity.not_finite:
-        numbers["not finite"] = similarity.not_finite
-    return numbers
+def _table(found: dict[str, Similarity], note: str) -> Table:
+    """Return a row for each matrix: what its entries are like, and its most similar pairs."""
+    return Table(
+        {
+            "cosines of": list(found),
+            "mean": [each.mean for each in found.values()],
+            "std": [each.std for each in found.values()],
+            "max": [each.max for each in found.values()],
+            "not finite": [each.not_finite for each in found.values()],
+            "most similar": [
+                ", ".join(f"{pair.first}-{pair.second} {pair.cosine:.4f}" for pair in each.pairs) or "none"
+                for each in found.values()
+            ],
+        },
+        note=note,
+    )
 
 
 def _sentence(title: str, similarity: Similarity) -> str:

@@ -73,7 +73,9 @@ def feature_summary(
         columns["dead"], columns["winner"] = dead.sum(axis=1), winner.sum(axis=1)
         columns["contender"] = (~dead & ~winner & ~np.isnan(deciding)).sum(axis=1)
         columns = {name: columns[name] for name in ("step", *COUNTS)}
-    columns |= {"mean": values.mean(axis=1, dtype=np.float64), "gini": gini(values), "top5_share": top_share(values)}
+    with np.errstate(invalid="ignore"):  # the mean of both infinities is NaN, and that is what to show
+        columns["mean"] = values.mean(axis=1, dtype=np.float64)
+    columns |= {"gini": gini(values), "top5_share": top_share(values)}
     by = f", features counted by {status.metric}" if status is not None else ""
     note = f"{len(steps):,} recorded steps from {steps[0]:,} to {steps[-1]:,}{by}"
     return Table(columns, note=note, title=f"{metric} of {values.shape[1]} features")

@@ -22,6 +22,9 @@ BUCKETS = 1_000
 """Into this many parts a line is thinned: the axes have fewer pixels."""
 
 MOST_NAMED = 24
+LARGEST_WITH_MARGIN = 1e200
+"""A margin around larger values would lie beyond the largest float."""
+
 FEW_MARKS = 30
 """More marks than this are ticks at the upper edge, so that they do not cover the lines."""
 
@@ -112,6 +115,7 @@ def _paint(picture: Curves, lines: Mapping[str, tuple[Array, Array]], figure: Fi
 
     place = box.inset(left=0.8, bottom=0.5, right=_legend_width(picture), top=0.1)
     axes = canvas.axes_in(figure, place)
+    axes.set_yscale("log" if picture.log else "linear")
     for order, (label, (steps, values)) in enumerate(lines.items()):
         color, dashes = look_of(picture.colors.get(label, order))
         x, y = thin(steps, values)
@@ -119,8 +123,8 @@ def _paint(picture: Curves, lines: Mapping[str, tuple[Array, Array]], figure: Fi
         (line,) = axes.plot(x, y, color=color, linestyle=dashes, linewidth=1.2, label=label)
         if alone:
             line.set(marker="o", markersize=3, markevery=alone)
-    axes.set_yscale("log" if picture.log else "linear")
-    axes.margins(x=0.01)
+    diverged = max(np.nanmax(np.abs(values), initial=0) for _, values in lines.values()) > LARGEST_WITH_MARGIN
+    axes.margins(x=0.01, y=0 if diverged else 0.05)
     if all(np.equal(np.mod(steps, 1), 0).all() for steps, _ in lines.values()):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -140,18 +144,22 @@ def _alone(values: Array) -> Array:
 
 def _mark(picture: Curves, axes: Axes) -> None:
     """Draw a line at each marked step, with its word where there is room for it."""
+    from matplotlib.collections import LineCollection
+
     low, high = axes.get_xlim()
     marks = {step: word for step, word in sorted(picture.marks.items()) if low <= step <= high}
     foot = 0.0 if len(marks) <= FEW_MARKS else 0.96
-    axes.vlines(list(marks), foot, 1, transform=axes.get_xaxis_transform(), color="#a0a0a0", linewidth=0.7, zorder=1)
-    axes.set_xlim(low, high)
+    upright = [[(step, foot), (step, 1)] for step in marks]
+    across = axes.get_xaxis_transform()
+    lines = LineCollection(upright, colors="#a0a0a0", linewidths=0.7, zorder=1, transform=across, label="marks")
+    axes.add_collection(lines, autolim=False)
     pixels = axes.get_window_extent().width / (high - low)
     free = low
-    style = canvas.TINY_TEXT | {"rotation": 90, "ha": "right", "va": "top", "color": canvas.FAINT}
+    style = canvas.TINY_TEXT | {"rotation": 90, "ha": "right", "va": "top"}
     height = foot - 0.01 if foot else 0.99
     for step, word in marks.items():
         if step >= free:
-            axes.text(step, height, word, transform=axes.get_xaxis_transform(), **style)
+            axes.text(step, height, word, transform=across, **style)
             free = step + canvas.line_inches(canvas.LABEL_SIZE) * axes.figure.dpi / pixels
 
 

@@ -40,7 +40,10 @@ def bins(values: Array, most: int = MOST_BINS) -> tuple[Array, Array]:
     """
     values = values.astype(np.float64)
     low, high = values.min(), values.max()
-    if high - low < most and (values == np.round(values)).all():
+    if low == high:
+        reach = max(0.5, abs(low) / 100)
+        edges = np.array([low - reach, high + reach])
+    elif high - low < most and (values == np.round(values)).all():
         edges = np.arange(low - 0.5, high + 1)
     else:
         quarter, three_quarters = np.percentile(values, [25, 75])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tdb.launch import Script
 from tests.typing_session import TypingSession
 
 
@@ -13,8 +14,8 @@ def make_session(tmp_path: Path) -> Iterator[Callable[..., TypingSession]]:
     """Makes sessions, and ends their training when the test is over."""
     made: list[TypingSession] = []
 
-    def make(script: str, *arguments: str, json: bool = False) -> TypingSession:
-        made.append(TypingSession(tmp_path, script, *arguments, json=json))
+    def make(script: str | Script, *arguments: str, as_json: bool = False) -> TypingSession:
+        made.append(TypingSession(tmp_path, script, *arguments, as_json=as_json))
         return made[-1]
 
     yield make

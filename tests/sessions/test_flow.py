@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from tests.typing_session import TypingSession
 
 LOOP = """
@@ -85,14 +83,12 @@ def test_step_from_the_first_prompt_stops_at_the_end_of_step_1(make_session: Mak
 def test_until_and_continue(make_session: Make) -> None:
     make_session(LOOP, "30").play("""
         (tdb) until 12
-        until 12
         > step 12  epoch 2  loss ...
         (tdb) until 10
         *** step 10 is behind step 12: steps already taken are not taken again
         (tdb) until loss
         *** until takes the number of a step, not 'loss'. Example: until 500
         (tdb) unt 13
-        until 13
         > step 13  epoch 2  loss ...
         (tdb) c
         Training finished after 30 steps

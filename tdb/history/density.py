@@ -1,0 +1,47 @@
+"""How densely steps are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tdb.history.thinning import Sealed
+
+
+class Span(NamedTuple):
+    """Steps that are recorded equally densely: `rows` of them from `first` to `last`."""
+
+    first: int
+    last: int
+    rows: int
+
+    @property
+    def every(self) -> int:
+        """The distance of neighbours: 1 where every step is recorded."""
+        return max(1, round((self.last - self.first) / (self.rows - 1))) if self.rows > 1 else 1
+
+    def __str__(self) -> str:
+        return f"every {_ordinal(self.every)}step from {self.first:,} to {self.last:,}"
+
+
+def spans(chunks: Iterable[Sealed]) -> list[Span]:
+    """Return one span for each run of chunks that were thinned equally often, in their order."""
+    found: list[Span] = []
+    level = -1
+    for chunk in chunks:
+        if not len(chunk.rows):
+            continue
+        first, last, rows = int(chunk.rows["step"][0]), int(chunk.rows["step"][-1]), len(chunk.rows)
+        if chunk.level == level:
+            before = found.pop()
+            first, rows = before.first, before.rows + rows
+        found.append(Span(first, last, rows))
+        level = chunk.level
+    return found
+
+
+def _ordinal(number: int) -> str:
+    if number == 1:
+        return ""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending} "

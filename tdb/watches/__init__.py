@@ -1,0 +1,17 @@
+"""Watches: features that are followed step by step, and what their weights did: their trajectories.
+
+A trajectory holds, for every recorded step, the cosine of the feature's weight row with the row it had when its watch
+began, and the step's metrics of that feature; between features that are watched together, the cosine of their rows.
+
+A feature whose watch ends keeps its trajectory, and one that is watched later starts fresh. If a feature is watched
+again, its trajectory goes on in a new *segment*: nothing recorded is lost, and `weight_cos_to_init` starts again at 1,
+measured from the weights of the new beginning.
+
+Per step only the rows are copied. Every few steps their products are taken together, which is several times faster
+than one small product a step; norms are divided out when somebody reads. Threads: as in `tdb.history`, one thread
+writes and any reads; a reader that is overtaken by the writer begins again.
+"""
+
+from tdb.watches.watches import Watches
+
+__all__ = ["Watches"]

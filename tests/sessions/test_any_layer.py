@@ -1,0 +1,172 @@
+"""The same questions without BCL: any layer with features, and a rule that only this test knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.typing_session import TypingSession
+
+Make = Callable[..., TypingSession]
+
+LOOP = """
+    import torch
+    import tdb
+    {rule}
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+    class Trainer:
+        model = torch.nn.Sequential({layers})
+        optimizer = torch.optim.{optimizer}
+
+
+    controller = tdb.active_controller()
+    {declare}
+    controller.begin(Trainer)
+    for step in range(1, 100):
+        batch = {batch}
+        loss = Trainer.model(batch).square().mean()
+        loss.backward()
+        controller.capture_batch(batch, loss, step)
+        {push}
+        Trainer.optimizer.step()
+        {after}
+        controller.wait_if_paused()
+"""
+
+LAYERS = {
+    "Linear": ("torch.nn.Linear(7, 5), torch.nn.ReLU(inplace=True)", "torch.rand(6, 7)"),
+    "Linear over positions": ("torch.nn.Linear(7, 5)", "torch.rand(2, 3, 7)"),
+    "Conv1d": ("torch.nn.Conv1d(2, 5, 3), torch.nn.ReLU(inplace=True)", "torch.rand(6, 2, 9)"),
+    "Conv2d": ("torch.nn.Conv2d(1, 5, 3)", "torch.rand(6, 1, 9, 9)"),
+    "Conv3d": ("torch.nn.Conv3d(2, 5, 3)", "torch.rand(6, 2, 5, 5, 5)"),
+    "Embedding": ("torch.nn.Embedding(5, 4)", "torch.randint(0, 5, (6, 3))"),
+}
+
+
+def loop(kind: str, optimizer: str = "SGD(model.parameters(), lr=0.1)", **more: str) -> str:
+    layers, batch = LAYERS[kind]
+    words = {"rule": "", "declare": "", "push": "", "after": "Trainer.optimizer.zero_grad()", **more}
+    return LOOP.format(layers=layers, batch=batch, optimizer=optimizer, **words)
+
+
+def rows(session: TypingSession, name: str) -> Any:
+    return np.array(session.answer(f"grid {name} all")["rows"], dtype=np.float64)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_metrics_of_any_layer_equal_their_definition(make_session: Make, kind: str) -> None:
+    session = make_session(loop(kind), as_json=True)
+    session.type("start")
+    session.type("! output = None")
+    session.type("! hook = Trainer.model[0].register_forward_hook(lambda m, i, o: globals().update(output=o.clone()))")
+    initial = None
+    for _ in range(2):
+        before = np.array(session.answer("p Trainer.model[0].weight.flatten(1)")["value"]["values"])
+        initial = before if initial is None else initial
+        session.answer("step")
+        table = session.answer("metrics")["table"]
+        metrics = {name: np.array(values) for name, values in zip(table["columns"], zip(*table["rows"], strict=True))}
+        after, grad = rows(session, "weights"), rows(session, "grad")
+        norm, change = np.linalg.norm(after, axis=1), np.linalg.norm(after - before, axis=1)
+        np.testing.assert_allclose(metrics["weight_norm"], norm, rtol=1e-5)
+        np.testing.assert_allclose(metrics["grad_norm"], np.linalg.norm(grad, axis=1), rtol=1e-5)
+        np.testing.assert_allclose(metrics["update_norm"], change, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(metrics["update_ratio"], change / norm, rtol=1e-3, atol=1e-7)
+        cosine = (after * initial).sum(axis=1) / norm / np.linalg.norm(initial, axis=1)
+        np.testing.assert_allclose(metrics["cos_to_init"], cosine, atol=1e-5)
+        np.testing.assert_allclose(rows(session, "combined"), after - before, atol=1e-7)
+        if kind == "Embedding":
+            assert "mean_activation" not in metrics
+            continue
+        output = np.array(
+            session.answer("p output.movedim({}, 0).flatten(1)".format(-1 if kind.startswith("Linear") else 1))[
+                "value"
+            ]["values"]
+        )
+        np.testing.assert_allclose(metrics["mean_activation"], output.mean(axis=1), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(metrics["active_fraction"], (output > 0).mean(axis=1), atol=1e-6)
+
+
+def test_the_focus_may_move(make_session: Make) -> None:
+    script = loop("Linear").replace("torch.nn.ReLU(inplace=True)", "torch.nn.ReLU(), torch.nn.Linear(5, 3)")
+    session = make_session(script)
+    session.play("""
+        (tdb) focus
+        *** no model is known. It is once training has begun: `start`
+        (tdb) step
+        > step 1 ...
+        (tdb) focus
+        layer  kind    features  row  focus
+        0      Linear         5    7  <-
+        2      Linear         3    5
+        2 layers with features
+        (tdb) focus 2
+        focus 2: Linear, 3 features of 5
+        (tdb) metrics top 1 weight_norm update_norm
+        *** no column 'update_norm'. Columns: weight_norm, cos_to_init
+        (tdb) metrics top 1 weight_norm
+        feature_id  weight_norm  status
+        ...
+        1 of 3 rows of layer 2
+    """)
+    assert "update_norm" in session.type("step;; metrics")
+
+
+RULE = """
+    from tdb.commands import command
+    from tdb.panel import Panel, StatusRule
+    from tdb.results import Result, Text
+
+
+    @command("hum", running="now")
+    def hummed(session) -> Result:
+        '''Say what the toy rule hums.
+
+        Example:
+            hummed
+        '''
+        return Result([Text("hm")], {"hum": 1})
+
+
+    def hum():
+        '''A toy rule: every step draws all weights a little toward one.'''
+        delta = 0.01 * (1 - Trainer.model[0].weight.detach())
+        Trainer.model[0].weight.data.add_(delta)
+        hum.delta = delta
+"""
+
+
+def test_a_rule_of_its_own_brings_columns_status_sources_forces_and_commands(make_session: Make) -> None:
+    declare = (
+        'controller.add_panel(Panel(name="hum", layer="0", metrics=lambda: {"pitch": hum.delta.abs().mean(1)}, '
+        'columns=("pitch",), status=StatusRule("pitch", dead_below=0.001, winner_above=0.01), '
+        'sources={"hums": lambda: hum.delta * 100}, forces={"hum": lambda: hum.delta}, commands=[hummed]))'
+    )
+    script = loop("Linear", rule=RULE, declare=declare, push="hum()", after="pass")
+    session = make_session(script, as_json=True)
+    session.answer("step 2")
+    assert session.answer("metrics")["table"]["columns"] == ["feature_id", "pitch"]
+    assert session.answer("hum") == {"hum": 1}
+    assert "hums" in session.answer("sources")["sources"]
+    vectors = session.answer("force 0")["vectors"]["0"]
+    assert list(vectors) == ["weight", "grad_delta", "hum_delta", "combined"]
+    total = np.array(vectors["grad_delta"]) + np.array(vectors["hum_delta"])
+    np.testing.assert_allclose(total, vectors["combined"], atol=1e-8)
+    assert session.answer("force")["hum_to_grad"] > 0
+
+
+def test_what_is_not_finite_is_counted_and_comes_first(make_session: Make) -> None:
+    session = make_session(loop("Linear", after="Trainer.model[0].weight.data[3, 0] = float('nan')"))
+    session.type("step")
+    shown = session.type("metrics sort weight_norm asc")
+    assert shown.splitlines()[1].lower().split()[:2] == ["3", "nan"]
+    for line in ("cosmat weights", "grid weights", "heatmap weights", "force 3", "hist weights", "scatter"):
+        assert "***" not in session.type(line), line
+    assert "not finite" in session.type("cosmat weights")
