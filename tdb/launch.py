@@ -62,11 +62,12 @@ class Script:
             # The one public way to get a module's code object, whatever its loader.
             code = spec.loader.get_code(spec.name)  # type: ignore[attr-defined]
             module.__spec__, module.__loader__ = spec, spec.loader
-            module.__file__, module.__package__ = spec.origin, spec.parent
+            module.__file__, module.__package__, module.__dict__["__cached__"] = spec.origin, spec.parent, spec.cached
+            sys.argv[0] = spec.origin or self.target
         else:
-            path = str(Path(self.target).resolve())
+            path = str(Path(self.target).absolute())
             code = compile(Path(path).read_bytes(), path, "exec")
-            module.__file__, module.__package__ = path, None
+            module.__file__, module.__package__, module.__dict__["__cached__"] = path, None, None
             module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
         return module, lambda: exec(code, module.__dict__)  # noqa: S102 - running the script is what tdb is for
 

@@ -33,6 +33,10 @@ class UntilStep:
         return f"until {self.goal}"
 
 
+class StopReport(Result):
+    """What is said when training has stopped or ended; its type tells the prompt that it has been said."""
+
+
 def position_line(session: Session) -> str:
     """Return "> step 418  epoch 2  bcl-med  loss 0.1042        recipes/trainer.py(88) train"."""
     state = session.controller.get_state()
@@ -51,7 +55,7 @@ def source_line(session: Session) -> str:
     return f"-> {place.source}" if place is not None and place.source else ""
 
 
-def stop_report(session: Session) -> Result:
+def stop_report(session: Session) -> StopReport:
     """Return what is said when training has stopped or ended."""
     session.adopt_panels()
     controller, status = session.controller, session.status
@@ -73,7 +77,7 @@ def stop_report(session: Session) -> Result:
         data["error"] = state["reason"]
     else:
         lines = [end_line(session)]
-    return Result([Text("\n".join(line for line in lines if line))], data)
+    return StopReport([Text("\n".join(line for line in lines if line))], data)
 
 
 def end_line(session: Session) -> str:

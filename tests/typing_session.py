@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import io
+import json
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from tdb.commands import all_commands
 from tdb.controller import DebugController
@@ -23,15 +25,17 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 class TypingSession:
     """Types lines at a real script in a real worker thread, and reads what is shown."""
 
-    def __init__(self, folder: Path, script: str, *arguments: str, json: bool = False) -> None:
-        path = folder / "train.py"
-        path.write_text(textwrap.dedent(script))
+    def __init__(self, folder: Path, script: str | Script, *arguments: str, as_json: bool = False) -> None:
+        if isinstance(script, str):
+            path = folder / "train.py"
+            path.write_text(textwrap.dedent(script))
+            script = Script(str(path), arguments)
         self.out = io.StringIO()
         self.controller = DebugController()
         self.session = Session(self.controller, all_commands())
-        self.session.run = Run(self.controller, Script(str(path), arguments), self.session.main_thread)
+        self.session.run = Run(self.controller, script, self.session.main_thread)
         sink = FigureSink("file", folder / "figures", out=self.out, interactive=False)
-        show = Show(self.session, sink, self.out, self.out, json=json)
+        show = Show(self.session, sink, self.out, self.out, json=as_json)
         self.interpreter = Interpreter(self.session, show, folder / "tdb.log")
 
     def type(self, line: str) -> str:
@@ -40,6 +44,12 @@ class TypingSession:
         self.out.truncate()
         self.interpreter.execute(line)
         return self.out.getvalue()
+
+    def answer(self, line: str) -> Any:
+        """Type a line in JSON mode and return the data of its answer, which must be a success."""
+        answer = json.loads(self.type(line))
+        assert answer["ok"], answer
+        return answer["data"]
 
     def play(self, transcript: str) -> None:
         """Type the lines that stand after "(tdb) " and compare what is shown; "..." stands for anything."""

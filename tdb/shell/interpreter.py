@@ -14,9 +14,10 @@ from tdb.commands.arguments import Options, bind
 from tdb.commands.flow import Quit
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
-from tdb.gate import RUNNING
+from tdb.gate import OVER, RUNNING
 from tdb.results import Result, Text
 from tdb.shell.parse import Typed, split_line, understand
+from tdb.stopping import StopReport
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -37,6 +38,12 @@ class Location:
         return f"{self.file}:{self.line}: "
 
 
+class ScriptInterruptedError(TdbError):
+    """A SIGINT came while a script waited: training is paused, and the script ends whatever it does on errors."""
+
+    exit_status = 130
+
+
 class Interpreter:
     """The shell without a terminal: lines in, shown answers out."""
 
@@ -48,7 +55,13 @@ class Interpreter:
         self._log_file = log_file
         self._repeat = ""
         self._depth = 0
+        self._told = self._stop()
         session.shell = self
+
+    @property
+    def stop_untold(self) -> bool:
+        """Whether training has stopped or ended in the background, and nothing shown so far has said so."""
+        return self.session.status != RUNNING and self._stop() != self._told
 
     def execute(self, line: str, location: Location | None = None) -> bool:
         """Run a line, `;;` and all, and return whether every command in it succeeded; the first failure ends it.
@@ -60,23 +73,36 @@ class Interpreter:
             line = self._repeat
         return all(self._one(piece, location) for piece in split_line(line))
 
-    def source(self, path: Path) -> bool:
-        """Run the lines of a file; return whether all succeeded: the first failure ends it.
+    def source(self, path: Path, *, echo: bool = False, go_on: bool = False) -> bool:
+        """Run the lines of a file, as `lines` does; return whether all succeeded.
 
         Raises:
             UsageError: the file cannot be read, or it sources itself without end.
         """
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
         if self._depth >= DEEPEST_SOURCE:
             raise UsageError(f"{path} is sourced {DEEPEST_SOURCE} deep", "Does it source itself?")
         self._depth += 1
         try:
-            return self.lines(text.splitlines(), str(path))
+            return self.lines(text.splitlines(), str(path), echo=echo, go_on=go_on)
         finally:
             self._depth -= 1
+
+    def run_file(self, path: Path, *, echo: bool = False, go_on: bool = False) -> bool:
+        """Run the lines of a file as `source` does; one that cannot be read has failed."""
+        try:
+            return self.source(path, echo=echo, go_on=go_on)
+        except UsageError as error:
+            self._fail(Typed(str(path), self.session.registry.find("source")), error, None)
+            return False
+
+    def tell_stop(self, report: StopReport) -> None:
+        """Show that training has stopped or ended in the background."""
+        self._told = self._stop()
+        self.show.result(Typed("stop"), report, Options())
 
     def lines(self, lines: Iterable[str], name: str, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a script as they arrive; return whether all succeeded.
@@ -119,12 +145,13 @@ class Interpreter:
             result, options = self._answer(typed)
             self.show.result(typed, result, options)
             return True
-        except Quit:
+        except (Quit, BrokenPipeError):
             raise
+        except ScriptInterruptedError as error:
+            self._fail(typed, error, location)
+            raise Quit(error.exit_status) from None
         except TdbError as error:
             self._fail(typed, error, location)
-        except BrokenPipeError:
-            raise
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the user's training run
             self._fail(typed, self._bug(error), location)
         return False
@@ -138,6 +165,8 @@ class Interpreter:
         bound = bind(command.name, command.parameters, typed.arguments, command.way_out)
         self.session.adopt_panels()
         result = command.function(self.session, *bound.positional, **bound.words)
+        if isinstance(result, StopReport):
+            self._told = self._stop()
         notes = [*result.notes, *self.session.controller.take_notices()]
         return Result(result.parts, result.data, notes), bound.options
 
@@ -161,6 +190,10 @@ class Interpreter:
         part = part_of(value)
         return Result([part], {"value": value if isinstance(part, Text) else part}, notes)
 
+    def _stop(self) -> tuple[int, bool]:
+        """Return what changes with every stop, and with the end."""
+        return self.session.controller.gate.stops, self.session.status in OVER
+
     def _looks_unknown(self, text: str) -> bool:
         word, _, rest = text.partition(" ")
         if not word.replace("-", "_").isidentifier():
@@ -177,10 +210,15 @@ class Interpreter:
         self.show.error(typed, error, str(location) if location is not None else "")
 
     def _bug(self, error: Exception) -> TdbError:
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("a") as log:
-            log.write("".join(traceback.format_exception(error)) + "\n")
-        return TdbError(f"a bug in tdb: {type(error).__name__}: {error}", f"Its traceback is in {self._log_file}")
+        text = "".join(traceback.format_exception(error))
+        message = f"a bug in tdb: {type(error).__name__}: {error}"
+        try:
+            self._log_file.parent.mkdir(parents=True, exist_ok=True)
+            with self._log_file.open("a", encoding="utf-8") as log:
+                log.write(f"{text}\n")
+        except OSError:
+            return TdbError(message, f"Its traceback:\n{text}")
+        return TdbError(message, f"Its traceback is in {self._log_file}")
 
 
 def _does_not_compile(text: str) -> bool:

@@ -14,14 +14,14 @@ from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.eventloop import InputHookContext
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
 
-from tdb.commands.arguments import Options
 from tdb.gate import RUNNING
 from tdb.shell.complete import ShellCompleter
-from tdb.shell.live import Left
-from tdb.shell.parse import Typed
 from tdb.stopping import stop_report
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class Prompt:
         self._interpreter = interpreter
         self._session: Session = interpreter.session
         self._front = front
-        self._last_status = self._session.status
         self._prompt: PromptSession[str] = PromptSession(
             history=_history(history_file),
             completer=ShellCompleter(self._session),
@@ -57,6 +56,7 @@ class Prompt:
 
         Raises:
             Quit: the user left.
+            Left: the user left while a command waited for training.
         """
         while True:
             line = self._read()
@@ -66,24 +66,24 @@ class Prompt:
                 self._interpreter.execute(line)
             except KeyboardInterrupt:
                 self._interpreter.show.line("")
-            except Left:
-                self._interpreter.execute("quit")
-            self._last_status = self._session.status
+            self._front.show_output()
 
     def _read(self) -> str:
         """Return the next line; Ctrl-C clears it, Ctrl-D means quit."""
-        ahead, self._front.typed_ahead = self._front.typed_ahead, ""
-        whole, newline, rest = ahead.replace("\r", "\n").partition("\n")
-        if newline:
-            self._front.typed_ahead = rest
-            self._interpreter.show.line(f"{PROMPT}{whole}")
-            return whole
+        self._type_ahead()
         try:
-            return self._prompt.prompt(PROMPT, default=whole, pre_run=self._begin, inputhook=self._inputhook())
+            return self._prompt.prompt(PROMPT, pre_run=self._begin, inputhook=self._inputhook())
         except KeyboardInterrupt:
             return "#"
         except EOFError:
             return "quit"
+
+    def _type_ahead(self) -> None:
+        """Let the prompt begin with the keys that were pressed while a command waited for training."""
+        ahead, self._front.typed_ahead = self._front.typed_ahead, ""
+        keys: list[KeyPress] = []
+        Vt100Parser(keys.append).feed_and_flush(ahead.replace("\n", "\r"))
+        store_typeahead(self._prompt.input, keys)
 
     def _begin(self) -> None:
         get_app().create_background_task(self._attend())
@@ -93,19 +93,16 @@ class Prompt:
         while True:
             self._session.main_thread.attend()
             lines = self._front.output.take()
-            status = self._session.status
-            stopped = self._last_status == RUNNING and status != RUNNING
-            self._last_status = status
+            stopped = self._interpreter.stop_untold
             if lines or stopped:
                 await run_in_terminal(lambda lines=lines, stopped=stopped: self._show(lines, stopped))  # type: ignore[misc]
             await asyncio.sleep(ATTEND_SECONDS)
 
     def _show(self, lines: list[str], stopped: bool) -> None:
-        show = self._interpreter.show
         for line in lines:
-            show.line(line)
+            self._interpreter.show.line(line)
         if stopped:
-            show.result(Typed("stop"), stop_report(self._session), Options())
+            self._interpreter.tell_stop(stop_report(self._session))
 
     def _toolbar(self) -> str:
         state = self._session.controller.get_state()

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class TrainingOutput:
@@ -89,3 +89,7 @@ class _Stream(io.TextIOBase):
 
     def writable(self) -> bool:
         return True
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a script may want of its streams, such as `reconfigure`, is the plain stream's."""
+        return getattr(self._plain, name)

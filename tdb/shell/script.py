@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import codecs
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from tdb.shell.interpreter import Interpreter
+
+ATTEND_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,7 @@ def run_sources(interpreter: Interpreter, sources: Sequence[Source], *, go_on: b
     succeeded = True
     for source in sources:
         if source.is_file:
-            lines = Path(source.text).read_text().splitlines()
-            succeeded &= interpreter.lines(lines, source.text, echo=True, go_on=go_on)
+            succeeded &= interpreter.run_file(Path(source.text), echo=True, go_on=go_on)
         else:
             succeeded &= interpreter.execute(source.text)
         if not (succeeded or go_on):
@@ -34,6 +37,26 @@ def run_sources(interpreter: Interpreter, sources: Sequence[Source], *, go_on: b
     return succeeded
 
 
-def run_stdin(interpreter: Interpreter, *, go_on: bool) -> bool:
+def run_stdin(interpreter: Interpreter, stdin: TextIO, *, go_on: bool) -> bool:
     """Run what is piped in, each line as it arrives."""
-    return interpreter.lines(sys.stdin, "<stdin>", go_on=go_on)
+    lines = lines_as_they_arrive(stdin, interpreter.session.main_thread.attend)
+    return interpreter.lines(lines, "<stdin>", go_on=go_on)
+
+
+def lines_as_they_arrive(stream: TextIO, meanwhile: Callable[[], object]) -> Iterator[str]:
+    """Give the lines of a stream with a file descriptor, calling `meanwhile` again and again while none has come.
+
+    `for line in stream` would block the main thread, and with it a script in the background that installs a signal
+    handler, until whoever writes the commands writes the next.
+    """
+    descriptor = stream.fileno()
+    decoder = codecs.getincrementaldecoder(stream.encoding or "utf-8")("replace")
+    text, chunk = "", b"more"
+    while chunk:
+        while not select.select([descriptor], [], [], ATTEND_SECONDS)[0]:
+            meanwhile()
+        chunk = os.read(descriptor, 65536)
+        *whole, text = (text + decoder.decode(chunk, final=not chunk)).split("\n")
+        yield from whole
+    if text:
+        yield text

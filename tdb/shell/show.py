@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,12 @@ class Show:
         self._console = Console(file=self.out, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._error_console = Console(file=self.errors, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
+        self.session.settings.on_change(self._setting_changed)
+
+    def _setting_changed(self, name: str, value: Any) -> None:
+        if name == "figures":
+            self.sink.mode = value
+
     @property
     def ascii_only(self) -> bool:
         """Whether the output's encoding can do no more than ASCII."""
@@ -58,6 +65,14 @@ class Show:
         except (UnicodeEncodeError, LookupError):
             return True
         return False
+
+    @property
+    def _width(self) -> int:
+        """The columns of the terminal; rich takes every dumb one to have 80."""
+        try:
+            return os.get_terminal_size(self.out.fileno()).columns or self._console.width
+        except OSError:
+            return self._console.width
 
     def result(self, typed: Typed, result: Result, options: Options) -> None:
         """Show the answer to a command.
@@ -122,7 +137,7 @@ class Show:
     def _text(self, parts: Sequence[TEXTUAL]) -> None:
         for part in parts:
             if self.terminal:
-                self._console.print(renderable(part, width=self._console.width, ascii_only=self.ascii_only), end="")
+                self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
             else:
                 self.out.write(plain_text(part, ascii_only=self.ascii_only))
         self.out.flush()

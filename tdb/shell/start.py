@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,29 +20,26 @@ from tdb.errors import TdbError, UsageError
 from tdb.launch import Run, Script
 from tdb.session import Front, PlainFront, Session
 from tdb.shell.figures import FigureSink
-from tdb.shell.interpreter import Interpreter
+from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
 from tdb.shell.live import Left, TerminalFront
 from tdb.shell.output import TrainingOutput
-from tdb.shell.script import Source, run_sources, run_stdin
+from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
 from tdb.shell.show import Show
 
 if TYPE_CHECKING:
     from tdb.__main__ import CommandLine
 
 CRASHED_STATUS = 3
-INTERRUPTED_STATUS = 130
 # A training step that takes longer than this to notice the end is left behind.
 END_SECONDS = 10.0
-
-
-class ScriptInterruptedError(TdbError):
-    """A SIGINT came while a script waited: training is paused, the script ends."""
-
-    exit_status = INTERRUPTED_STATUS
+# Longer than most steps: from then on a person is told what is being waited for.
+SILENT_SECONDS = 1.0
+# Encodings of a plain C locale: what they cannot say is spelled out.
+NARROW = ("ascii", "us-ascii", "ansi_x3.4-1968", "latin-1", "iso8859-1", "iso-8859-1")
 
 
 class ScriptFront(PlainFront):
-    """Nobody at a terminal: a SIGINT pauses training and ends the script."""
+    """Nobody at a terminal: a SIGINT pauses training and ends the script, a second one does not wait for that."""
 
     def __init__(self) -> None:
         self._interrupted = False
@@ -50,10 +49,13 @@ class ScriptFront(PlainFront):
 
         Raises:
             ScriptInterruptedError: a SIGINT came meanwhile.
+            KeyboardInterrupt: a second one came.
         """
 
         def handle(number: int, frame: Any) -> None:
             del number, frame
+            if self._interrupted:
+                raise KeyboardInterrupt
             self._interrupted = True
             session.controller.pause()
 
@@ -74,7 +76,7 @@ def debug(line: CommandLine) -> int:
     try:
         script.check()
         for text, is_file in line.sources:
-            if is_file and not Path(text).is_file():
+            if is_file and not Path(text).exists():
                 raise UsageError(f"no such file: {text}", "-x takes a file of commands")
     except TdbError as error:
         print(f"*** {error}", file=sys.stderr)  # noqa: T201 - before there is anything to show with
@@ -82,7 +84,9 @@ def debug(line: CommandLine) -> int:
     with ExitStack() as stack:
         stack.enter_context(_ended_by_signals())
         out = stack.enter_context(_answers_only()) if line.json else sys.stdout
-        person = sys.stdin.isatty() and sys.stdout.isatty() and not line.json
+        if isinstance(out, io.TextIOWrapper) and out.encoding.lower() in NARROW:
+            out.reconfigure(errors="backslashreplace")
+        person = _is_terminal(sys.stdin) and sys.stdout.isatty() and not line.json
         session, interpreter = _assemble(line, script, out, person=person, stack=stack)
         status: int | None = None
         try:
@@ -90,9 +94,12 @@ def debug(line: CommandLine) -> int:
         except BrokenPipeError:
             # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        finally:
-            _end_training(session, status)
-        return _exit_status(status, session, interpreter, line)
+        except SystemExit as leaving:  # SIGTERM or SIGHUP
+            status = int(leaving.code or 0)
+        _end_training(session)
+        status = _exit_status(status, session, interpreter, line)
+        _leave_behind(session, status)
+        return status
 
 
 def _assemble(
@@ -110,7 +117,6 @@ def _assemble(
     sink = FigureSink(line.figures, out=out, interactive=person)
     if line.figures != "auto":
         session.settings.change("figures", line.figures)
-    session.settings.on_change(lambda name, value: setattr(sink, "mode", value) if name == "figures" else None)
     show = Show(session, sink, out, sys.stderr, json=line.json, terminal=out.isatty() and not line.json)
     if person:
         stack.enter_context(output.captured())
@@ -130,12 +136,13 @@ def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, 
             if not sources:
                 interpreter.show.notice(_banner(session))
             Prompt(interpreter, session.front, _state_folder() / "history").run()  # type: ignore[arg-type]
-        elif (succeeded or line.go_on) and not line.batch and not sys.stdin.isatty():
-            run_stdin(interpreter, go_on=line.go_on)
+        elif (succeeded or line.go_on) and not line.batch and sys.stdin is not None:
+            # A person may type at a terminal while the answers go elsewhere: a mistake is then no end.
+            run_stdin(interpreter, sys.stdin, go_on=line.go_on or sys.stdin.isatty())
     except Quit as quitting:
         return quitting.status
     except (Left, KeyboardInterrupt):
-        return INTERRUPTED_STATUS
+        return ScriptInterruptedError.exit_status
     return None
 
 
@@ -155,28 +162,39 @@ def _run_startup_files(interpreter: Interpreter) -> None:
             interpreter.show.notice(f"{path} is not run: others may write it; `chmod go-w {path}` if it is yours")
             continue
         interpreter.show.notice(f"running {path}; --nx skips it")
-        interpreter.source(path)
+        interpreter.run_file(path)
 
 
-def _end_training(session: Session, status: int | None) -> None:
-    """Tell training to end, and wait for it; leave it behind if it does not."""
+def _end_training(session: Session) -> None:
+    """Tell training to end, and wait for it, but not for ever; Ctrl-C ends the wait."""
     session.controller.stop()
     session.controller.gate.dismiss()
-    thread = session.run.thread if session.run is not None and session.run.started else None
-    waited = 0.0
-    while thread is not None and thread.is_alive() and waited < END_SECONDS:
-        thread.join(0.05)
-        session.main_thread.attend()
-        waited += 0.05
-    if thread is not None and thread.is_alive():
-        print("*** training did not end; leaving it behind", file=sys.stderr)  # noqa: T201 - the last word
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1 if status is None else status)
+    began, told = time.monotonic(), False
+    with suppress(KeyboardInterrupt):
+        while _lives(session) and (waited := time.monotonic() - began) < END_SECONDS:
+            time.sleep(ATTEND_SECONDS)
+            session.main_thread.attend()
+            if waited > SILENT_SECONDS and not told:
+                told = True
+                print("waiting for the training step under way; Ctrl-C leaves at once", file=sys.stderr)  # noqa: T201
     if isinstance(session.front, TerminalFront):
         session.front.show_output()
         for text in session.front.output.rest():
             print(text)  # noqa: T201 - what training printed last
+
+
+def _leave_behind(session: Session, status: int) -> None:
+    """Exit without training's thread if that did not end; an orderly exit would crash on it, or wait for it."""
+    if not _lives(session):
+        return
+    print("*** training did not end; leaving it behind", file=sys.stderr)  # noqa: T201 - the last word
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _lives(session: Session) -> bool:
+    return session.run is not None and session.run.started and session.run.thread.is_alive()
 
 
 def _exit_status(status: int | None, session: Session, interpreter: Interpreter, line: CommandLine) -> int:
@@ -185,7 +203,7 @@ def _exit_status(status: int | None, session: Session, interpreter: Interpreter,
     run = session.run
     if run is not None and run.error is not None:
         return CRASHED_STATUS
-    scripted = line.batch or bool(line.sources) or not sys.stdin.isatty()
+    scripted = line.batch or bool(line.sources) or not _is_terminal(sys.stdin)
     if scripted and interpreter.status:
         return interpreter.status
     return run.exit_code if run is not None else 0
@@ -209,12 +227,19 @@ def _ended_by_signals() -> Iterator[None]:
         del frame
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup
+    numbers = (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal; it is None where whoever started tdb has closed it."""
+    return stream is not None and stream.isatty()
 
 
 def _state_folder() -> Path:

@@ -1,0 +1,131 @@
+"""Commands from `-c`, `-x`, startup files and a pipe."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.scripts.conftest import Place
+
+
+def test_an_error_ends_the_script_and_says_where(place: Place) -> None:
+    place.write(
+        "look.tdb",
+        """
+        # take a step
+        step
+
+        p step ;; p "a;;b"   # not a comment for Python's sake
+        stepp
+        step
+        """,
+    )
+    status, out, error = place.tdb("-x", "look.tdb", "-c", "p 'not reached'", "loop.py", "50", stdin="p 'nor this'")
+    assert status == 2
+    assert error == "look.tdb:6: *** unknown command 'stepp' (nor Python). Did you mean: step, state\n"
+    assert [line for line in str(out).splitlines() if not line.startswith(("> ", "-> "))] == [
+        "(tdb) step",
+        "(tdb) p step ;; p \"a;;b\"   # not a comment for Python's sake",
+        "1",
+        "'a;;b'",
+        "(tdb) stepp",
+    ]
+
+
+def test_on_error_continue_runs_the_rest_and_still_fails(place: Place) -> None:
+    place.write("look.tdb", "step\nstepp\nassert_nothing\nstep\n")
+    ended = place.tdb(
+        "--on-error", "continue", "-c", "p 1/0 ;; p 'cut'", "-x", "look.tdb", "-c", "p step", "loop.py", "50"
+    )
+    assert ended.status == 2
+    assert ended.out.endswith("\n2\n")
+    assert "cut" not in ended.out
+    assert [line.partition(" ")[0] for line in ended.error.splitlines()] == ["***", "look.tdb:2:", "look.tdb:3:"]
+
+
+def test_commands_and_files_run_in_the_order_given_and_then_what_is_piped_in(place: Place) -> None:
+    place.write("look.tdb", "p 'second'\nsource inner.tdb\n")
+    place.write("inner.tdb", "p 'third'\n")
+    arguments = ["-c", "p 'first'", "-x", "look.tdb", "-c", "p 'fourth'"]
+    ended = place.tdb(*arguments, "loop.py", "50", stdin="# piped\np 'fifth'\n\np 'sixth'")
+    assert ended.status == 0
+    said = [line for line in ended.out.splitlines() if not line.startswith("(tdb)")]
+    assert said == ["'first'", "'second'", "'third'", "'fourth'", "'fifth'", "'sixth'"]
+    assert "fifth" not in place.tdb("--batch", *arguments, "loop.py", "50", stdin="p 'fifth'").out
+
+
+def test_errors_in_files_that_files_source(place: Place) -> None:
+    place.write("outer.tdb", "source inner.tdb\n")
+    place.write("inner.tdb", "\nstep 0\n")
+    status, _, error = place.tdb("-x", "outer.tdb", "loop.py", "50")
+    assert status == 2
+    assert str(error).splitlines() == [
+        "inner.tdb:2: *** step takes a number of steps, not '0'. Example: step 5",
+        "outer.tdb:1: *** inner.tdb ended at its first failing command",
+    ]
+
+
+def test_errors_in_what_is_piped_in(place: Place) -> None:
+    status, out, error = place.tdb("loop.py", "50", stdin="step\n\nstep x\np 'not reached'\n")
+    assert (status, error) == (2, "<stdin>:3: *** step takes a number of steps, not 'x'. Example: step 5\n")
+    assert "not reached" not in str(out)
+
+
+def test_files_that_are_no_text(place: Place) -> None:
+    (place.folder / "picture.tdb").write_bytes(b"\x89PNG\xff\xfe")
+    for file, error in [("picture.tdb", "codec can't decode byte"), (str(place.folder), "Is a directory")]:
+        ended = place.tdb("-x", file, "loop.py", "50")
+        assert ended.status == 2
+        assert ended.error.startswith(f"*** cannot read {file}: ")
+        assert error in ended.error
+        assert "Traceback" not in ended.error
+
+
+def test_startup_files(place: Place) -> None:
+    user = place.folder / place.write("config/tdb/tdbrc", "set figures off\np 'user'\n")
+    here = place.folder / place.write(".tdbrc", "p 'folder'\nstepp\n")
+    ended = place.tdb("-c", "set figures", "loop.py", "5")
+    assert ended.out.splitlines() == ["'user'", "'folder'", "figures off"]
+    assert ended.error.splitlines() == [
+        f"running {user}; --nx skips it",
+        "running .tdbrc; --nx skips it",
+        ".tdbrc:2: *** unknown command 'stepp' (nor Python). Did you mean: step, state",
+    ]
+    skipped = place.tdb("--nx", "-c", "set figures", "loop.py", "5")
+    assert (skipped.status, skipped.out, skipped.error) == (0, "figures auto\n", "")
+
+    here.chmod(0o666)
+    ended = place.tdb("-c", "quit", "loop.py", "5")
+    assert (ended.status, ended.out) == (0, "'user'\n")
+    assert ended.error.splitlines()[1].startswith(".tdbrc is not run: others may write it")
+
+    if os.geteuid() != 0:  # root may read everything
+        here.chmod(0o000)
+        ended = place.tdb("-c", "quit", "loop.py", "5")
+        assert "*** cannot read .tdbrc: Permission denied" in ended.error
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_bug_in_tdb_is_an_error_of_one_line_and_a_traceback_in_a_file(place: Place, json: list[str]) -> None:
+    place.write("broken/__init__.py", "")
+    place.write(
+        "broken/commands.py",
+        """
+        from tdb.commands import command
+
+
+        @command()
+        def fall(session):
+            "Fall over."
+            raise KeyError("gone")
+        """,
+    )
+    place.write("broken-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    place.write("broken-1.dist-info/entry_points.txt", "[tdb.commands]\nbroken = broken.commands\n")
+    ended = place.tdb(*json, "-c", "fall", "loop.py", "5")
+    log = place.folder / "state" / "tdb" / "tdb.log"
+    assert ended.status == 1
+    assert ended.error == f"*** a bug in tdb: KeyError: 'gone'. Its traceback is in {log}\n"
+    assert "in fall" in log.read_text()
+    assert ended.out.count("\n") == len(json)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.terminal.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """An environment without anything of the user's own, and without a display."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
+    return {
+        **kept,
+        "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+    """Runs tdb in terminals: `open_terminal("-m", "module", columns=60, TERM="dumb")`; ends them after the test."""
+    opened: list[Terminal] = []
+
+    def open_(*arguments: str, folder: Path = tmp_path, columns: int = 80, **environment: str) -> Terminal:
+        command = [sys.executable, "-m", "tdb", "--figures", "off", *arguments]
+        opened.append(Terminal(command, folder, environ | environment, columns=columns))
+        return opened[-1]
+
+    yield open_
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture
+def write_script(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a training script and returns its name."""
+
+    def write(text: str) -> str:
+        (tmp_path / "train.py").write_text(textwrap.dedent(text))
+        return "train.py"
+
+    return write

@@ -1,0 +1,132 @@
+"""A terminal with a screen, and a program in it: types keys, and waits for what is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pexpect
+import pyte
+
+PROMPT = "(tdb)"
+# Nothing that is waited for takes a tenth of it on a quiet machine.
+PATIENCE = 60.0
+
+
+class Screen(pyte.HistoryScreen):
+    """A screen that answers when it is asked where its cursor is, as real terminals do."""
+
+    descriptor = -1
+
+    def write_process_input(self, data: str) -> None:
+        os.write(self.descriptor, data.encode())
+
+
+class Terminal:
+    """A program in a terminal of its own.
+
+    Attributes:
+        child: the program.
+        written: all that it has written, escapes too.
+    """
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, environ: Mapping[str, str], rows: int = 24, columns: int = 80
+    ) -> None:
+        self.child = pexpect.spawn(
+            command[0], list(command[1:]), cwd=folder, env=dict(environ), dimensions=(rows, columns)
+        )
+        self.child.delaybeforesend = None
+        self.written = b""
+        self._screen = Screen(columns, rows, history=100_000)
+        self._screen.descriptor = self.child.child_fd
+        self._stream = pyte.ByteStream(self._screen)
+        self._mark = 0
+
+    @property
+    def lines(self) -> list[str]:
+        """All lines, also those that have left the screen at its top, without the blanks at their ends."""
+        columns = range(self._screen.columns)
+        gone = ["".join(line[column].data for column in columns) for line in self._screen.history.top]
+        return [line.rstrip() for line in [*gone, *self._screen.display]]
+
+    @property
+    def new(self) -> str:
+        """What is shown from the last mark on."""
+        return "\n".join(self.lines[self._mark :]).rstrip()
+
+    def mark(self) -> None:
+        """From now on `new` begins at the line with the cursor."""
+        self._mark = self._cursor_line
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self.child.send(keys)
+
+    def line(self, text: str) -> str:
+        """Type a line at the prompt, and return what is shown until the next one."""
+        self.mark()
+        self.type(f"{text}\r")
+        return self.until_prompt()
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Wait until something that matches is shown from the mark on."""
+        self._until(lambda: re.search(pattern, self.new) is not None, pattern)
+        found = re.search(pattern, self.new)
+        assert found is not None
+        return found
+
+    def until_prompt(self) -> str:
+        """Wait for an empty prompt below the mark; return what stands between the two, and move the mark there."""
+        self._until(self._at_prompt, "prompt")
+        shown = "\n".join(self.lines[self._mark + 1 : self._cursor_line])
+        self.mark()
+        return shown
+
+    def until_line(self, text: str) -> None:
+        """Wait until the line with the cursor is `text`."""
+        self._until(lambda: self.lines[self._cursor_line] == text, f"line {text!r} at the cursor")
+
+    def until_end(self) -> int:
+        """Wait until the program has ended; return its exit status, 128 and the number if a signal ended it."""
+        self._until(lambda: not self._read(), "end")
+        self.child.wait()
+        self.child.close()
+        status = self.child.exitstatus
+        return status if status is not None else 128 + (self.child.signalstatus or 0)
+
+    def close(self) -> None:
+        """End the program, whatever it is doing."""
+        self.child.close(force=True)
+
+    @property
+    def _cursor_line(self) -> int:
+        return len(self._screen.history.top) + self._screen.cursor.y
+
+    def _at_prompt(self) -> bool:
+        cursor = self._cursor_line
+        at_end = self._screen.cursor.x == len(PROMPT) + 1
+        return cursor > self._mark and at_end and self.lines[cursor] == PROMPT
+
+    def _until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        alive = True
+        while not holds():
+            assert alive, f"the program has ended, and no {what}:\n{self.new}"
+            assert time.monotonic() < deadline, f"no {what}:\n{self.new}"
+            alive = self._read()
+
+    def _read(self) -> bool:
+        """Read what has come, or what comes in a moment; return whether the program may write more."""
+        try:
+            text = self.child.read_nonblocking(65536, timeout=0.1)
+        except pexpect.TIMEOUT:
+            return True
+        except pexpect.EOF:
+            return False
+        self.written += text
+        self._stream.feed(text)
+        return True

@@ -1,0 +1,119 @@
+"""What the documents say is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from tdb.commands import all_commands, declared_in
+from tdb.commands.arguments import bind
+from tdb.launch import Script
+from tests.typing_session import TypingSession
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+COMMANDS = list(all_commands())
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def alike(shown: str, expected: str) -> bool:
+    """Compare word by word; numbers may differ in the last digits that are shown, and rules are no words."""
+    ours, theirs = ([word for word in text.split() if set(word) != {"─"}] for text in (shown, expected))
+    if len(ours) != len(theirs):
+        return False
+    for one, other in zip(ours, theirs, strict=True):
+        try:
+            if float(one.rstrip(",")) != pytest.approx(float(other.rstrip(",")), rel=0.02, abs=2e-4):
+                return False
+        except ValueError:
+            if one != other:
+                return False
+    return True
+
+
+def test_the_session_in_the_readme_is_a_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = blocks(README, "text")[0]
+    command, *typed = re.split(r"^\(tdb\) (.*)$", text, flags=re.MULTILINE)
+    assert command.startswith("$ tdb -m recipes.gradient_gating_l0")
+    session = TypingSession(tmp_path, Script("recipes.gradient_gating_l0", tuple(command.split()[4:]), is_module=True))
+    session.type("set figures off")
+    try:
+        for line, expected in zip(typed[::2], typed[1::2], strict=True):
+            shown = "\n".join(row for row in session.type(line).splitlines() if "mean off-diagonal" not in row)
+            assert alike(shown, expected), f"after {line!r} the README says\n{expected}\nbut it is\n{shown}"
+    finally:
+        session.close()
+
+
+def test_three_lines_make_a_loop_debuggable(tmp_path: Path) -> None:
+    loop = next(block for block in blocks(README, "python") if "capture_batch" in block)
+    prelude = """
+import torch
+model = torch.nn.Linear(4, 3)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+criterion = torch.nn.CrossEntropyLoss()
+loader = [(torch.rand(8, 4), torch.randint(0, 3, (8,))) for _ in range(6)]
+"""
+    (tmp_path / "train.py").write_text(prelude + loop)
+    plain = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stdout, plain.stderr) == (0, "", "")
+    session = TypingSession(tmp_path, prelude + loop)
+    session.play("""
+        (tdb) step 2
+        > step 2  loss ...
+        (tdb) batch
+        step  2
+        ...
+        (tdb) continue
+        Training finished after 6 steps
+    """)
+    session.close()
+
+
+def test_the_table_of_ten_commands_is_true() -> None:
+    rows = re.findall(r"^\| `(\w+)[^`]*` \| (?:`(\w+)`)? ?\|", README, re.MULTILINE)
+    assert len(rows) == 10
+    known = {command.name: command for command in COMMANDS}
+    for name, short in rows:
+        assert name in known
+        assert not short or short in known[name].short
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_explains_itself_with_examples_that_parse(command: object) -> None:
+    assert command.summary.endswith(".")  # type: ignore[attr-defined]
+    assert command.examples  # type: ignore[attr-defined]
+    for example in command.examples:  # type: ignore[attr-defined]
+        name, _, arguments = example.partition(" ")
+        assert name in (command.name, *command.short)  # type: ignore[attr-defined]
+        bind(name, command.parameters, arguments)  # type: ignore[attr-defined]
+
+
+def test_contributing_adds_a_command_that_works(tmp_path: Path) -> None:
+    source = next(block for block in blocks(CONTRIBUTING, "python") if "@command" in block)
+    module = types.ModuleType("counting")
+    exec(compile(source, "counting.py", "exec"), module.__dict__)
+    session = TypingSession(tmp_path, "print('no training')")
+    session.session.registry.add(declared_in(module))
+    session.play("""
+        (tdb) count 2
+        0 steps
+        0 steps
+        (tdb) cnt x
+        *** count takes a number from 1, not 'x'. Example: count 3
+        (tdb) help count
+        Usage: count [N]   Short: cnt
+        Say how many steps were taken, as often as asked.
+        ...
+    """)
+    session.close()
