@@ -10,45 +10,19 @@ Nothing in a hook waits for the device: no value is read back, whatever is only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bcl.rule import Competition, Neighbours, compete, metrics, nearest_neighbours, neighbours_of
-
-TENSORS = tuple(field.name for field in fields(Competition) if field.name != "inputs")
-
-
-@dataclass(frozen=True)
-class BCLConfig:
-    """The rule's constants.
-
-    Attributes:
-        neighborhood_k: how many of the most similar features a feature competes with; at most all others.
-        temperature: how sharply the margin over the strongest neighbour decides.
-        som_lr: the share of the way to its SOM target that a weight goes in one backward pass; 0 leaves only the
-            gradient mask.
-        recompute_every: neighbours are found anew at forwards 0, n, 2n, ...
-    """
-
-    neighborhood_k: int = 8
-    temperature: float = 5.0
-    som_lr: float = 0.005
-    recompute_every: int = 50
-
-    def __post_init__(self) -> None:
-        for name in ("neighborhood_k", "recompute_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be greater than 0, not {self.temperature}")
-        if not 0 <= self.som_lr <= 1:
-            raise ValueError(f"som_lr must lie within 0 and 1, not {self.som_lr}")
+from bcl.competition import Competition, Neighbours, compete, nearest_neighbours, neighbours_of
+from bcl.config import BCLConfig
+from bcl.metrics import metrics
+from bcl.rules import RULES, Outcome
 
 
 @dataclass(slots=True, eq=False)
@@ -57,14 +31,16 @@ class _Pass:
 
     Attributes:
         number: counts passes from 0.
-        batch: what the rule computed.
+        contest: the batch's competition.
+        outcome: what the rule made of it.
         version: of the layer's input, to know whether it was overwritten since.
         spent: whether a gradient has arrived: a pass pulls the weight at most once.
         som_delta: [D, F] what was added to the weight, once it was.
     """
 
     number: int
-    batch: Competition
+    contest: Competition
+    outcome: Outcome
     version: int
     spent: bool = False
     som_delta: Tensor | None = None
@@ -77,7 +53,8 @@ class BCL:
         self.layer = layer
         self.name = name
         self.config = config
-        self._neighbours: Neighbours | None = None
+        self.rule = RULES[config.rule]
+        self._neighbours = self._nearest() if self.rule.ahead else None
         self._forwards = 0
         self._last: _Pass | None = None
         self._due: _Pass | None = None
@@ -88,9 +65,16 @@ class BCL:
             layer.weight.register_post_accumulate_grad_hook(self._pull),  # type: ignore[no-untyped-call]
         )
 
-    def get_step_metrics(self) -> dict[str, Tensor]:
-        """Return the last step's metrics by name: [D] tensors and scalars; empty before the first step."""
-        return metrics(self._last.batch) if self._last else {}
+    def get_step_metrics(self, names: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Return the last step's metrics by name: [D] tensors and scalars; empty before the first step.
+
+        Args:
+            names: the only ones to compute, as far as the rule has them; all if not given.
+        """
+        if self._last is None:
+            return {}
+        found = metrics(self._last.contest, self._last.outcome, self.rule.metrics)
+        return {name: metric() for name, metric in found.items() if names is None or name in names}
 
     def step_tensor(self, name: str) -> Tensor:
         """Return one of the tensors that `step_tensors` gives.
@@ -106,8 +90,9 @@ class BCL:
     def step_tensors(self) -> dict[str, Tensor]:
         """Return all tensors of the last step by their names in the formulas; empty before the first step.
 
-        `som_delta` is there once backward has pulled the weight. `local_target` and `global_target` are computed
-        here, from the layer's input: if that was overwritten in the meantime, they are missing.
+        `som_delta` is there once backward has pulled the weight. Parts of the target that the rule needs no tensor
+        for (`local_target` and `global_target` of m3-0.2) are computed here, from the layer's input: if that was
+        overwritten in the meantime, they are missing.
         """
         return {name: look_up() for name, look_up in self._lookups().items()}
 
@@ -140,13 +125,31 @@ class BCL:
     def _lookups(self) -> dict[str, Callable[[], Tensor]]:
         if self._last is None:
             return {}
-        batch, som_delta = self._last.batch, self._last.som_delta
-        lookups: dict[str, Callable[[], Tensor]] = {name: partial(getattr, batch, name) for name in TENSORS}
-        if batch.inputs._version == self._last.version:  # noqa: SLF001 -- the only way to know
-            lookups |= {"local_target": batch.local_target, "global_target": batch.global_target}
-        if som_delta is not None:
-            lookups["som_delta"] = lambda: som_delta
-        return lookups
+        contest, outcome = self._last.contest, self._last.outcome
+        unchanged = contest.inputs._version == self._last.version  # noqa: SLF001 -- the only way to know
+        pulls = outcome.pulls if unchanged else {}
+        return {
+            **_given(
+                neighbours=contest.neighbours.index,
+                strength=contest.strength,
+                rank_score=contest.rank_score,
+                image_coverage=contest.image_coverage,
+                win_rate=contest.win_rate,
+                in_nbr=contest.in_nbr,
+                **outcome.terms,
+            ),
+            **{name: partial(torch.matmul, pull.T, contest.inputs) for name, pull in pulls.items()},
+            **_given(
+                grad_mask=outcome.grad_mask,
+                som_weight=outcome.som_weight,
+                som_targets=outcome.som_targets,
+                som_delta=self._last.som_delta,
+            ),
+        }
+
+    def _nearest(self) -> Neighbours:
+        with torch.no_grad():
+            return nearest_neighbours(self.layer.weight, self.config.neighborhood_k)
 
     def _compute(self, _layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         """Forward hook: compute the rule for this batch and let its mask wait for the gradient."""
@@ -154,11 +157,13 @@ class BCL:
             return
         if output.dim() != 2:
             raise ValueError(f"BCL needs a batch of vectors [B, F] at {self.name!r}, not {list(args[0].shape)}")
+        if self._neighbours is None or (self._forwards + self.rule.ahead) % self.config.recompute_every == 0:
+            self._neighbours = self._nearest()
         with torch.no_grad():
-            if self._neighbours is None or self._forwards % self.config.recompute_every == 0:
-                self._neighbours = nearest_neighbours(self.layer.weight, self.config.neighborhood_k)
-            batch = compete(args[0].detach(), output.detach(), self._neighbours, self.config.temperature)
-        self._last = this = _Pass(self._forwards, batch, batch.inputs._version)  # noqa: SLF001 -- see _lookups
+            contest = compete(args[0].detach(), output.detach(), self._neighbours, self.config.temperature)
+            outcome = self.rule.formulas(contest, self.layer.weight.detach(), self.config)
+        version = contest.inputs._version  # noqa: SLF001 -- see _lookups
+        self._last = this = _Pass(self._forwards, contest, outcome, version)
         self._forwards += 1
         output.register_hook(lambda gradient: self._mask(this, gradient))  # type: ignore[no-untyped-call]
 
@@ -169,17 +174,21 @@ class BCL:
         if not this.spent and (self._due is None or self._due.number < this.number):
             self._due = this
         this.spent = True
-        return gradient * this.batch.grad_mask  # [B, D]
+        return gradient * this.outcome.grad_mask  # [B, D]
 
     def _pull(self, weight: Tensor) -> None:
         """Hook on the weight, when its gradient is complete: pull it towards the SOM targets, once."""
         due, self._due = self._due, None
         if due is None or not self._active:
             return
-        with torch.no_grad():
-            due.som_delta = self.config.som_lr * (due.batch.som_targets - weight)  # [D, F]
-            # Through `data`, which autograd does not watch: a graph that was kept may be walked again.
-            weight.data.add_(due.som_delta)
+        outcome = due.outcome
+        if outcome.som_targets is not None:
+            with torch.no_grad():
+                due.som_delta = self.config.som_lr * (outcome.som_targets - weight)  # [D, F]
+                if outcome.som_rate is not None:
+                    due.som_delta *= outcome.som_rate[:, None]  # [D, F]
+                # Through `data`, which autograd does not watch: a graph that was kept may be walked again.
+                weight.data.add_(due.som_delta)
         self._last = due
 
 
@@ -201,3 +210,9 @@ def attach_bcl(model: nn.Module, layer: str, config: BCLConfig | None = None) ->
     if not module.weight.requires_grad:
         raise ValueError(f"the weight of {layer!r} is not trained (requires_grad is False)")
     return BCL(module, layer, config or BCLConfig())
+
+
+def _given(**tensors: Tensor | None) -> dict[str, Callable[[], Tensor]]:
+    """Return what gives each of the tensors that are there."""
+    there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    return {name: partial(there.__getitem__, name) for name in there}

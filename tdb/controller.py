@@ -17,6 +17,7 @@ made only in a step whose boundary may stop.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -26,9 +27,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from tdb.captures import Lazy, Lent, held, labels_of, number, own
 from tdb.errors import TdbError, TrainingStopped, did_you_mean
-from tdb.gate import CRASHED, OVER, RUNNING, Answer, Gate
+from tdb.gate import CRASHED, OVER, RUNNING, Answer, Gate, Job
 from tdb.guard import guarded
 from tdb.layer import FocusLayer
+from tdb.recorder import Recorder
 from tdb.step import Clock, Step
 
 if TYPE_CHECKING:
@@ -82,13 +84,15 @@ class DebugController:
         self._capturing = True  # the first step always is: nobody can have asked for it in time
         self._in_loop = False
         self._last_step: int | None = None
-        self._wanted: deque[Answer[Step]] = deque()
+        self._wanted: deque[Job] = deque()
         self._record = Step()
         self._check: StopCheck | None = None
         self._notices: deque[str] = deque()
+        self._recording = True  # the metrics of the step under way
         self.layer = FocusLayer()
         self.target: Any = None
         self.panels: list[Panel] = []
+        self.recorder = Recorder(self.layer, self.panels)
         self.about: dict[str, str] = {}
         self.focus_name = ""
         self.image_shape: tuple[int, ...] | None = None
@@ -150,15 +154,16 @@ class DebugController:
         """Run `function` in the training thread at its next boundary, as `call` does when it is stopped."""
         return self._gate.at_boundary(lambda: self._guarded(function))
 
-    def peek(self) -> Future[Step]:
-        """Capture the next whole step without stopping at it."""
-        answer: Answer[Step] = Answer(self._look_while_waiting)
+    def peek(self, look: Callable[[Step], Result]) -> Future[Result]:
+        """Capture the next whole step without stopping at it, and call `look` with its record at its boundary."""
+        answer: Answer[Result] = Answer(self._look_while_waiting)
+        job = Job(lambda: self._guarded(lambda: look(self._record)), answer)
 
         def pass_on(queued: Future[None]) -> None:
             if queued.exception() is not None:
                 answer.refuse("training is over")
 
-        self._gate.at_boundary(lambda: self._wanted.append(answer)).add_done_callback(pass_on)
+        self._gate.at_boundary(lambda: self._wanted.append(job)).add_done_callback(pass_on)
         return answer
 
     def take_notices(self) -> list[str]:
@@ -218,6 +223,40 @@ class DebugController:
             return value
         return self.call(partial(self._computed, key), user_code=True)  # it may well run the model
 
+    def add_watch(self, feature_id: int) -> None:
+        """Follow a feature of the focus layer: its weights and metrics at every step from now on.
+
+        Raises:
+            UsageError: there is no such feature.
+        """
+        self._at_boundary(lambda: self.recorder.watch([feature_id]))
+
+    def remove_watch(self, feature_id: int) -> None:
+        """Stop following a feature; its trajectory stays.
+
+        Raises:
+            UsageError: it is not watched.
+        """
+        self._at_boundary(lambda: self.recorder.unwatch([feature_id]))
+
+    def get_watched(self) -> list[int]:
+        """Return the watched features in the order in which they were added."""
+        return self.recorder.watched()
+
+    def get_trajectories(self) -> dict[int, list[dict[str, Any]]]:
+        """Return, for every feature that was ever watched, a dict a step: step, weight_cos_to_init, the metrics."""
+        return self.recorder.watches.get_trajectories()
+
+    def clear_trajectories(self) -> None:
+        """Forget the trajectories; the watches stay."""
+        self._at_boundary(self.recorder.watches.clear_trajectories)
+
+    def _at_boundary(self, function: Callable[[], None]) -> None:
+        if self._gate.status == RUNNING and threading.current_thread() is not self._gate.thread:
+            self.at_boundary(function).result()
+        else:
+            self.call(function)
+
     # ---- the recipe: before training -------------------------------------------------------------------------------
 
     def describe(self, **about: str) -> None:
@@ -263,8 +302,9 @@ class DebugController:
                 self.layer.bind(target.model, getattr(target, "optimizer", None), self.focus_name)
             except TdbError as error:  # a wrong name of a layer must not end training
                 self._notices.append(str(error))
+        self.recorder.begin()
         self._gate.begin()
-        self.layer.begin_step()
+        self._look_ahead()
 
     def capture_batch(
         self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
@@ -312,11 +352,16 @@ class DebugController:
         """
         tick, step = self._last[:2]
         self._last = Position(tick + 1, step + 1 if self._step is None else self._step, self._epoch, self._loss)
+        if self.layer.capturing:
+            self.layer.end_step()
+        metrics = self._recording or self._capturing
+        self.recorder.record(self._timeline, *self._last, metrics=metrics)
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
         if self._gate.attention.is_set() or self._is_last(self._last.step + 1):
             self._boundary()
         else:
             self._forget()
+            self._look_ahead()
 
     def finish(self, status: str, reason: str = "", *, linger: bool = False) -> None:
         """The loop is over: "finished", "crashed" or "ended"; called by whoever started its thread.
@@ -340,10 +385,8 @@ class DebugController:
     def _boundary(self) -> None:
         hit = self._reason_to_stop(self._check)
         whole = self._capturing
-        clock = Clock(self._timeline, *self._last[:2])
+        clock, stops = Clock(self._timeline, *self._last[:2]), self._gate.stops
         self._in_loop = True
-        if whole:
-            self.layer.end_step()
         if whole or hit:
             self._commit(clock)
         if whole and (self._wanted or self._is_last(self._last.step)):
@@ -356,6 +399,8 @@ class DebugController:
                 self._commit(clock)
             self._leave_loop()
             raise
+        if self._gate.stops != stops:
+            self.recorder.history.mark(self._last.step, self._gate.reason)
         if self._is_last(self._last.step):
             self._leave_loop()
             return
@@ -365,6 +410,12 @@ class DebugController:
         self._capturing = may_stop or known or bool(self._wanted)
         if self._capturing:
             self._gate.attention.set()  # only this thread ever clears it
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Decide whether the metrics of the step ahead are recorded, and capture for them what has to be."""
+        self._recording = self.recorder.wants_metrics(self._last.tick + 1)
+        if self._capturing or (self._recording and self.recorder.needs_layer):
             self.layer.begin_step()
 
     def _enter(self) -> None:
@@ -429,9 +480,8 @@ class DebugController:
 
     def _hand_out(self) -> None:
         """Give the record to those who asked for a step without stopping."""
-        for answer in _taken(self._wanted):
-            if answer.set_running_or_notify_cancel():
-                answer.set_result(self._record)
+        for job in _taken(self._wanted):
+            job.run()
 
     def _forget(self) -> None:
         """Step data are empty at the start of each step; the record keeps what was computed of its own."""
@@ -452,8 +502,8 @@ class DebugController:
             self._refuse_wanted()
 
     def _refuse_wanted(self) -> None:
-        for answer in _taken(self._wanted):
-            answer.refuse("training is over")
+        for job in _taken(self._wanted):
+            job.answer.refuse("training is over")
 
 
 def _taken(queue: deque[Item]) -> Iterator[Item]:

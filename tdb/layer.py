@@ -105,8 +105,14 @@ class FocusLayer:
 
     # ---- a captured step -------------------------------------------------------------------------------------------
 
+    @property
+    def capturing(self) -> bool:
+        """Whether a step is being captured."""
+        return bool(self._handles)
+
     def begin_step(self) -> None:
         """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
+        self.end_step()
         self._before = self._grad = self._output = None
         if self._module is None:
             return
@@ -138,6 +144,11 @@ class FocusLayer:
     def weights(self) -> Tensor:
         """Return the weight now, [D, F]."""
         return self._rows(self._bound().weight)
+
+    def rows_of(self, index: Tensor) -> Tensor:
+        """Return the weights of some features, [n, F]: a copy."""
+        weight: Tensor = self._bound().weight
+        return weight.detach().index_select(0, index).flatten(1)
 
     def grad(self) -> Tensor:
         """Return the gradient that the update used, [D, F].

@@ -99,13 +99,12 @@ def _array(values: Array) -> Any:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    """Return a table as its columns' names and its rows; the status of the rows is the last column."""
+    """Return a table as its columns' names and its rows, and the status of each row, if they have one."""
     columns = {name: to_json(values) for name, values in table.columns.items()}
-    if table.status:
-        columns["status"] = list(table.status)
     return {
         "columns": list(columns),
         "rows": [list(row) for row in zip(*columns.values(), strict=True)],
+        **({"status": list(table.status)} if table.status else {}),
         "summary": to_json(table.summary),
         "note": table.note,
     }

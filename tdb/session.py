@@ -36,6 +36,8 @@ Value = TypeVar("Value")
 
 # How long a question about the step under way may take to be answered by a slow training step.
 PEEK_SECONDS = 60.0
+# Before there is a layer nobody knows how many features it will have.
+ANY_FEATURE = 2**31
 
 
 class Front(Protocol):
@@ -88,6 +90,14 @@ class Session:
         self.history: list[str] = []
         self.value: Any = None
         self._panels_seen = 0
+        self.settings.on_change(self._setting_changed)
+
+    def _setting_changed(self, name: str, value: Any) -> None:
+        recorder = self.controller.recorder
+        if name == "record.every":
+            recorder.every = value
+        elif name == "history.budget":
+            self.at_boundary(lambda: recorder.history.budget.resize(value))
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -114,7 +124,7 @@ class Session:
             StateError: no step was captured yet.
         """
         if self.status == RUNNING:
-            return self.answer(self.controller.peek())
+            return self.answer(self.controller.peek(lambda record: record))
         record = self.controller.record
         if record.clock.step == 0 and not record.has_batch:
             raise StateError("no step has been taken yet", "`step` takes the first")
@@ -150,9 +160,37 @@ class Session:
         chosen = {name: value for name, value in thresholds.items() if value != SETTINGS[f"status.{name}"].default}
         return self.ask(lambda: features_of(self.controller, chosen))
 
+    def at_boundary(self, function: Callable[[], Value]) -> Value:
+        """Do something to what is recorded, in the training thread; while training runs, at its next boundary."""
+        if self.status == RUNNING:
+            return self.answer(self.controller.at_boundary(function))
+        return self.controller.call(function)
+
+    def some_ids(self, words: Iterable[str]) -> list[int]:
+        """Return the features that words name, whether training has begun or not.
+
+        Raises:
+            TdbError: there is no such feature.
+        """
+        words = list(words)
+        info = self.controller.layer.info
+        if info is None:
+            return ids_of(words, ANY_FEATURE, {})
+        groups: dict[str, list[int]] = {"watch": self.controller.recorder.watched()}
+        if any(word.startswith("@") and word != "@watch" for word in words):
+            groups.update(self.features().groups())
+        return ids_of(words, info.features, groups)
+
+    def marks(self) -> dict[int, str]:
+        """Return the steps at which training stopped, this one too, with why."""
+        marks = dict(self.controller.recorder.history.marks())
+        if self.status == STOPPED:
+            marks.setdefault(self.controller.position.step, self.controller.gate.reason)
+        return marks
+
     def feature_ids(self, words: Iterable[str], features: Features) -> list[int]:
         """Return the features that words such as `3`, `0:8` and `@dead` name."""
-        return ids_of(words, features.count, features.groups())
+        return ids_of(words, features.count, {**features.groups(), "watch": self.controller.recorder.watched()})
 
     def source_rows(self, name: str) -> Tensor:
         """Return a source as rows [D, F]; called in the training thread.

@@ -53,7 +53,9 @@ def bytes_of(text: str) -> int:
 
 def shown(value: Any) -> str:
     """Return a setting's value as it would be typed."""
-    return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value >> 20}MiB" if isinstance(value, int) and value >= 2**20 and value % 2**20 == 0 else str(value)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class Setting:
 SETTINGS: Mapping[str, Setting] = {
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
     "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),
+    "history.budget": Setting(256 * 2**20, bytes_of, "memory that history and trajectories may take"),
     "pager": Setting(True, _switch, "show tables longer than the screen in $PAGER"),
+    "record.every": Setting(10, _every, "metrics are recorded every so many steps while nobody looks"),
     "status.dead": Setting(0.01, _share, "a feature whose status metric is below this is dead"),
     "status.winner": Setting(0.05, _share, "a feature whose status metric is above this is a winner"),
     "traceback": Setting("short", _choice("short", "full"), "how much of a crash in training is shown"),

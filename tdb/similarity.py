@@ -22,7 +22,8 @@ def unit_rows(rows: Tensor) -> Tensor:
     scale = rows.abs().amax(dim=1, keepdim=True)
     rows = rows / scale.masked_fill(scale == 0, 1.0)
     norms = rows.norm(dim=1, keepdim=True)
-    return rows / norms.masked_fill(norms == 0, 1.0)
+    units: Tensor = rows / norms.masked_fill(norms == 0, 1.0)
+    return units
 
 
 def cosine_matrix(rows: Tensor, others: Tensor | None = None) -> Array:

@@ -343,7 +343,7 @@ def test_lazy_data_that_cannot_be_computed_tell_those_who_look_and_not_the_loop(
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             controller.get_step_data("broken")
-    seen = controller.peek()
+    seen = controller.peek(lambda record: record)
     controller.resume()
     assert seen.result(PATIENCE).data["fine"] == 1
     assert controller.wait(PATIENCE) == "finished"
@@ -357,7 +357,7 @@ def test_lazy_data_may_capture_further_data(controller: DebugController, train: 
     controller.step(1)
     train(5, lambda _: controller.capture_step_data("outer", lambda: controller.capture_step_data("inner", 3)))
     assert stopped(controller)
-    seen = controller.peek()
+    seen = controller.peek(lambda record: record)
     controller.resume()
     assert seen.result(PATIENCE).data == {"outer": None, "inner": 3}
 
@@ -501,7 +501,7 @@ def test_peek_gives_a_whole_step_without_stopping(controller: DebugController, t
         controller.capture_step_data("lent", buffer)
 
     train(body=body)
-    records = [controller.peek().result(PATIENCE) for _ in range(50)]
+    records = [controller.peek(lambda record: record).result(PATIENCE) for _ in range(50)]
     for record in records:
         step = record.clock.step
         assert record.batch.tolist() == [step] * 4
@@ -517,7 +517,7 @@ def test_a_peek_that_is_given_up_disturbs_nobody(controller: DebugController, tr
     controller.step(1)
     loop = train(100)
     assert stopped(controller)
-    given_up, wanted = controller.peek(), controller.peek()
+    given_up, wanted = controller.peek(lambda record: record), controller.peek(lambda record: record)
     assert given_up.cancel()
     controller.resume()
     assert wanted.result(PATIENCE).clock.step == 2
@@ -530,7 +530,7 @@ def test_a_peek_that_comes_too_late_is_answered(controller: DebugController, tra
     controller.step(1)
     train(1)
     assert stopped(controller)
-    late = controller.peek()
+    late = controller.peek(lambda record: record)
     if told:
         controller.stop()
     else:
@@ -538,7 +538,7 @@ def test_a_peek_that_comes_too_late_is_answered(controller: DebugController, tra
     with pytest.raises(StateError, match="training is over"):
         late.result(PATIENCE)
     with pytest.raises(StateError, match="training is over"):
-        controller.peek().result(PATIENCE)
+        controller.peek(lambda record: record).result(PATIENCE)
 
 
 # ---- stop checks -----------------------------------------------------------------------------------------------------
@@ -664,10 +664,10 @@ def test_a_crash_can_be_looked_at_in_the_thread_it_happened_in(controller: Debug
             raise RuntimeError("exploded")
 
     thread = run(controller, body)
-    late = controller.peek()
+    late = controller.peek(lambda record: record)
     assert controller.wait(PATIENCE) == "crashed"
     with pytest.raises(StateError, match="training is over"):
-        late.result(PATIENCE), controller.peek().result(PATIENCE)
+        late.result(PATIENCE), controller.peek(lambda record: record).result(PATIENCE)
     state = controller.get_state()
     assert (state["step"], state["reason"]) == (4, "exploded"), "the crashed step is not complete"
     record = controller.record
@@ -729,7 +729,7 @@ def test_a_main_thread_that_exits_while_the_loop_waits_lets_it_end() -> None:
         controller.step(3)
         threading.Thread(target=train, daemon=False).start()
         print(controller.wait(), flush=True)
-        controller.peek()
+        controller.peek(lambda record: record)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -852,7 +852,7 @@ def test_what_is_asked_for_runs_while_learning_rules_sleep(controller: DebugCont
     assert controller.call(lambda: awake[0], user_code=True) is False
     assert controller.at_boundary(lambda: awake[0]).result(PATIENCE) is False
     assert controller.get_step_data("awake") is False
-    seen = controller.peek()
+    seen = controller.peek(lambda record: record)
     controller.resume()
     assert seen.result(PATIENCE).data["awake"] is False
     assert awake == [True]

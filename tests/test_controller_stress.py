@@ -124,7 +124,7 @@ class Storm(threading.Thread):
         self.controller.at_boundary(self.numbers.look_at_model).result(PATIENCE)
 
     def do_peek(self) -> None:
-        self.peeks.append(self.controller.peek())  # answered when training goes on, which this thread may not do
+        self.peeks.append(self.controller.peek(lambda record: record))  # answered when training goes on, which this thread may not do
 
     def do_wait(self) -> None:
         self.controller.wait(self.random.choice([0, 0.001]))
@@ -219,7 +219,7 @@ def test_stop_ends_the_loop_promptly_wherever_it_is(controller: DebugController)
             if call == stops_at:
                 controller.stop()
             waiting.append(controller.at_boundary(lambda: None))
-            waiting.append(controller.peek())
+            waiting.append(controller.peek(lambda record: record))
             chance.choice(asked)()
         assert isinstance(loop.join().error, TrainingStopped), run
         assert controller.wait(PATIENCE) == "ended"

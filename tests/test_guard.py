@@ -210,7 +210,7 @@ def test_calls_of_the_controller_are_guarded_in_the_training_thread(controller: 
     assert controller.take_notices() == ["training mode of 5 modules put back: `set guard off` to change it for good"]
     with pytest.raises(ZeroDivisionError):
         controller.call(lambda: torch.rand(1) / (1 // 0), user_code=True)
-    peeked = controller.peek()
+    peeked = controller.peek(lambda record: record)
     controller.resume()
     assert "drawn" in peeked.result(PATIENCE).data
     loop.join()

@@ -186,6 +186,8 @@ def disturb(controller: DebugController, chance: random.Random) -> None:
         prompt(lambda: torch.set_grad_enabled(False)),
         lambda: controller.at_boundary(lambda: torch.rand(3)),
         lambda: controller.call(controller.layer.metrics),
+        lambda: controller.at_boundary(lambda: controller.recorder.watch(chance.sample(range(16), 2))),
+        lambda: controller.at_boundary(lambda: controller.recorder.unwatch(controller.recorder.watched())),
         controller.peek,
     ]
     ask(chance.choice(things))
@@ -272,11 +274,11 @@ def test_what_is_asked_while_training_runs_is_refused_or_answered_at_a_boundary(
 ) -> None:
     session = Session(controller, own_loop)
     session.start()
-    answers = [controller.at_boundary(lambda: torch.rand(2)) for _ in range(20)] + [controller.peek()]
+    answers = [controller.at_boundary(lambda: torch.rand(2)) for _ in range(20)] + [controller.peek(lambda record: record)]
     while controller.gate.status == "running":
         with suppress(StateError):
             controller.call(lambda: torch.rand(1))
         with suppress(StateError):
-            controller.peek().result(PATIENCE)
+            controller.peek(lambda record: record).result(PATIENCE)
     assert [answer.result(PATIENCE) for answer in answers if answer.exception() is None]
     assert differences(session.end(), undisturbed("own loop")) == []

@@ -7,7 +7,7 @@
     metrics win_rate sort win_rate desc top 5 where som_magnitude > 1
 
 Parameters before the star are positional, `*columns` takes what is left, keyword-only parameters are words of the line:
-a bool stands alone, any other is followed by its value. An annotation names the kind of value, which parses it and
+a bool stands alone, with dashes before it or without; any other is followed by its value. An annotation names the kind of value, which parses it and
 offers completions. `Expression` and `Text` take the rest of the line as it stands, so they come last.
 """
 
@@ -256,8 +256,10 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, way_out: str = "
         except UsageError as error:
             raise UsageError(f"{what} {error.message}", error.hint or way_out) from None
 
+    flags = {f"--{parameter.word}" for parameter in parameters if parameter.role == "flag"}
     while index < len(tokens):
         word = tokens[index].text
+        word = word[2:] if word in flags else word
         if word in words:
             index += 1
             parameter = words[word]

@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
+import numpy as np
+
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.files import replacing
 from tdb.results import Picture
+from tdb.serialise import to_array
 from tdb.shell.windows import Windows, has_display
 from tdb.views.figure import caption, draw
 from tdb.views.number import printable
@@ -26,9 +29,6 @@ from tdb.views.terminal import COLORED, graphics_of, iterm2, kitty, lines_of
 Mode: TypeAlias = Literal["auto", "window", "inline", "file", "off"]
 
 FORMATS = (".png", ".svg", ".pdf", ".npy")
-PNG_OPTIONS = {"compress_level": 3}
-"""A third of the time of the usual level, for files a tenth larger."""
-
 CELLS_PER_INCH = 12
 """A figure of 8 inches is 96 columns wide where a terminal takes it as it is."""
 
@@ -101,18 +101,11 @@ class FigureSink:
         suffix = path.suffix.lower()
         if suffix not in FORMATS:
             raise UsageError(f"cannot write a figure as {suffix or path.name!r}", f"It can be: {' '.join(FORMATS)}")
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             if suffix == ".npy":
-                import numpy as np
-
-                from tdb.serialise import to_array
-
-                with temporary.open("wb") as file:
-                    np.save(file, to_array(picture), allow_pickle=False)
+                np.save(file, to_array(picture), allow_pickle=False)
             else:
-                draw(picture).savefig(
-                    temporary, format=suffix[1:], pil_kwargs=PNG_OPTIONS if suffix == ".png" else None
-                )
+                draw(picture).savefig(file, format=suffix[1:])
         return str(path)
 
     @property
@@ -164,7 +157,7 @@ class FigureSink:
         if graphics in ("kitty", "iterm2"):
             figure = draw(picture)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", pil_kwargs=PNG_OPTIONS)
+            figure.savefig(buffer, format="png")
             wanted = round(figure.get_figwidth() * CELLS_PER_INCH)
             escape = kitty if graphics == "kitty" else iterm2
             return [escape(buffer.getvalue(), min(wanted, columns))]

@@ -93,7 +93,7 @@ def debug(line: CommandLine) -> int:
             status = _converse(line, session, interpreter, person=person)
         except BrokenPipeError:
             # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         except SystemExit as leaving:  # SIGTERM or SIGHUP
             status = int(leaving.code or 0)
         _end_training(session)

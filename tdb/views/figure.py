@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from types import ModuleType
@@ -26,8 +25,8 @@ MODULES: dict[type, ModuleType] = {
 }
 """Each has `view(picture)`, the picture ready to be painted, and `remarks(picture)`, what else there is to say."""
 
-NARROWEST = 4.0
-"""Inches that a title gets at least."""
+NARROWEST, WIDEST_PAGE = 4.0, 16.0
+"""Inches that a title gets at least, and that the pictures of a page take side by side at most."""
 
 
 def draw(picture: Picture, figure: Figure | None = None) -> Figure:
@@ -58,7 +57,12 @@ def _remarks(picture: Picture) -> list[str]:
 
 def view_of(picture: Picture) -> View:
     """Return a picture ready to be painted, with its header, the bar of its colours and its margins."""
-    return _page(picture) if isinstance(picture, Page) else _framed(picture, MODULES[type(picture)].view(picture))
+    return _framed(picture, _body(picture))
+
+
+def _body(picture: Picture) -> View:
+    body: View = _page(picture) if isinstance(picture, Page) else MODULES[type(picture)].view(picture)
+    return body
 
 
 def _framed(picture: Picture, body: View) -> View:
@@ -80,13 +84,12 @@ def _framed(picture: Picture, body: View) -> View:
 
 
 def _page(page: Page) -> View:
-    """Return the pictures of a page side by side, `columns` in a row, under the page's own header."""
-    rows = [page.pictures[at : at + page.columns] for at in range(0, len(page.pictures), page.columns)]
-    views = [_row(row) for row in rows]
+    """Return the pictures of a page side by side, `columns` in a row or as many as fit, from the upper left."""
+    rows = _rows(page)
 
     def paint(figure: Figure, box: Box) -> Box:
         top = box.bottom + box.height
-        for row in views:
+        for row in rows:
             left = box.left
             for part in row:
                 part.paint(figure, Box(left, top - part.height, part.width, part.height))
@@ -94,18 +97,30 @@ def _page(page: Page) -> View:
             top -= max(part.height for part in row)
         return box
 
-    width = max((sum(part.width for part in row) for row in views), default=0.0)
-    return _framed(page, View(width, sum(max(part.height for part in row) for row in views), paint))
+    width = max((sum(part.width for part in row) for row in rows), default=0.0)
+    return View(width, sum(max(part.height for part in row) for row in rows), paint)
 
 
-def _row(pictures: Sequence[Picture]) -> list[View]:
-    """Return pictures that stand side by side; one has no bar where its neighbour at the right has the same scale."""
-    bodies = [None if isinstance(part, Page) else MODULES[type(part)].view(part) for part in pictures]
-    scales = [body and body.scale for body in bodies]
-    views = []
-    for part, body, following in zip_longest(pictures, bodies, scales[1:]):
-        if body is None:
-            views.append(view_of(part))
-        else:
-            views.append(_framed(part, replace(body, scale=None) if body.scale == following else body))
-    return views
+def _rows(page: Page) -> list[list[View]]:
+    """Return the pictures of a page, each with its frame, row by row.
+
+    A picture has no bar where its neighbour at the right has the same scale.
+    """
+    rows: list[list[tuple[Picture, View]]] = [[]]
+    width = 0.0
+    for part in page.pictures:
+        body = _body(part)
+        needed = _framed(part, body).width
+        if rows[-1] and (len(rows[-1]) == page.columns or width + needed > WIDEST_PAGE):
+            rows.append([])
+            width = 0.0
+        rows[-1].append((part, body))
+        width += needed
+    return [
+        [
+            _framed(part, replace(body, scale=None) if following and body.scale == following[1].scale else body)
+            for (part, body), following in zip_longest(row, row[1:])
+        ]
+        for row in rows
+        if row
+    ]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDEST, TALLEST, LARGEST_TILE = 960, 820, 224
+WIDEST, TALLEST, LARGEST_TILE = 960, 830, 224
 """Pixels of the whole grid, and of one image."""
 
 

@@ -26,7 +26,7 @@ def test_an_error_ends_the_script_and_says_where(place: Place) -> None:
     assert error == "look.tdb:6: *** unknown command 'stepp' (nor Python). Did you mean: step, state\n"
     assert [line for line in str(out).splitlines() if not line.startswith(("> ", "-> "))] == [
         "(tdb) step",
-        "(tdb) p step ;; p \"a;;b\"   # not a comment for Python's sake",
+        '(tdb) p step ;; p "a;;b"   # not a comment for Python\'s sake',
         "1",
         "'a;;b'",
         "(tdb) stepp",
@@ -86,7 +86,7 @@ def test_startup_files(place: Place) -> None:
     user = place.folder / place.write("config/tdb/tdbrc", "set figures off\np 'user'\n")
     here = place.folder / place.write(".tdbrc", "p 'folder'\nstepp\n")
     ended = place.tdb("-c", "set figures", "loop.py", "5")
-    assert ended.out.splitlines() == ["'user'", "'folder'", "figures off"]
+    assert ended.out.splitlines() == ["figures off", "'user'", "'folder'", "figures off"]
     assert ended.error.splitlines() == [
         f"running {user}; --nx skips it",
         "running .tdbrc; --nx skips it",
@@ -97,7 +97,7 @@ def test_startup_files(place: Place) -> None:
 
     here.chmod(0o666)
     ended = place.tdb("-c", "quit", "loop.py", "5")
-    assert (ended.status, ended.out) == (0, "'user'\n")
+    assert (ended.status, ended.out) == (0, "figures off\n'user'\n")
     assert ended.error.splitlines()[1].startswith(".tdbrc is not run: others may write it")
 
     if os.geteuid() != 0:  # root may read everything

@@ -28,9 +28,11 @@ from tdb.views.raster import (
 )
 from tdb.views.terminal import color_256
 
+SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=23)
+
 
 @given(
-    arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=23), elements=st.floats(-9, 9, width=32)),
+    arrays.arrays(np.float32, SHAPES, elements=st.floats(-9, 9, width=32)),
     st.integers(1, 9),
     st.integers(1, 9),
 )
@@ -59,12 +61,17 @@ def test_signed_scales_are_centred_on_zero_and_others_span_the_finite_values() -
     assert scale_of(values, signed=True, limits=(-1, 1)) == Scale(-1.0, 1.0, "RdBu_r")
 
 
-@pytest.mark.parametrize(("values", "low", "high"), [([0.0], 0, 1), ([3.0], 0, 3), ([-3.0], -3, 0), ([np.nan], 0, 1), ([], 0, 1)])
+@pytest.mark.parametrize(
+    ("values", "low", "high"), [([0.0], 0, 1), ([3.0], 0, 3), ([-3.0], -3, 0), ([np.nan], 0, 1), ([], 0, 1)]
+)
 def test_the_scale_of_a_constant_reaches_to_zero(values: list[float], low: float, high: float) -> None:
     assert scale_of(np.array(values), signed=False)[:2] == (low, high)
 
 
-@given(arrays.arrays(np.float64, st.integers(1, 40), elements=st.floats(-10, 10)), st.sampled_from(["RdBu_r", "viridis", "gray"]))
+@given(
+    arrays.arrays(np.float64, st.integers(1, 40), elements=st.floats(-10, 10)),
+    st.sampled_from(["RdBu_r", "viridis", "gray"]),
+)
 def test_painting_is_what_matplotlib_does(values: np.ndarray, color_map: str) -> None:
     scale = Scale(-3.0, 3.0, color_map)
     expected = colormaps[color_map](Normalize(-3, 3, clip=True)(values), bytes=True)

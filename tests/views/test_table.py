@@ -18,10 +18,16 @@ from tdb.views.fold import fold_header
 from tdb.views.lines import text_width
 from tdb.views.number import shared_format
 
-METRICS = (
-    "win_rate grad_magnitude som_magnitude feature_novelty effective_win gradient_weight contender_weight "
-    "attraction_weight"
-).split()
+METRICS = [
+    "win_rate",
+    "grad_magnitude",
+    "som_magnitude",
+    "feature_novelty",
+    "effective_win",
+    "gradient_weight",
+    "contender_weight",
+    "attraction_weight",
+]
 
 
 def bcl_table(rows: int = 3) -> Table:

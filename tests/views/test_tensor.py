@@ -41,7 +41,7 @@ def test_a_small_tensor_shows_all_its_values() -> None:
             "torch.complex64",
             "c64[2] cpu  abs_min 0 abs_mean 2.5 abs_max 5 abs_std 3.536  nan 0 inf 0",
         ),
-        (np.float16([65504, 65504]), "float16", "f16[2] cpu  min 6.55e+04 mean 6.55e+04 max 6.55e+04 std 0  nan 0 inf 0"),
+        (np.float16([65504, 65504]), "half", "half[2] cpu  min 6.55e+04 mean 6.55e+04 max 6.55e+04 std 0  nan 0 inf 0"),
     ],
 )
 def test_every_kind_of_tensor_has_its_line(values: np.ndarray, dtype: str, expected: str) -> None:
@@ -62,7 +62,10 @@ def test_dtypes_have_short_names(dtype: str, short: str) -> None:
     assert short_dtype(dtype) == short
 
 
-@given(arrays.arrays(np.float64, st.integers(0, 30), elements=st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)))
+NUMBERS = st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)
+
+
+@given(arrays.arrays(np.float64, st.integers(0, 30), elements=NUMBERS))
 def test_statistics_are_those_of_the_finite_values(values: np.ndarray) -> None:
     finite = [value for value in values.tolist() if math.isfinite(value)]
     found = statistics(values)

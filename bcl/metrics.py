@@ -1,0 +1,40 @@
+"""What is recorded of a step: a few numbers a feature, and scalars over the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from torch import Tensor
+
+from bcl.competition import Competition
+from bcl.rules import Outcome
+
+
+def metrics(contest: Competition, outcome: Outcome, own: Iterable[str]) -> dict[str, Callable[[], Tensor]]:
+    """Return what gives each metric by its name: [D] tensors, one value a feature, and scalars.
+
+    Args:
+        contest: the step's competition.
+        outcome: what the rule made of it.
+        own: the terms of the rule that are metrics.
+    """
+    found: dict[str, Callable[[], Tensor]] = {
+        "win_rate": lambda: contest.win_rate,
+        "grad_magnitude": lambda: outcome.grad_mask.sum(0),
+    }
+    if (som_weight := outcome.som_weight) is not None:
+        found["som_magnitude"] = lambda: som_weight.sum(0)
+    found["mean_activation"] = lambda: contest.strength.mean(0)
+    found |= {name: partial(outcome.terms.__getitem__, name) for name in own}
+    if (novelty := outcome.novelty) is not None:
+        found |= {"mean_novelty": novelty.mean, "novelty_std": lambda: spread(novelty)}
+    return found | {
+        "mean_crowding": contest.image_coverage.mean,
+        "crowding_std": lambda: spread(contest.image_coverage),
+    }
+
+
+def spread(values: Tensor) -> Tensor:
+    """Return the sample standard deviation (ddof 1); 0 for a single value, which has no spread to estimate."""
+    return values.std() if len(values) > 1 else values.new_zeros(())

@@ -1,0 +1,250 @@
+"""Over time: what was recorded since training began."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tdb import over_time
+from tdb.commands import command
+from tdb.commands.arguments import Count, Expression, File, Ids, Integer, MetricName
+from tdb.errors import StateError, TdbError, UsageError, did_you_mean
+from tdb.expressions import compile_expression, evaluate_history
+from tdb.features import GENERIC_STATUS, panel_of
+from tdb.ids import looks_like_ids
+from tdb.results import Curves, Result, Table, Text
+
+if TYPE_CHECKING:
+    from tdb.history import History
+    from tdb.session import Session
+
+
+def _history(session: Session) -> History:
+    history = session.controller.recorder.history
+    if not len(history):
+        raise StateError("nothing is recorded yet", "`step` takes the first step")
+    return history
+
+
+def _notes(session: Session) -> list[str]:
+    """Return what is missing in history, if anything is."""
+    recorder = session.controller.recorder
+    return [recorder.failure] if recorder.failure else []
+
+
+@command(running="yes")
+def watch(session: Session, *ids: Ids, clear: bool = False) -> Result:
+    """Follow features: their weights and metrics at every step, whether training steps or runs.
+
+    `watch 3 17` replaces the set, `watch +10` adds to it, `watch` lists it, `watch clear` forgets the trajectories and
+    goes on watching. To stop when a value changes: `break changed EXPR`.
+
+    Example:
+        watch 0 15 31 47 63
+        watch +10
+        watch 0:64:16
+        watch clear
+    """
+    recorder = session.controller.recorder
+    if clear:
+        session.at_boundary(recorder.watches.clear_trajectories)
+    elif ids:
+        adding = [word.startswith("+") for word in ids]
+        if any(adding) and not all(adding):
+            raise UsageError("watch either replaces the set or adds to it", "watch 3 17, or watch +3 +17")
+        for word in ids:
+            if not looks_like_ids(word.removeprefix("+")):
+                hint = f"to stop when a value changes: break changed {word}"
+                raise UsageError("watch follows features; " + hint)
+        chosen = session.some_ids([word.removeprefix("+") for word in ids])
+        session.at_boundary(lambda: recorder.watch(chosen, replace=not all(adding)))
+    return _watched(session)
+
+
+@command(running="yes")
+def unwatch(session: Session, *ids: Ids) -> Result:
+    """Stop following features; without ids, all of them. Their trajectories stay.
+
+    Example:
+        unwatch 0
+    """
+    recorder = session.controller.recorder
+    chosen = session.some_ids(ids) if ids else recorder.watched()
+    session.at_boundary(lambda: recorder.unwatch(chosen))
+    return _watched(session)
+
+
+def _watched(session: Session) -> Result:
+    recorder = session.controller.recorder
+    watched = recorder.watched()
+    if not recorder.history.layers() and not recorder.watches.features():
+        words = ", ".join(map(str, watched)) if watched else "nothing"
+        return Result([Text(f"watching {words}")], {"watched": watched, "trajectories": {}})
+    points = {feature: len(recorder.watches.trajectory(feature)["step"]) for feature in recorder.watches.features()}
+    shown = list(dict.fromkeys([*watched, *points]))
+    table = Table(
+        {
+            "feature_id": shown,
+            "watched": ["yes" if feature in watched else "no" for feature in shown],
+            "points": [points.get(feature, 0) for feature in shown],
+        },
+        note=f"watching {len(watched)} features of layer {session.controller.layer.name}",
+    )
+    return Result([table], {"watched": watched, "trajectories": {str(key): value for key, value in points.items()}})
+
+
+@command("t", running="now")
+def traj(
+    session: Session,
+    *metrics_and_ids: MetricName,
+    from_: Integer | None = None,
+    to: Integer | None = None,
+    smooth: Count = 1,
+    log: bool = False,
+    table: bool = False,
+    pairs: bool = False,
+) -> Result:
+    """Draw the trajectories of watched features: one line a feature, a panel a metric.
+
+    Without a metric: weight_cos_to_init and the first metrics of the rule. `pairs` draws the cosine of the weights of each
+    pair of watched features instead; `smooth N` a trailing mean over N steps; `table` the numbers.
+
+    Example:
+        traj
+        traj win_rate 0 31 from 100 to 500 smooth 10
+        traj pairs
+    """
+    watches = session.controller.recorder.watches
+    if not watches.features():
+        raise StateError("no feature was watched yet", "`watch 3 17` follows features from the next step on")
+    ids = session.some_ids([word for word in metrics_and_ids if looks_like_ids(word)])
+    names = [word for word in metrics_and_ids if not looks_like_ids(word)]
+    features = ids or watches.features()
+    marks = session.marks()
+    if pairs:
+        curves = [over_time.pair_curves(watches, ids, from_, to, smooth, marks)]
+    else:
+        known = watches.metric_names()
+        for name in names:
+            if name not in known:
+                near = did_you_mean(name, known) or f"Metrics: {', '.join(known)}"
+                raise TdbError(f"no trajectory of {name!r}", near)
+        curves = [
+            over_time.trajectory_curves(watches, name, features, from_, to, smooth, log, marks)
+            for name in names or known[:FIRST_METRICS]
+        ]
+    return _curves(session, curves, as_table=table)
+
+
+FIRST_METRICS = 6
+"""Weight cosine and the first five metrics: what still fits on a page."""
+
+
+def _curves(session: Session, curves: Sequence[Curves], *, as_table: bool) -> Result:
+    from tdb.results import Page
+
+    tables = {curve.y_name: over_time.curves_table(curve) for curve in curves}
+    data = {"curves": tables}
+    if as_table:
+        return Result(list(tables.values()), data, _notes(session))
+    if session.settings["figures"] == "off":
+        return Result([over_time.sparkline_table(curve) for curve in curves], data, _notes(session))
+    caption = "; ".join(curve.caption for curve in curves)
+    picture = curves[0] if len(curves) == 1 else Page(curves, columns=2, caption=caption)
+    return Result([picture], data, _notes(session))
+
+
+@command()
+def pairs(session: Session) -> Result:
+    """Draw the cosine similarity of the watched features' weights now.
+
+    Example:
+        pairs
+    """
+    matrix = over_time.pair_matrix(session.controller.recorder.watches)
+    return Result([matrix], {"ids": matrix.row_ids, "cosines": matrix.values})
+
+
+@command(running="now")
+def loss(
+    session: Session, *, from_: Integer | None = None, to: Integer | None = None, smooth: Count = 1, log: bool = False
+) -> Result:
+    """Draw the loss over the steps.
+
+    Example:
+        loss
+        loss from 100 to 500 smooth 20 log
+    """
+    history = _history(session)
+    return _curves(session, [over_time.loss_curve(history, from_, to, smooth, log)], as_table=False)
+
+
+@command(running="now")
+def summary(session: Session, metric: MetricName) -> Result:
+    """Show a metric over the run: how many features are dead, contenders and winners, mean, Gini and top-5 share.
+
+    Example:
+        summary win_rate
+    """
+    history = _history(session)
+    panel = panel_of(session.controller)
+    rule = panel.status if panel is not None else GENERIC_STATUS
+    if rule is not None and rule.metric not in history.metric_names():
+        rule = None
+    table = over_time.feature_summary(history, metric, rule)
+    return Result([_last_rows(table), over_time.summary_page(table, metric)], {"table": table}, _notes(session))
+
+
+def _last_rows(table: Table, count: int = 10) -> Table:
+    columns = {name: np.asarray(values)[-count:] for name, values in table.columns.items()}
+    return Table(columns, note=f"the last {min(count, len(table))} of {len(table)} recorded steps")
+
+
+@command(running="now")
+def heat(session: Session, metric: MetricName, *, from_: Integer | None = None, to: Integer | None = None) -> Result:
+    """Draw a metric of all features over the run: a row for each feature, a column for each recorded step.
+
+    Example:
+        heat win_rate
+    """
+    matrix = over_time.heat(_history(session), metric, from_, to)
+    data = {"metric": metric, "steps": matrix.column_ids, "values": matrix.values}
+    return Result([matrix], data, _notes(session))
+
+
+@command(running="now")
+def find(session: Session, condition: Expression) -> Result:
+    """List the recorded steps at which a condition held: all, or with `first` or `last` after it, one stretch of them.
+
+    Where history has gaps, the answer says between which recorded steps the condition began to hold.
+
+    Example:
+        find win_rate[31] < 0.01
+        find loss < 0.1 first
+    """
+    match = re.search(r"\s(first|last|all)$", condition)
+    which: Literal["first", "last", "all"] = match[1] if match else "all"  # type: ignore[assignment]
+    expression = compile_expression(condition[: match.start()] if match else condition)
+    steps, columns = over_time.recorded(_history(session), expression.names)
+    held = evaluate_history(expression, {**columns, "step": steps})
+    table = over_time.find(steps, held, which)
+    found = steps[held]
+    data = {"steps": found, "first": found[0] if found.size else None, "last": found[-1] if found.size else None}
+    return Result([table], {**data, "table": table}, _notes(session))
+
+
+@command(running="yes")
+def export(session: Session, path: File) -> Result:
+    """Write history and trajectories to a file: .json, .csv, .npz or .parquet.
+
+    Example:
+        export run.npz
+    """
+    from tdb.export import export as write
+
+    recorder = session.controller.recorder
+    said = write(path.expanduser(), _history(session), recorder.watches)
+    return Result([Text(said)], {"file": str(path)})

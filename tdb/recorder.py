@@ -1,0 +1,152 @@
+"""What is recorded at every boundary: the history of the run, and the trajectories of watched features.
+
+The training thread alone writes; any thread reads, through `tdb.history` and `tdb.watches`, which never make it wait.
+The loss is recorded at every step; the metrics of the focus layer at every step in which training is being looked at,
+or a feature is watched, or a stop point needs them, and otherwise every `every` steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tdb.errors import StateError, TdbError
+from tdb.history import History
+from tdb.watches import Watches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdb.layer import FocusLayer
+    from tdb.panel import Panel
+
+EVERY = 10
+
+
+class Recorder:
+    """Records one run; `every` is how seldom metrics are recorded while nobody looks.
+
+    Args:
+        layer: the focus layer, for its metrics and weights.
+        panels: what rules have declared; the one of the focus layer says which metrics are recorded.
+    """
+
+    def __init__(self, layer: FocusLayer, panels: Sequence[Panel]) -> None:
+        self.history = History()
+        self.every = EVERY
+        self.dense = False
+        self._layer = layer
+        self._panels = panels
+        self._watches: dict[str, Watches] = {}
+        self._early: list[int] = []  # watched before there was a layer
+        self._names: tuple[str, ...] = ()
+        self._index: Tensor | None = None
+        self._failure = ""
+
+    # ---- any thread ------------------------------------------------------------------------------------------------
+
+    @property
+    def watches(self) -> Watches:
+        """The watched features of the focus layer."""
+        return self._watches.setdefault(self._layer.name, Watches(self.history.budget))
+
+    def watched(self) -> list[int]:
+        """Return the watched features, in the order in which they were added."""
+        return list(self._early) if self._layer.info is None else self.watches.get_watched()
+
+    @property
+    def failure(self) -> str:
+        """Why metrics are not recorded any more, empty if they are."""
+        return self._failure
+
+    # ---- the training thread ---------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A loop begins, or the focus has moved: what comes from now on belongs to the focus layer."""
+        self.history.focus(self._layer.name)
+        self._failure = ""
+        if self._layer.info is not None:
+            early, self._early = self._early, []
+            try:
+                self.watch(early)
+            except TdbError as error:  # named before anybody knew how many there are
+                self._failure = f"nothing is watched: {error}"
+
+    def watch(self, ids: Iterable[int], *, replace: bool = False) -> None:
+        """Watch further features, or exactly these; without a layer yet, from when there is one.
+
+        Raises:
+            UsageError: there is no such feature.
+        """
+        if self._layer.info is None:
+            self._early = list(dict.fromkeys([*([] if replace else self._early), *ids]))
+            return
+        weights = self._layer.weights()
+        if replace:
+            self.watches.replace(ids, weights)
+        else:
+            self.watches.add(ids, weights)
+        self._watching()
+
+    def unwatch(self, ids: Iterable[int]) -> None:
+        """Stop watching features; their trajectories stay.
+
+        Raises:
+            UsageError: a feature is not watched.
+        """
+        gone = list(ids)
+        if self._layer.info is None:
+            self._early = [feature for feature in self._early if feature not in gone]
+            return
+        self.watches.remove(gone)
+        self._watching()
+
+    def wants_metrics(self, tick: int) -> bool:
+        """Return whether the metrics of this tick are to be recorded."""
+        return (self._index is not None or self.dense or tick % self.every == 0 or tick == 1) and not self._failure
+
+    @property
+    def needs_layer(self) -> bool:
+        """Whether the metrics need the layer's own captures: no rule brings any."""
+        return self._layer.info is not None and not any(panel.layer == self._layer.name for panel in self._panels)
+
+    def record(self, timeline: int, tick: int, step: int, epoch: int | None, loss: Any, *, metrics: bool) -> None:
+        """Record one boundary; what goes wrong with metrics ends their recording, never training."""
+        now = time.time()
+        if metrics and self._layer.info is not None and not self._failure:
+            try:
+                self._record_metrics(timeline, tick, step, epoch, now, loss)
+            except (LookupError, StateError):
+                pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
+            except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
+                self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
+            else:
+                return
+        self.history.append(timeline, tick, step, epoch, now, loss)
+
+    def _record_metrics(self, timeline: int, tick: int, step: int, epoch: int | None, now: float, loss: Any) -> None:
+        import torch
+
+        found = self._metrics()
+        names = tuple(found)
+        if names != self._names:
+            self._names = names
+        block = torch.stack(list(found.values())).float().cpu().numpy()
+        self.history.append_block(timeline, tick, step, epoch, now, loss, self._names, block)
+        if self._index is not None:
+            rows = self._layer.rows_of(self._index)
+            self.watches.append(timeline, tick, step, rows, self._names, block[:, self.watches.get_watched()])
+
+    def _metrics(self) -> dict[str, Tensor]:
+        panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
+        if panel is None:
+            return self._layer.metrics()
+        found = panel.metrics()
+        return {name: found[name] for name in panel.columns if name in found}
+
+    def _watching(self) -> None:
+        import torch
+
+        ids = self.watches.get_watched()
+        self._index = torch.tensor(ids, device=self._layer.weights().device) if ids else None

@@ -1,0 +1,123 @@
+"""A script finds under tdb what it finds without it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.scripts.conftest import Place
+
+WHO_AM_I = """
+    import json, sys
+    own = {name: globals().get(name, "none") for name in
+           ("__name__", "__file__", "__package__", "__cached__", "__doc__")}
+    spec = None if __spec__ is None else [__spec__.name, __spec__.origin]
+    here = sys.modules["__main__"].__dict__ is globals()
+    found = [own, spec, type(__loader__).__name__, here, sys.argv, sys.path[0], 
+             sorted(globals().keys() - {"__annotations__"})]  # Python 3.14 makes those when they are asked for
+    print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    "how", [["who.py"], ["link.py"], ["inner/who.py"], ["-m", "who"], ["-m", "inner.who"], ["-m", "inner"]]
+)
+def test_what_it_sees_of_itself(place: Place, how: list[str]) -> None:
+    for name in ("who.py", "inner/who.py", "inner/__init__.py", "inner/__main__.py", "elsewhere/who.py"):
+        place.write(name, WHO_AM_I if "init" not in name else "")
+    (place.folder / "link.py").symlink_to("elsewhere/who.py")
+    plain = place.python(*how, "one", "--two", "-c")
+    debugged = place.tdb("-c", "continue", *how, "one", "--two", "-c")
+    assert plain.status == debugged.status == 0
+    assert json.loads(debugged.out.splitlines()[0]) == json.loads(plain.out)
+
+
+def test_processes_that_it_spawns_find_its_functions(place: Place) -> None:
+    place.write(
+        "spawn.py",
+        """
+        import multiprocessing
+        import pickle
+        import sys
+
+        def square(x):
+            return x * x
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+                print(pool.map(square, [2, 3]), pickle.loads(pickle.dumps(square))(4))
+        """,
+    )
+    for method in ("spawn", "forkserver", "fork"):
+        for how in (["spawn.py"], ["-m", "spawn"]):
+            ended = place.tdb("-c", "continue", *how, method)
+            assert (ended.status, ended.out.splitlines()[0], ended.error) == (0, "[4, 9] 16", "")
+
+
+def test_its_streams(place: Place) -> None:
+    place.write(
+        "streams.py",
+        """
+        import os, subprocess, sys
+        sys.stdout.reconfigure(line_buffering=True)
+        print("from print")
+        print("from stderr", file=sys.stderr)
+        os.write(1, b"from the descriptor\\n")
+        sys.stdout.buffer.write(b"from the buffer\\n")
+        sys.stdout.flush()
+        subprocess.run(["echo", "from a child"])
+        """,
+    )
+    ended = place.tdb("-c", "continue", "streams.py")
+    lines = ["from print", "from the descriptor", "from the buffer", "from a child"]
+    assert ended.out.splitlines()[:-1] == lines
+    assert ended.error == "from stderr\n"
+    ended = place.tdb("--json", "-c", "continue", "streams.py")
+    (answer,) = ended.out.splitlines()
+    assert json.loads(answer)["ok"]
+    assert sorted(ended.error.splitlines()) == sorted([*lines, "from stderr"])
+
+
+def test_modes_and_threads_of_torch_and_signal_handlers(place: Place) -> None:
+    place.write(
+        "modes.py",
+        """
+        import os, signal
+        import torch
+        import tdb
+
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(2)
+        torch.set_default_dtype(torch.float64)
+        heard = []
+
+        def hear(number, frame):
+            heard.append(signal.Signals(number).name)
+
+        before = [signal.signal(signal.SIGUSR1, hear), signal.signal(signal.SIGINT, hear)]
+        after = [signal.getsignal(signal.SIGUSR1) is hear, signal.getsignal(signal.SIGINT) is hear]
+        os.kill(os.getpid(), signal.SIGUSR1)
+        controller = tdb.active_controller()
+        for step in range(1, 100):
+            controller.capture_batch(torch.ones(3), 1.0, step)
+            controller.wait_if_paused()
+        """,
+    )
+    commands = [
+        "step",
+        "p torch.is_grad_enabled()",
+        "p torch.get_num_threads()",
+        "p torch.get_default_dtype()",
+        "p heard",
+        "p before, after",
+    ]
+    ended = place.tdb(*[word for command in commands for word in ("-c", command)], "modes.py")
+    assert (ended.status, ended.error) == (0, "")
+    assert ended.out.splitlines()[2:] == [
+        "False",
+        "2",
+        "torch.float64",
+        "['SIGUSR1']",
+        "([<Handlers.SIG_DFL: 0>, <built-in function default_int_handler>], [True, True])",
+    ]

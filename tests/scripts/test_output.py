@@ -1,0 +1,75 @@
+"""What is written where, without a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.scripts.conftest import PATIENCE, Place
+
+TYPED = "step\nstate\nset\nhelp\nstepp\n"
+
+
+def test_answers_on_stdout_the_rest_on_stderr_and_nothing_but_text(place: Place) -> None:
+    for environment in ({}, {"TERM": "xterm-256color", "FORCE_COLOR": ""}, {"TERM": "dumb"}, {"NO_COLOR": "1"}):
+        ended = place.tdb("loop.py", "5", stdin=TYPED, **environment)
+        assert ended.out.startswith("> step 1  loss 1.0000        loop.py(")
+        assert "(tdb)" not in ended.out
+        assert "ready, nothing has run" not in ended.out + ended.error
+        assert "\x1b" not in ended.out + ended.error
+        assert "\r" not in ended.out + ended.error
+        assert ended.error.splitlines()[-1].startswith("<stdin>:5: *** unknown command 'stepp'")
+        assert not any(line.startswith("***") for line in ended.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "environment", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}]
+)
+def test_ascii_where_the_encoding_can_do_no_more(place: Place, environment: dict[str, str]) -> None:
+    script = place.write("größe.py", (place.folder / "loop.py").read_text().replace("train(", "trainäre("))
+    ended = place.tdb("-c", "step", "-c", "state", "-c", "p chr(0xe9) + chr(0x4e00)", script, "5", **environment)
+    assert (ended.status, ended.error) == (0, "")
+    assert ended.out.isascii()
+    assert "loss       1" in ended.out
+    assert "bug" not in place.tdb("-c", "p größe", script, "5", **environment).error
+
+
+def test_training_and_answers_come_in_the_order_in_which_they_were_written(place: Place) -> None:
+    script = place.write(
+        "loud.py", (place.folder / "loop.py").read_text().replace("loss =", "print('at', step); loss =")
+    )
+    ended = place.tdb("-c", "step", "-c", "p 'one'", "-c", "step 2", "-c", "p 'three'", script, "50")
+    assert [line for line in ended.out.splitlines() if not line.startswith(("> ", "-> "))] == [
+        "at 1",
+        "'one'",
+        "at 2",
+        "at 3",
+        "'three'",
+    ]
+
+
+def test_a_reader_that_has_had_enough_is_no_error(place: Place) -> None:
+    script = place.write("long.py", (place.folder / "loop.py").read_text())
+    commands = "step\n" + "help\n" * 200
+    for options in ([], ["--json"]):
+        ended = subprocess.run(
+            ["sh", "-c", '"$0" -m tdb "$@" | head -1', sys.executable, *options, script, "50"],
+            cwd=place.folder,
+            env=place.environ,
+            input=commands,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert ended.stdout.count("\n") == 1
+        assert [line for line in ended.stderr.splitlines() if "COMMAND" not in line] == []
+
+
+def test_pipe(place: Place) -> None:
+    ended = place.tdb("-c", "step", "-c", "pipe state | grep loss", "-c", "pipe state | grep nothing", "loop.py", "5")
+    assert ended.status == 1
+    assert ended.out.splitlines()[2:] == ["loss       1.0"]
+    assert ended.error == "*** 'grep nothing' left with exit status 1\n"

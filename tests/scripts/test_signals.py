@@ -1,0 +1,92 @@
+"""Signals to tdb in a script, and of the script itself."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.scripts.conftest import PATIENCE, Place
+
+Begin = Callable[..., "subprocess.Popen[str]"]
+
+# It says when it is on its way, and installs a handler when it is told to by a file.
+SLOW = """
+    import signal, sys, time
+    from pathlib import Path
+    import tdb
+
+    controller = tdb.active_controller()
+    print("on its way", flush=True)
+    for step in range(1, 10**9):
+        time.sleep(0.01 if sys.argv[1] == "steps" else 1000)
+        if Path("install").exists():
+            Path("install").unlink()
+            signal.signal(signal.SIGUSR1, lambda number, frame: print("heard", flush=True))
+            print("installed", flush=True)
+        controller.capture_batch([step], 1.0, step)
+        controller.wait_if_paused()
+"""
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def say(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+@pytest.mark.parametrize("options", [[], ["--on-error", "continue"]])
+def test_an_interrupt_pauses_training_and_ends_the_script(place: Place, begin: Begin, options: list[str]) -> None:
+    process = begin(*options, "-c", "continue", "-c", "p 'not reached'", place.write("slow.py", SLOW), "steps")
+    assert line_of(process) == "on its way\n"
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, "")
+    assert error.startswith("*** interrupted: training is stopped at step ")
+    assert error.count("\n") == 1
+
+
+def test_a_second_interrupt_does_not_wait_for_the_step(place: Place, begin: Begin) -> None:
+    process = begin("-c", "continue", place.write("slow.py", SLOW), "sleep")
+    assert line_of(process) == "on its way\n"
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)  # ends the script
+    assert process.stderr is not None
+    assert process.stderr.readline() == "waiting for the training step under way; Ctrl-C leaves at once\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, error) == (130, "*** training did not end; leaving it behind\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_signals_that_end(place: Place, begin: Begin, number: int, status: int) -> None:
+    script = place.write("slow.py", SLOW)
+    for commands in (["-c", "continue"], ["-c", "continue &"]):
+        process = begin(*commands, script, "steps")
+        assert line_of(process) == "on its way\n"
+        process.send_signal(number)
+        _, error = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, "Traceback" in error) == (status, False), error
+
+
+def test_a_script_that_is_driven_through_pipes_can_install_a_handler_at_any_time(place: Place, begin: Begin) -> None:
+    process = begin(place.write("slow.py", SLOW), "steps")
+    say(process, "continue &")
+    assert line_of(process) == "on its way\n"
+    place.write("install", "")
+    assert line_of(process) == "installed\n"
+    process.send_signal(signal.SIGUSR1)
+    assert line_of(process) == "heard\n"
+    say(process, "pause")
+    assert line_of(process).startswith("> step ")
+    out, _ = process.communicate("p 'the end'\n", timeout=PATIENCE)
+    assert (process.returncode, out.splitlines()[-1]) == (0, "'the end'")

@@ -1,0 +1,230 @@
+"""The prompt, and what it shares the terminal with; the training scripts need no torch, and so start fast."""
+
+from __future__ import annotations
+
+import re
+import signal
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.terminal.terminal import Terminal
+
+Open = Callable[..., Terminal]
+Write = Callable[[str], str]
+
+# Training that does what files tell it to, so that nobody has to wait for a moment.
+TOLD = """
+    import sys, time
+    from pathlib import Path
+    import tdb
+
+    controller = tdb.active_controller()
+
+
+    def told(word):
+        path = Path(word)
+        if path.exists():
+            path.unlink()
+            return True
+        return False
+
+
+    def train():
+        controller.begin()
+        for step in range(1, 10**9):
+            time.sleep(0.005)
+            controller.capture_batch([step], 1 / step, step, epoch=1)
+            if told("print"):
+                print("first whole", "line\\nsecond whole line")
+                print("to stderr", file=sys.stderr)
+                sys.stdout.write("half")
+                sys.stdout.write(" and half\\n")
+            if told("progress"):
+                for share in (10, 50, 99):
+                    sys.stderr.write(f"\\r{share}%|###   |")
+                    sys.stderr.flush()
+            if told("newline"):
+                sys.stderr.write("\\r100%|######|\\n")
+            if told("crash"):
+                raise RuntimeError("as told")
+            if told("end"):
+                break
+            while Path("hang").exists():
+                time.sleep(0.02)
+            controller.wait_if_paused()
+
+
+    train()
+"""
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Callable[[str], Path]:
+    """Tells training something."""
+
+    def write(word: str) -> Path:
+        path = tmp_path / word
+        path.touch()
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_what_training_prints_stands_in_whole_lines_above_a_half_typed_one(
+    open_terminal: Open, write_script: Write, tell: Callable[[str], Path], term: str
+) -> None:
+    terminal = open_terminal(write_script(TOLD), columns=60, TERM=term)
+    terminal.until_prompt()
+    terminal.line("continue &")
+    terminal.type("p 1 + ")
+    terminal.until_line("(tdb) p 1 +")
+    tell("print")
+    terminal.until("half and half")
+    terminal.until_line("(tdb) p 1 +")
+    lines = terminal.new.splitlines()
+    first = lines.index("first whole line")
+    assert lines[first : first + 4] == ["first whole line", "second whole line", "to stderr", "half and half"]
+
+    tell("progress")
+    if term != "dumb":
+        terminal.until(r"running  step \d+  epoch 1  loss 0\.\d{4}  \d+ steps/s  99%\|###   \|")
+    tell("newline")
+    terminal.until(r"(?m)^100%\|######\|$")
+    terminal.until_line("(tdb) p 1 +")
+    assert "10%" not in terminal.new
+    terminal.type("\x03")  # clears the line, and training runs on
+    terminal.until_line("(tdb)")
+    tell("end")
+    terminal.until(r"Training finished after \d+ steps")
+    terminal.until_line("(tdb)")
+    terminal.type("q\r")
+    assert terminal.until_end() == 0
+
+
+def test_the_toolbar_completion_and_history(open_terminal: Open, write_script: Write, tmp_path: Path) -> None:
+    (tmp_path / "look.tdb").write_text("state\n")
+    terminal = open_terminal(write_script(TOLD))
+    terminal.until_prompt()
+    terminal.until("ready  step 0")
+    terminal.line("step 2")
+    terminal.until("stopped  step 2  epoch 1  loss 0.5000")
+    terminal.type("unt\t")
+    terminal.until_line("(tdb) until")
+    terminal.type("\x15source lo\t")
+    terminal.until_line("(tdb) source look.tdb")
+    terminal.type("\x15set fig\t")
+    terminal.until_line("(tdb) set figures")
+    terminal.type("\x15")
+    assert terminal.line("p [step").endswith("was never closed") or "SyntaxError" in terminal.new
+    terminal.type("\x1b[A\x1b[A")
+    terminal.until_line("(tdb) step 2")
+    terminal.type("\r")
+    assert "> step 4  epoch 1  loss 0.2500" in terminal.until_prompt()
+    terminal.type("\r")  # an empty line repeats
+    assert "> step 6  epoch 1" in terminal.until_prompt()
+
+
+def test_keys_pressed_while_training_runs_are_for_the_prompt_after_it(
+    open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
+) -> None:
+    terminal = open_terminal(write_script(TOLD))
+    terminal.until_prompt()
+    terminal.mark()
+    terminal.type("continue\r")
+    terminal.until(r"step \d+  epoch 1  loss .* steps/s  Ctrl-C stops")
+    terminal.type("p 'typed' + 'x\x7f ahead'\rp step * 0\rp 'half")
+    terminal.type("\x03")
+    terminal.until("'typed ahead'\n")
+    terminal.until(r"(?m)^0$")
+    terminal.until_line("(tdb) p 'half")
+    terminal.type(" done'\r")
+    assert terminal.until_prompt().endswith("'half done'")
+
+    terminal.type("continue\r")
+    terminal.until("Ctrl-C stops")
+    tell("print")
+    terminal.until("half and half")
+    tell("end")
+    assert terminal.until_prompt().splitlines()[-5:-1] == [
+        "first whole line",
+        "second whole line",
+        "to stderr",
+        "half and half",
+    ]
+
+
+def test_more_interrupts_show_where_training_is_and_offer_to_quit(
+    open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
+) -> None:
+    terminal = open_terminal(write_script(TOLD))
+    terminal.until_prompt()
+    terminal.line("step")
+    hang = tell("hang")
+    for answer in ("n", "y"):
+        terminal.mark()
+        terminal.type("continue\r")
+        terminal.until("Ctrl-C stops")
+        terminal.type("\x03")
+        terminal.until("stopping at the end of the next whole step")
+        terminal.type("\x03")
+        terminal.until(r"still in train, train.py\(\d+\) for \d+\.\d s; Ctrl-C again offers to quit")
+        terminal.type("\x03")
+        terminal.until(r"Leave tdb and end training\? \[y/N\]")
+        if answer == "y":
+            hang.unlink()
+        terminal.type(answer)
+        if answer == "n":
+            hang.unlink()
+            assert "> step " in terminal.until_prompt()
+            hang.touch()
+    assert terminal.until_end() == 130
+
+
+def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
+    open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
+) -> None:
+    terminal = open_terminal(write_script(TOLD), columns=60)
+    before = termios.tcgetattr(terminal.child.child_fd)
+    terminal.until_prompt()
+    terminal.line("step 3")
+    tell("crash")
+    shown = terminal.line("continue")
+    assert "RuntimeError: as told" in shown
+    assert "Training crashed after step 3: RuntimeError: as told" in shown.replace("\n", " ")
+    assert terminal.line("p step") == "4"
+    assert "*** training is over" in terminal.line("step")
+    terminal.type("quit\r")
+    assert terminal.until_end() == 3
+    assert termios.tcgetattr(terminal.child.child_fd) == before
+
+
+@pytest.mark.parametrize("command", ["", "continue"])
+def test_a_sigterm_restores_the_terminal(open_terminal: Open, write_script: Write, command: str) -> None:
+    terminal = open_terminal(write_script(TOLD))
+    before = termios.tcgetattr(terminal.child.child_fd)
+    terminal.until_prompt()
+    terminal.line("step")
+    if command:
+        terminal.type(f"{command}\r")
+        terminal.until("Ctrl-C stops")
+    assert termios.tcgetattr(terminal.child.child_fd) != before
+    terminal.child.kill(signal.SIGTERM)
+    assert terminal.until_end() == 143
+    assert termios.tcgetattr(terminal.child.child_fd) == before
+    assert "Traceback" not in terminal.new
+    assert not re.search(rb"\x1b\[\?25l(?!.*\x1b\[\?25h)", terminal.written, re.DOTALL)  # the cursor is shown again
+
+
+def test_a_terminal_that_is_closed_ends_training(open_terminal: Open, write_script: Write, tmp_path: Path) -> None:
+    script = write_script(
+        TOLD.replace("    train()\n", "    try:\n        train()\n    finally:\n        Path('ended').touch()\n")
+    )
+    terminal = open_terminal(script)
+    terminal.until_prompt()
+    terminal.line("step")
+    terminal.child.close(force=False)
+    assert (tmp_path / "ended").exists()

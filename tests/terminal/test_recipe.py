@@ -1,0 +1,136 @@
+"""The recipe in a terminal, as a user debugs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.terminal.conftest import ROOT
+from tests.terminal.terminal import Terminal
+
+Open = Callable[..., Terminal]
+
+STOP = r"> step (\d+)  epoch (\d+)  gradient_gating_l0  (\S+)  loss (\d\.\d{4})"
+RECIPE = ("-m", "recipes.gradient_gating_l0")
+
+
+def images(terminal: Terminal) -> str:
+    """Return what `batch` says of this step's images."""
+    shown = terminal.line("batch")
+    assert "128x1x28x28" in shown
+    assert "128 images of 28x28" in shown
+    return shown
+
+
+def stop(shown: str) -> tuple[int, str]:
+    """Return the step and the loss at which training is said to have stopped."""
+    found = re.search(STOP, shown)
+    assert found is not None, shown
+    return int(found[1]), found[4]
+
+
+@pytest.mark.parametrize(
+    ("condition", "how"),
+    [
+        ("bcl-slow", {"columns": 110}),
+        ("control", {"columns": 90, "NO_COLOR": "1"}),
+        ("bcl-slow", {"columns": 80, "TERM": "dumb"}),
+    ],
+)
+def test_what_tdb_must_show(open_terminal: Open, condition: str, how: dict[str, str]) -> None:
+    terminal = open_terminal(*RECIPE, "--condition", condition, "--steps", "1500", folder=ROOT, **how)
+    terminal.until_prompt()
+    assert "nothing has run" in "".join(terminal.lines)
+
+    shown = terminal.line("step").replace("\n", "")
+    assert condition in shown
+    assert stop(shown)[0] == 1
+    first_images, first_loss = images(terminal), stop(shown)[1]
+
+    step, loss = stop(terminal.line("step 5").replace("\n", ""))
+    assert step == 6
+    assert loss != first_loss
+    assert images(terminal) != first_images
+
+    assert "in the background" in terminal.line("continue &").replace("\n", " ")
+    paused, _ = stop(terminal.line("pause").replace("\n", ""))
+    assert 6 < paused < 1500
+    states = [terminal.line("state"), terminal.line("state")]
+    assert states[0] == states[1]
+    assert re.search(rf"^step +{paused}$", states[0], re.MULTILINE)
+
+    shown = terminal.line("continue")
+    assert f"{condition}: 1,500 steps, loss " in shown
+    assert shown.endswith("Training finished after 1500 steps")
+    terminal.type("quit\r")
+    assert terminal.until_end() == 0
+
+    escapes = set(re.findall(rb"\x1b\[[0-9;]*m", terminal.written))
+    if "TERM" in how:
+        assert b"\x1b" not in terminal.written
+    if "NO_COLOR" in how:
+        assert not [each for each in escapes if re.search(rb"[\[;](3[0-8]|4[0-8]|9[0-7])[;m]", each)]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_interrupts(open_terminal: Open, tmp_path: Path, workers: str) -> None:
+    weights = tmp_path / "weights.safetensors"
+    options = ("--steps", "2500", "--workers", workers, "--save", str(weights))
+    terminal = open_terminal(*RECIPE, *options, folder=ROOT, columns=100)
+    before = termios.tcgetattr(terminal.child.child_fd)
+    terminal.until_prompt()
+    steps = [1]
+    assert stop(terminal.line("step"))[0] == 1
+
+    # Ctrl-C, then a real signal to the whole process group, as `kill -INT` or a plain terminal would send.
+    for interrupt in (lambda: terminal.type("\x03"), lambda: os.killpg(terminal.child.pid, signal.SIGINT)):
+        terminal.mark()
+        terminal.type("continue\r")
+        terminal.until(r"step \d+  epoch \d+  loss .* steps/s +Ctrl-C stops")
+        interrupt()
+        shown = terminal.until_prompt()
+        assert "stopping at the end of the next whole step" in shown
+        steps.append(stop(shown)[0])
+        assert steps[-1] > steps[-2] + 1
+        assert stop(terminal.line("step"))[0] == steps[-1] + 1  # the workers are alive
+        steps[-1] += 1
+
+    # At the prompt both clear the line and do nothing else.
+    terminal.type("half a li")
+    terminal.until_line("(tdb) half a li")
+    terminal.type("\x03")
+    terminal.until_prompt()
+    terminal.type("half a li")
+    terminal.until_line("(tdb) half a li")
+    terminal.child.kill(signal.SIGINT)
+    terminal.until_prompt()
+    assert re.search(rf"^step +{steps[-1]}$", terminal.line("state"), re.MULTILINE)
+
+    if workers == "2":
+        shown = terminal.line("continue")
+        assert "bcl-slow: 2,500 steps, loss " in shown
+        assert weights.is_file()
+        terminal.type("\x04")
+        assert terminal.until_end() == 0
+    else:
+        terminal.mark()
+        terminal.type("\x04")
+        terminal.until(r"Training is not finished. Leave and end it\? \[y/N\]")
+        terminal.type("n\r")
+        assert "still here" in terminal.until_prompt()
+        terminal.type("quit\r")
+        terminal.until(r"\[y/N\]")
+        terminal.type("y\r")
+        assert terminal.until_end() == 0
+        assert not weights.exists()
+    assert termios.tcgetattr(terminal.child.child_fd) == before
+    history = tmp_path / "state" / "tdb" / "history"
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    assert "+step" in history.read_text().splitlines()
