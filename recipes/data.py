@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import signal
 import struct
 import zlib
 from dataclasses import dataclass
@@ -84,7 +85,13 @@ def batches(digits: Digits, batch_size: int, workers: int = 0) -> DataLoader[tup
         sampler=BatchSampler(RandomSampler(digits), batch_size, drop_last=True),
         batch_size=None,  # each "item" is a batch already, fetched at once by its list of indices
         num_workers=workers,
+        worker_init_fn=_ignore_interrupts,
     )
+
+
+def _ignore_interrupts(_worker: int) -> None:
+    """Leave Ctrl-C to the process that trains: a terminal sends it to its workers too, which would die of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _full(root: Path) -> Data:

@@ -1,45 +1,36 @@
 """Do competing features become different features? An autoencoder of digits, with the BCL rule or without.
 
-python -m recipes.gradient_gating_l0 --condition bcl-slow --steps 500      train
-tdb -m recipes.gradient_gating_l0 --condition bcl-slow --steps 500         train, and look inside
+python -m recipes.gradient_gating_l0 --condition bcl-slow --steps 500              train
+python -m recipes.gradient_gating_l0 --condition all --steps 5000 --out results    train all conditions, and compare
+tdb -m recipes.gradient_gating_l0 --condition bcl-slow --steps 500                 train, and look inside
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
+import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
 import tdb
-from bcl import BCL, BCLConfig, attach_bcl
-from bcl.measures import weight_cosine_similarity
+from bcl import BCLConfig
+from bcl.health import BCLHealthTracker, health_report
 from recipes import data
-from recipes.model import LinearAutoencoder
-from recipes.trainer import Trainer
-from tdb.errors import UsageError
+from recipes.comparison import NAME, Comparison, write_whole
+from recipes.conditions import CONDITIONS, ITERATIONS, check_choice, title
+from recipes.evaluation import row_of, summary
+from recipes.progress import Bars
+from recipes.training import LAYER, RECIPE, InterruptionError, Trained, train, train_under_tdb
+from tdb.errors import TdbError, UsageError
 
-if TYPE_CHECKING:
-    from tdb import DebugController
+__all__ = ["CONDITIONS", "LAYER", "RECIPE", "main", "train_under_tdb"]
 
 Number = TypeVar("Number", int, float)
-
-RECIPE = "gradient_gating_l0"
-LAYER = "encoder.0"
-CONDITIONS: dict[str, BCLConfig | None] = {
-    "control": None,
-    "bcl-micro": BCLConfig(som_lr=0.0001),
-    "bcl-tiny": BCLConfig(som_lr=0.0003),
-    "bcl-slow": BCLConfig(som_lr=0.001),
-    "bcl-med": BCLConfig(som_lr=0.005),
-}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -49,7 +40,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=(__doc__ or "").partition("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--condition", choices=CONDITIONS, default="bcl-slow", help="the learning rule")
+    parser.add_argument(
+        "--condition", choices=[*CONDITIONS, "all"], default="bcl-slow", help="which rule, and how strongly it pulls"
+    )
+    parser.add_argument("--rule", choices=ITERATIONS, help="the iteration of the rule that bcl-* conditions use")
     parser.add_argument("--steps", type=at_least(1, int), default=2000, help="optimizer updates")
     parser.add_argument(
         "--seed", type=at_least(0, int), default=0, help="of the initial weights and the order of the images"
@@ -63,7 +57,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="ROOT", help="a folder with MNIST in torchvision's layout")
     parser.add_argument("--download", action="store_true", help="let torchvision download MNIST first")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the final weights here (safetensors)")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help=f"with --condition all: write {NAME}.json, .csv and .md, or go on there",
+    )
+    options = parser.parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else list(arguments)
+    return options
 
 
 def at_least(least: float, number_type: type[Number]) -> Callable[[str], Number]:
@@ -79,114 +81,132 @@ def at_least(least: float, number_type: type[Number]) -> Callable[[str], Number]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train one condition.
+    """Train one condition, or all.
 
     Raises:
-        UsageError: the data, the device or the file to save to cannot be used.
+        UsageError: the data, the device or what to write to cannot be used, or options contradict each other.
+        InterruptionError: Ctrl-C.
     """
-    if options.save is not None and not options.save.resolve().parent.is_dir():
-        raise UsageError(f"cannot save to {options.save}: there is no folder {options.save.parent}")
+    check(options)
     # One by default: so small a model gains little from more, and crawls where they must wait for a busy processor.
     torch.set_num_threads(options.threads)
     digits = data.load(options.data, options.download)
     print(digits, flush=True)
+    if options.condition == "all":
+        compare(options, digits)
+    else:
+        train_one(options, digits)
 
-    torch.manual_seed(options.seed)
-    model = LinearAutoencoder(options.hidden)
-    try:
-        model.to(options.device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"cannot train on {options.device!r}: {reason}", "Try --device cpu") from None
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr)
-    config = CONDITIONS[options.condition]
-    bcl = attach_bcl(model, LAYER, config) if config else None
-    loader = data.batches(digits.train, options.batch_size, options.workers)
 
-    began = time.perf_counter()
-    with closing(Trainer(model, optimizer, loader)) as trainer:
-        controller = tdb.active_controller()
-        if controller is not None:
-            train_under_tdb(trainer, options, bcl, controller)
-        elif sys.stdout.isatty():
-            train_with_progress_bar(trainer, options.steps)
-        else:
-            trainer.train(options.steps)
-    print(summary(options.condition, trainer, model, time.perf_counter() - began), flush=True)
+def check(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, or that training would find unusable at its end.
+
+    Raises:
+        UsageError: see there.
+    """
+    every = options.condition == "all"
+    if not every:
+        check_choice(options.condition, options.rule)
+    if options.out is not None and not every:
+        raise UsageError("--out is for comparisons", "Use it with --condition all")
+    if options.save is not None and every:
+        raise UsageError("--save is for the weights of one condition", "With --condition all, use --out")
+    if options.save is not None and not options.save.resolve().parent.is_dir():
+        raise UsageError(f"cannot save to {options.save}: there is no folder {options.save.parent}")
+    if options.out is not None:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write to {options.out}: {error.strerror}") from None
+
+
+def train_one(options: argparse.Namespace, digits: data.Data) -> None:
+    """Train one condition, say how it ended, and save its weights if asked."""
+    with Bars(shown=watched()) as bars:
+        trained = train(options, options.condition, digits, BCLHealthTracker(), bars)
+    print(summary(trained), flush=True)
     if options.save is not None:
-        save(model, options.save)
+        save(trained, options.save)
         print(f"weights saved to {options.save}", flush=True)
 
 
-def train_under_tdb(
-    trainer: Trainer, options: argparse.Namespace, bcl: BCL | None, controller: DebugController
-) -> None:
-    """Train while tdb may stop at every step and look; what it looks at is computed only if it does."""
-    controller.describe(recipe=RECIPE, condition=options.condition)
-    controller.focus_on(LAYER)
-    controller.image_shape = (28, 28)
-    if bcl is None:
-        trainer.train(options.steps, debug_controller=controller)
-        return
-
-    from bcl.panel import bcl_panel
-
-    controller.add_panel(bcl_panel(bcl))
-
-    def push(_step: int) -> None:
-        controller.capture_step_data("bcl_metrics", bcl.get_step_metrics)
-        controller.capture_step_data("bcl_tensors", bcl.step_tensors)
-
-    trainer.train(options.steps, training_metrics_fn=push, debug_controller=controller)
+def compare(options: argparse.Namespace, digits: data.Data) -> None:
+    """Train every condition that is not finished yet, one after another, and print the table."""
+    comparison = Comparison.begun_in(options.out, settings_of(options, digits))
+    try:
+        with Bars(shown=watched(), conditions=len(CONDITIONS)) as bars:
+            train_the_rest(comparison, options, digits, bars)
+    except (InterruptionError, KeyboardInterrupt) as interrupted:
+        go_on = f"Go on with: python -m recipes.{RECIPE} {shlex.join(options.arguments)}"
+        hint = go_on if options.out else "With --out FOLDER it could go on"
+        raise InterruptionError(str(interrupted) or "interrupted", hint) from None
+    comparison.write(options.out)
+    print(f"\n{comparison.table()}", flush=True)
+    if options.out is not None:
+        print(f"\nwritten to {options.out}: {NAME}.json, {NAME}.csv, {NAME}.md", flush=True)
 
 
-def train_with_progress_bar(trainer: Trainer, steps: int) -> None:
-    """Train with a bar on the terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn()
-    with Progress("steps", *columns) as progress:
-        task = progress.add_task("steps", total=steps, loss=float("nan"))
-
-        def show(step: int) -> None:
-            # Seldom, because reading the loss makes a GPU wait.
-            if step % 25 == 0 or step == steps:
-                progress.update(task, completed=step, loss=trainer.losses[-1].item())
-
-        trainer.train(steps, on_step=show)
-
-
-def summary(condition: str, trainer: Trainer, model: LinearAutoencoder, seconds: float) -> str:
-    """Return the line that a run ends with."""
-    loss = trainer.losses[-1].item()
-    cosine = weight_cosine_similarity(model.get_parameter(f"{LAYER}.weight")).item()
-    return (
-        f"{condition}: {trainer.step:,} steps, loss {loss:.4f}, weight cosine {cosine:.3f}, "
-        f"{seconds:.1f} s, {trainer.step / seconds:,.0f} steps/s"
-    )
+def train_the_rest(comparison: Comparison, options: argparse.Namespace, digits: data.Data, bars: Bars) -> None:
+    """Train the conditions that `comparison` has not, and keep each when it is done; one tracker follows them all."""
+    tracker = BCLHealthTracker()
+    for condition in CONDITIONS:
+        name = title(condition, options.rule)
+        done = comparison.rows.get(name)
+        if done is None:
+            trained = train(options, condition, digits, tracker, bars)
+            health = health_report(tracker)["runs"][-1] if trained.config else None
+            comparison.add(row_of(trained, digits.evaluation, health))
+            comparison.write(options.out)
+            print(summary(trained), flush=True)
+        else:
+            if done.health is not None:
+                tracker.adopt_run(done.health)
+            print(f"{name}: done before, in {options.out}", flush=True)
+        bars.next_condition()
 
 
-def save(model: LinearAutoencoder, path: Path) -> None:
+def settings_of(options: argparse.Namespace, digits: data.Data) -> dict[str, Any]:
+    """Return all that decides a comparison's numbers."""
+    return {
+        "recipe": RECIPE,
+        "steps": options.steps,
+        "seed": options.seed,
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "hidden": options.hidden,
+        "rule": options.rule or BCLConfig().rule,
+        "device": options.device,
+        "digits": f"{len(digits.train):,} to train on, {len(digits.evaluation):,} to evaluate on",
+    }
+
+
+def watched() -> bool:
+    """Return whether somebody may be watching bars: on a terminal that tdb does not use."""
+    return sys.stdout.isatty() and tdb.active_controller() is None
+
+
+def save(trained: Trained, path: Path) -> None:
     """Write the weights as safetensors; the file is whole or not there at all."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(to_bytes(tensors))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"cannot save to {path}: {error.strerror}") from None
+    tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
+    write_whole(path, to_bytes(tensors))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, or say in one line what is wrong and exit with status 2."""
+    """Train, or say in one line what is wrong and exit with its status: 2 for a wrong option, 130 after Ctrl-C."""
     try:
         run(parse(arguments))
-    except UsageError as error:
-        print(f"{RECIPE}: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        leave(InterruptionError("interrupted"))
+    except TdbError as error:
+        leave(error)
+
+
+def leave(error: TdbError) -> NoReturn:
+    """Say what happened and exit."""
+    print(f"{RECIPE}: {error}", file=sys.stderr)
+    sys.exit(error.exit_status)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 controller = tdb.active_controller()    # in a script run by `tdb SCRIPT`; None in a plain run
 controller = tdb.DebugController()      # in your own program
+session = tdb.run("train.py", ["--lr", "0.1"])      # the commands of the shell as Python: see tdb.api
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tdb.active import active_controller
+    from tdb.api import run
     from tdb.controller import DebugController
     from tdb.errors import TdbError, TrainingStopped
 
-__all__ = ["DebugController", "TdbError", "TrainingStopped", "__version__", "active_controller"]
+__all__ = ["DebugController", "TdbError", "TrainingStopped", "__version__", "active_controller", "run"]
 
 __version__ = "0.1.0.dev0"
 
@@ -22,6 +24,7 @@ _HOMES = {
     "TdbError": "tdb.errors",
     "TrainingStopped": "tdb.errors",
     "active_controller": "tdb.active",
+    "run": "tdb.api",
 }
 
 

@@ -28,6 +28,7 @@ class MainThread:
         torch = sys.modules.get("torch")
         self.torch_threads: int = torch.get_num_threads() if torch is not None else 1
         self.interrupt_handler: Any = signal.default_int_handler
+        self.leaving: int | None = None  # the exit status, once a signal has told tdb to leave
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run `function` in the main thread and return or raise what it does."""
@@ -38,7 +39,13 @@ class MainThread:
         return future.result(ANSWER_SECONDS)
 
     def attend(self) -> None:
-        """Run what has arrived; the main thread calls this whenever it waits."""
+        """Run what has arrived; the main thread calls this whenever it waits.
+
+        Raises:
+            SystemExit: a signal has told tdb to leave.
+        """
+        if self.leaving is not None:
+            raise SystemExit(self.leaving)
         while not self._inbox.empty():
             function, future = self._inbox.get()
             try:

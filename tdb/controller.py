@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from tdb.captures import Lazy, Lent, held, labels_of, number, own
 from tdb.errors import TdbError, TrainingStopped, did_you_mean
-from tdb.gate import CRASHED, OVER, RUNNING, Answer, Gate, Job
+from tdb.gate import CRASHED, OVER, READY, RUNNING, Answer, Gate, Job
 from tdb.guard import guarded
 from tdb.layer import FocusLayer
 from tdb.recorder import Recorder
@@ -252,10 +252,10 @@ class DebugController:
         self._at_boundary(self.recorder.watches.clear_trajectories)
 
     def _at_boundary(self, function: Callable[[], None]) -> None:
-        if self._gate.status == RUNNING and threading.current_thread() is not self._gate.thread:
-            self.at_boundary(function).result()
-        else:
+        if self._gate.status in {READY, *OVER} or threading.current_thread() is self._gate.thread:
             self.call(function)
+        else:
+            self.at_boundary(function).result()
 
     # ---- the recipe: before training -------------------------------------------------------------------------------
 
@@ -304,6 +304,7 @@ class DebugController:
                 self._notices.append(str(error))
         self.recorder.begin()
         self._gate.begin()
+        self._may_stop(self._check, self._last.step + 1)  # lets it capture in the first step, too
         self._look_ahead()
 
     def capture_batch(
@@ -406,7 +407,7 @@ class DebugController:
             return
         self._forget()
         ahead = self._last.step + 1
-        known = self._is_last(ahead) or self._may_stop(self._check, ahead)
+        known = self._may_stop(self._check, ahead) or self._is_last(ahead)
         self._capturing = may_stop or known or bool(self._wanted)
         if self._capturing:
             self._gate.attention.set()  # only this thread ever clears it
@@ -417,6 +418,8 @@ class DebugController:
         self._recording = self.recorder.wants_metrics(self._last.tick + 1)
         if self._capturing or (self._recording and self.recorder.needs_layer):
             self.layer.begin_step()
+        elif not self.layer.capturing:  # a stop check may have seen to it already
+            self.layer.forget_step()
 
     def _enter(self) -> None:
         """Notice the first step of a loop that has not called `begin`."""

@@ -85,8 +85,22 @@ class Namespace:
 
     def __init__(self) -> None:
         self.made: dict[str, Any] = {}
+        self._notices: list[str] = []
 
-    def run(self, text: str, frame: FrameType | None, module: Mapping[str, Any], convenience: Mapping[str, Any]) -> Any:
+    def take_notices(self) -> list[str]:
+        """Return which assignments training will not see, and forget it."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def run(
+        self,
+        text: str,
+        frame: FrameType | None,
+        module: Mapping[str, Any],
+        convenience: Mapping[str, Any],
+        *,
+        lasting: bool = True,
+    ) -> Any:
         """Evaluate an expression, or execute a statement, and return the value (None for a statement).
 
         Args:
@@ -94,6 +108,7 @@ class Namespace:
             frame: the frame whose variables are seen and assigned; without one, `module`'s are.
             module: the script's global names.
             convenience: values of `$_step` and the like.
+            lasting: the frame will run on, so that what is assigned in it matters.
 
         Raises:
             TdbError: whatever the Python raised, as one line.
@@ -110,15 +125,18 @@ class Namespace:
             try:
                 code = compile(text, FILE_NAME, "eval")
             except SyntaxError:
-                return self._execute(compile(text, FILE_NAME, "exec"), frame, dict(variables), extra)
+                return self._execute(compile(text, FILE_NAME, "exec"), frame, dict(variables), extra, lasting)
             # One dictionary for all, so that a comprehension sees the frame's variables too.
             return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
         except Exception as error:
             raise TdbError(f"{type(error).__name__}: {error}") from error
 
-    def _execute(self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any]) -> None:
+    def _execute(
+        self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any], lasting: bool
+    ) -> None:
         names: dict[str, Any] = dict(frame.f_locals) if frame is not None else {}
         merged = {**extra, **names}
+        before = dict(merged)
         exec(code, frame.f_globals if frame is not None else module, merged)  # noqa: S102 - as above
         own = set()
         if frame is not None and frame.f_locals is not frame.f_globals:
@@ -127,6 +145,9 @@ class Namespace:
         elif frame is not None:
             changed = {name: value for name, value in merged.items() if name not in extra or extra[name] is not value}
             frame.f_globals.update(changed)
+        if frame is not None:
+            assigned = [name for name, value in merged.items() if name not in before or before[name] is not value]
+            self._note_what_does_not_last(frame, assigned, own, lasting)
         self.made.update(
             {
                 name: value
@@ -134,6 +155,17 @@ class Namespace:
                 if name not in own and name not in names and not name.startswith("__tdb_")
             }
         )
+
+    def _note_what_does_not_last(self, frame: FrameType, assigned: list[str], own: set[str], lasting: bool) -> None:
+        function = frame.f_code.co_name
+        for name in assigned:
+            if not lasting and (name in own or frame.f_locals is frame.f_globals):
+                self._notices.append(f"{name} is assigned, but {function} will not run on: training is over")
+            elif name not in own and frame.f_locals is not frame.f_globals and name in frame.f_globals:
+                self._notices.append(
+                    f"{name} is no local variable of {function}: the new value is known at this prompt alone; "
+                    f"for the script: ! globals()[{name!r}] = ..."
+                )
 
 
 def assign_locals(frame: FrameType, values: Mapping[str, Any]) -> None:

@@ -71,6 +71,7 @@ class FocusLayer:
         self._module: nn.Module | None = None
         self._optimizer: Any = None
         self._initial: Tensor | None = None
+        self._initial_norm: Tensor | None = None
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
         self._output: Tensor | None = None
@@ -95,6 +96,7 @@ class FocusLayer:
             self._module, self._optimizer = module, optimizer
             self._before = self._grad = self._output = None
             self._initial = self._rows(module.weight)
+            self._initial_norm = self._initial.norm(dim=1)
         self.name, self.info = chosen.name, chosen
 
     def info_text(self) -> str:
@@ -112,14 +114,18 @@ class FocusLayer:
 
     def begin_step(self) -> None:
         """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
-        self.end_step()
-        self._before = self._grad = self._output = None
+        self.forget_step()
         if self._module is None:
             return
         self._before = self._rows(self._module.weight)
         self._handles = [self._module.register_forward_hook(self._keep_output)]
         if hasattr(self._optimizer, "register_step_pre_hook"):
             self._handles.append(self._optimizer.register_step_pre_hook(self._keep_grad))
+
+    def forget_step(self) -> None:
+        """What was captured belongs to a step that is over: what is looked at must not mix the two."""
+        self.end_step()
+        self._before = self._grad = self._output = None
 
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
@@ -186,23 +192,29 @@ class FocusLayer:
         return {"grad": remainder, **rule}
 
     def metrics(self) -> dict[str, Tensor]:
-        """Return the metrics that every layer has, by name, each [D]; those that this step cannot give are left out."""
-        weights = self.weights()
-        norm = weights.norm(dim=1)
+        """Return the metrics that every layer has, by name, each [D]; those that this step cannot give are left out.
+
+        Computed at many steps of a free run: nothing is copied, and no more kernels are called than it takes.
+        """
+        import torch
+
+        weights = self._bound().weight.detach().flatten(1)
+        norm = torch.linalg.vector_norm(weights, dim=1)
         found = {"weight_norm": norm}
-        if self._grad is not None or self._bound().weight.grad is not None:
-            found["grad_norm"] = self.grad().norm(dim=1)
+        grad = self._grad if self._grad is not None else self._bound().weight.grad
+        if grad is not None:
+            found["grad_norm"] = torch.linalg.vector_norm(grad.flatten(1), dim=1)
         if self._before is not None:
-            found["update_norm"] = self.combined().norm(dim=1)
-            found["update_ratio"] = found["update_norm"] / norm
+            update = found["update_norm"] = torch.linalg.vector_norm(weights - self._before, dim=1)
+            found["update_ratio"] = update / norm
         if self._output is not None and self.info is not None and self.info.kind != "Embedding":
-            outputs = self._output.movedim(-ROW_LAYERS[self.info.kind], 0).flatten(1).float()
-            found["mean_activation"] = outputs.mean(dim=1)
-            found["active_fraction"] = (outputs > 0).float().mean(dim=1)
+            outputs = self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2).float()
+            found["mean_activation"] = outputs.mean(dim=0)
+            found["active_fraction"] = (outputs > 0).mean(dim=0, dtype=torch.float32)
         if self._initial is not None:
-            product = norm * self._initial.norm(dim=1)
-            cosine = (weights * self._initial).sum(dim=1) / product
-            found["cos_to_init"] = cosine.nan_to_num(nan=0.0) if bool((product == 0).any()) else cosine
+            # A row of zeros has cosine 0 with anything.
+            product = (norm * self._initial_norm).clamp_min(torch.finfo(norm.dtype).tiny)
+            found["cos_to_init"] = torch.linalg.vecdot(weights, self._initial) / product
         return found
 
     def _bound(self) -> Any:

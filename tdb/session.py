@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import numpy as np
+
+from tdb.armed import ALWAYS_KNOWN, Armed
 from tdb.carry import MainThread
+from tdb.crashes import crash_hits
+from tdb.displays import Displays
 from tdb.errors import StateError, TdbError, did_you_mean
 from tdb.features import features_of, panel_of, sources_of
 from tdb.frames import Namespace, place_of, stack_of, stack_of_error
 from tdb.gate import CRASHED, OVER, READY, RUNNING, STOPPED
 from tdb.ids import ids_of
 from tdb.layer import GENERIC_METRICS, layers_with_features
+from tdb.selection import Selection, chain_of
 from tdb.settings import SETTINGS, Settings
 from tdb.tensors import look_up, tensor_value
 
@@ -26,11 +33,13 @@ if TYPE_CHECKING:
 
     from tdb.commands import Registry
     from tdb.controller import DebugController
+    from tdb.displays import Display
     from tdb.features import Features
     from tdb.frames import Place
     from tdb.launch import Run
-    from tdb.results import Array
+    from tdb.results import Array, Result
     from tdb.step import Step
+    from tdb.stops import Hit
 
 Value = TypeVar("Value")
 
@@ -59,6 +68,36 @@ class Lines(Protocol):
     def pipe(self, line: str, program: str) -> int:
         """Feed what a command shows to a program; return its exit status."""
 
+    def displayed(self) -> Result:
+        """Return what all displays show now."""
+
+    def displayed_one(self, display: Display) -> Result:
+        """Return what a display shows now."""
+
+    def take_lines(self, reader: Reader) -> None:
+        """Give the lines that follow to `reader`, until it has had enough."""
+
+
+class Reader(Protocol):
+    """What reads lines in the shell's place: `commands` and `interact`."""
+
+    @property
+    def prompt(self) -> str:
+        """What a person is asked for the next line with."""
+
+    def read(self, line: str) -> Result | None:
+        """Take a line; return an answer to show, if there is one."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has had enough."""
+
+    def end(self) -> Result | None:
+        """No more lines will come."""
+
+    def abandon(self) -> Result | None:
+        """The user has thought better of it."""
+
 
 class PlainFront:
     """A front without a terminal: it waits, and never asks."""
@@ -83,6 +122,10 @@ class Session:
         self.registry = registry
         self.front: Front = front or PlainFront()
         self.settings = Settings()
+        self.armed = Armed(controller, self._thresholds)
+        self.displays = Displays()
+        self.aliases: dict[str, str] = {}
+        self.typed = ""  # the line that is being answered, for errors with a caret
         self.main_thread = MainThread()
         self.run: Run | None = None
         self.shell: Lines
@@ -90,6 +133,9 @@ class Session:
         self.history: list[str] = []
         self.value: Any = None
         self._panels_seen = 0
+        self._selection = Selection()
+        self._selected_at: tuple[str, int] | None = None
+        self._crash_hits: list[Hit] | None = None
         self.settings.on_change(self._setting_changed)
 
     def _setting_changed(self, name: str, value: Any) -> None:
@@ -116,6 +162,13 @@ class Session:
             raise StateError("training has not started", "`start`, `step` or `continue` begins it")
         if status in OVER:
             raise StateError(f"training is over ({self._how_it_ended()})", "looking commands still work, `quit` leaves")
+
+    def need_begun(self) -> None:
+        """Raise StateError unless a step has been taken that can be looked at, and training does not run."""
+        if self.status == RUNNING:
+            self.need_stopped()
+        if self.controller.position.tick == 0:
+            raise StateError("no step has been taken yet", "`step` takes the first")
 
     def record(self) -> Step:
         """Return the last step that was captured: where training stopped, or its next whole step while it runs.
@@ -156,15 +209,18 @@ class Session:
 
     def features(self) -> Features:
         """Return the features of this step."""
-        thresholds = {name: self.settings[f"status.{name}"] for name in ("dead", "winner")}
-        chosen = {name: value for name, value in thresholds.items() if value != SETTINGS[f"status.{name}"].default}
-        return self.ask(lambda: features_of(self.controller, chosen))
+        return self.ask(lambda: features_of(self.controller, self._thresholds()))
+
+    def _thresholds(self) -> dict[str, float]:
+        """Return "dead" and "winner" where the user has set them."""
+        values = {name: self.settings[f"status.{name}"] for name in ("dead", "winner")}
+        return {name: value for name, value in values.items() if value != SETTINGS[f"status.{name}"].default}
 
     def at_boundary(self, function: Callable[[], Value]) -> Value:
         """Do something to what is recorded, in the training thread; while training runs, at its next boundary."""
-        if self.status == RUNNING:
-            return self.answer(self.controller.at_boundary(function))
-        return self.controller.call(function)
+        if self.status in {READY, *OVER}:
+            return self.controller.call(function)
+        return self.answer(self.controller.at_boundary(function))
 
     def some_ids(self, words: Iterable[str]) -> list[int]:
         """Return the features that words name, whether training has begun or not.
@@ -262,14 +318,61 @@ class Session:
         return place_of(frame) if frame is not None else None
 
     def frame(self) -> FrameType | None:
-        """Return the selected frame: the innermost of the user's, or where training crashed."""
-        frames = self.frames()
-        return frames[-1] if frames else None
+        """Return the selected frame: the innermost of the user's, or where training crashed, unless `up` moved it."""
+        return self.selection.frame(self.frames())
+
+    @property
+    def selection(self) -> Selection:
+        """Which frame is selected; at another stop than before, the innermost is again."""
+        stop = self.status, self.controller.gate.stops
+        if stop != self._selected_at:
+            self._selected_at, self._selection = stop, Selection()
+        return self._selection
+
+    def errors(self) -> list[BaseException]:
+        """Return the exception that ended training with those that led to it, the first cause first; or none."""
+        return chain_of(self.run.error) if self.run is not None and self.run.error is not None else []
+
+    def hits(self) -> list[Hit]:
+        """Return the stop points at which training stands, or that caught what ended it."""
+        if self.status != CRASHED or self.run is None or self.run.error is None:
+            return self.armed.now
+        if self._crash_hits is None:
+            position = self.controller.position
+            self._crash_hits = crash_hits(iter(self.armed.points), self.run.error, position.step)
+        return self._crash_hits
+
+    def looked_up(self, names: Iterable[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+        """Return the shapes of names that have a value in this step, and a note on each of the others.
+
+        Before the first step nothing can be said of any.
+        """
+        names = list(names)
+        if self.controller.position.tick == 0 or set(names) <= ALWAYS_KNOWN:
+            return {}, {}
+        namespace = self.armed.namespace
+
+        def look() -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+            self.armed.renew()
+            shapes: dict[str, tuple[int, ...]] = {}
+            for name in names:
+                with suppress(KeyError, TdbError):
+                    shapes[name] = np.shape(namespace[name])
+            missing = [name for name in names if name not in shapes]
+            known = list(namespace) if missing else []
+            return shapes, {name: _unknown(name, known) for name in missing}
+
+        return self.at_boundary(look)
+
+    def take_notices(self) -> list[str]:
+        """Return what has to be said once: what was put back or not assigned, and what stop points wait for."""
+        notices = [*self.controller.take_notices(), *self.names.take_notices()]
+        return notices if self.status == RUNNING else [*notices, *self.armed.take_notices()]
 
     def frames(self) -> list[FrameType]:
         """Return the user's frames of the training thread, outermost first."""
         if self.status == CRASHED and self.run is not None and self.run.error is not None:
-            return stack_of_error(self.run.error.__traceback__)
+            return stack_of_error(self.selection.error(self.errors()).__traceback__)
         return stack_of(self.controller.gate.thread) if self.status in (RUNNING, STOPPED) else []
 
     def python(self, text: str) -> Any:
@@ -285,17 +388,22 @@ class Session:
         module: Mapping[str, Any] = vars(self.run.module) if self.run is not None and self.run.module else {}
 
         def evaluate() -> Any:
-            return self.names.run(text, frame, module, self.convenience())
+            return self.names.run(text, frame, module, self.convenience(), lasting=self.status not in OVER)
 
         if not self.settings["guard"]:
             return self.controller.gate.call(evaluate)
         return self.controller.call(evaluate, user_code=True)
 
     def convenience(self) -> dict[str, Any]:
-        """Return the values of `$_step`, `$_epoch`, `$_`, `$_exception`."""
-        state = self.controller.get_state()
-        error = self.run.error if self.run is not None else None
-        return {"step": state["step"], "epoch": state["epoch"], "": self.value, "exception": error}
+        """Return the values of `$_step`, `$_epoch`, `$_`, `$_exception`, `$_bpnum`."""
+        state, errors = self.controller.get_state(), self.errors()
+        return {
+            "step": state["step"],
+            "epoch": state["epoch"],
+            "": self.value,
+            "exception": self.selection.error(errors) if errors else None,
+            "bpnum": self.armed.points.last_number,
+        }
 
     def _how_it_ended(self) -> str:
         state = self.controller.get_state()
@@ -331,3 +439,8 @@ class Session:
         for panel in self.controller.panels[self._panels_seen :]:
             self.registry.add(panel.commands)
         self._panels_seen = len(self.controller.panels)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = did_you_mean(name, known)
+    return f"no metric, key or variable {name!r}{f'. {near}' if near else ''}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tdb.errors import UsageError, did_you_mean
 
+SMALLEST_BUDGET = 64 * 2**10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -44,11 +45,12 @@ def _every(text: str) -> int:
 
 
 def bytes_of(text: str) -> int:
-    """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else."""
+    """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else, or too little."""
     match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
-    if match is None or int(match[1]) < 1:
-        raise UsageError(f"a size such as 256MiB, not {text!r}")
-    return int(match[1]) * _UNITS[match[2].upper()]
+    size = 0 if match is None else int(match[1]) * _UNITS[match[2].upper()]
+    if size < SMALLEST_BUDGET:
+        raise UsageError(f"a size from 64KiB, such as 256MiB, not {text!r}")
+    return size
 
 
 def shown(value: Any) -> str:

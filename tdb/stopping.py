@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdb.frames import HERE
@@ -11,26 +11,7 @@ from tdb.gate import CRASHED, ENDED, FINISHED, STOPPED
 from tdb.results import Result, Text
 
 if TYPE_CHECKING:
-    from tdb.controller import DebugController
     from tdb.session import Session
-
-
-@dataclass(frozen=True)
-class UntilStep:
-    """Stops at one step, or at the first one after it if the loop's numbers skip it."""
-
-    goal: int
-
-    def may_stop(self, step: int) -> bool:
-        """Return whether `step` is the goal."""
-        return step >= self.goal
-
-    def reason(self, controller: DebugController) -> str:
-        """Return "until N" once the goal is reached, and ask no more."""
-        if controller.position.step < self.goal:
-            return ""
-        controller.stop_when(None)
-        return f"until {self.goal}"
 
 
 class StopReport(Result):
@@ -65,15 +46,21 @@ def stop_report(session: Session) -> StopReport:
         "step": state["step"],
         "epoch": state["epoch"],
         "loss": state["loss"],
+        "stop_points": [{"number": hit.number, "message": hit.message} for hit in session.hits()],
     }
     if status == STOPPED:
         place = session.place()
         data["place"] = str(place) if place is not None else None
-        asked_for = state["reason"] in ("step", "pause", "start") or state["reason"].startswith("until")
+        asked_for = re.fullmatch(r"step|pause|start|until \d+", state["reason"]) is not None
         lead = [] if asked_for else [state["reason"]]
         lines = [*lead, position_line(session), source_line(session)]
     elif status == CRASHED:
-        lines = [crash_text(session), f"Training crashed after step {state['step']}: {state['reason']}"]
+        caught = [hit.message for hit in session.hits()]
+        lines = [
+            crash_text(session),
+            *caught,
+            f"Training crashed after step {state['step']}: {state['reason']}",
+        ]
         data["error"] = state["reason"]
     else:
         lines = [end_line(session)]
@@ -93,9 +80,10 @@ def end_line(session: Session) -> str:
 
 def crash_text(session: Session) -> str:
     """Return the traceback of the crash in training, without tdb's own frames."""
-    error = session.run.error if session.run is not None else None
-    if error is None:
+    chain = session.errors()
+    if not chain:
         return ""
+    error = session.selection.error(chain)
     shown = traceback.TracebackException.from_exception(error)
     if session.settings["traceback"] == "short":
         shown.stack = traceback.StackSummary.from_list(

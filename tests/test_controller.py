@@ -513,6 +513,26 @@ def test_peek_gives_a_whole_step_without_stopping(controller: DebugController, t
     assert controller.gate.stops == 0
 
 
+def test_what_a_peek_does_with_its_step_is_done_at_the_boundary_and_its_errors_are_its_own(
+    controller: DebugController, train: Train
+) -> None:
+    model = [0]
+
+    def body(step: int) -> None:
+        model[0] = step
+        controller.capture_batch([step], float(step), step)
+
+    loop = train(body=body)
+    thread, step, live = controller.peek(lambda r: (threading.current_thread(), r.clock.step, model[0])).result(
+        PATIENCE
+    )
+    assert thread is loop.thread
+    assert step == live
+    with pytest.raises(ZeroDivisionError):
+        controller.peek(lambda record: record.clock.step / 0).result(PATIENCE)
+    assert controller.peek(lambda record: record.clock.step).result(PATIENCE) > step
+
+
 def test_a_peek_that_is_given_up_disturbs_nobody(controller: DebugController, train: Train) -> None:
     controller.step(1)
     loop = train(100)

@@ -124,7 +124,9 @@ class Storm(threading.Thread):
         self.controller.at_boundary(self.numbers.look_at_model).result(PATIENCE)
 
     def do_peek(self) -> None:
-        self.peeks.append(self.controller.peek(lambda record: record))  # answered when training goes on, which this thread may not do
+        self.peeks.append(
+            self.controller.peek(lambda record: record)
+        )  # answered when training goes on, which this thread may not do
 
     def do_wait(self) -> None:
         self.controller.wait(self.random.choice([0, 0.001]))

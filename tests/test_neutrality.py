@@ -188,7 +188,7 @@ def disturb(controller: DebugController, chance: random.Random) -> None:
         lambda: controller.call(controller.layer.metrics),
         lambda: controller.at_boundary(lambda: controller.recorder.watch(chance.sample(range(16), 2))),
         lambda: controller.at_boundary(lambda: controller.recorder.unwatch(controller.recorder.watched())),
-        controller.peek,
+        lambda: controller.peek(lambda _: torch.rand(3)),
     ]
     ask(chance.choice(things))
 
@@ -274,7 +274,9 @@ def test_what_is_asked_while_training_runs_is_refused_or_answered_at_a_boundary(
 ) -> None:
     session = Session(controller, own_loop)
     session.start()
-    answers = [controller.at_boundary(lambda: torch.rand(2)) for _ in range(20)] + [controller.peek(lambda record: record)]
+    answers = [controller.at_boundary(lambda: torch.rand(2)) for _ in range(20)] + [
+        controller.peek(lambda record: record)
+    ]
     while controller.gate.status == "running":
         with suppress(StateError):
             controller.call(lambda: torch.rand(1))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tdb.commands import all_commands
 from tdb.errors import UsageError
-from tdb.shell.parse import split_line, understand
+from tdb.shell.parse import expanded, split_line, understand
 
 COMMANDS = all_commands()
 
@@ -51,9 +51,19 @@ def test_a_bang_forces_python() -> None:
 
 
 def test_an_alias_is_looked_up_first() -> None:
-    typed = understand("worst 3", COMMANDS, {"worst": "metrics sort win_rate asc top"})
-    assert typed.command is not None
-    assert (typed.command.name, typed.arguments) == ("metrics", "sort win_rate asc top 3")
+    aliases = {
+        "worst": "metrics sort win_rate asc top",
+        "both": "force %2 ;; force %1",
+        "all": "p [%*]",
+        "step": "step",
+        "again": "worst 2",
+    }
+    assert expanded("worst 3;; where", aliases) == ["metrics sort win_rate asc top 3", "where"]
+    assert expanded("both 1 2", aliases) == ["force 2", "force 1"]
+    assert expanded("all 1, 2", aliases) == ["p [1, 2]"]
+    assert expanded("step 5", aliases) == ["step 5"]
+    assert expanded("again", aliases) == ["metrics sort win_rate asc top 2"]
+    assert expanded("worst(3)", aliases) == ["worst(3)"]
 
 
 @pytest.mark.parametrize(

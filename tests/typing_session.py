@@ -22,6 +22,12 @@ CHECKER = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+class _Text(io.StringIO):
+    """Text that can hold any character, and says so, as a terminal of today does."""
+
+    encoding = "utf-8"
+
+
 class TypingSession:
     """Types lines at a real script in a real worker thread, and reads what is shown."""
 
@@ -30,7 +36,7 @@ class TypingSession:
             path = folder / "train.py"
             path.write_text(textwrap.dedent(script))
             script = Script(str(path), arguments)
-        self.out = io.StringIO()
+        self.out = _Text()
         self.controller = DebugController()
         self.session = Session(self.controller, all_commands())
         self.session.run = Run(self.controller, script, self.session.main_thread)

@@ -150,7 +150,8 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
     stacked = np.concatenate(vectors)
     scales = [float(np.nanmax(np.abs(value), initial=0.0)) for value in vectors]
     if shape is None:
-        return Profiles(stacked, labels, caption=caption, title=title)
+        limits = [scale for scale in scales for _ in chosen]
+        return Profiles(stacked, labels, caption=caption, title=title, scales=limits)
     return Images(
         stacked.reshape(len(stacked), *shape),
         labels,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tdb.armed import Goal
 from tdb.commands import command
 from tdb.commands.arguments import Integer, Seconds, Steps, Text
 from tdb.errors import StateError, UsageError
+from tdb.expressions import compile_expression
 from tdb.gate import READY, RUNNING, STOPPED
 from tdb.results import Result
-from tdb.stopping import UntilStep, stop_report
+from tdb.stopping import stop_report
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -37,8 +39,10 @@ def go(session: Session, goal: int | None, *, background: bool) -> Result:
 
 
 def _may_go(session: Session) -> None:
+    """Raise StateError unless training may go on; a goal that was not reached is given up, as in gdb."""
     if session.status != READY or session.run is None or session.run.started:
         session.need_stopped()
+    session.armed.aim(None)
 
 
 def _take(session: Session, count: int, *, background: bool) -> Result:
@@ -91,22 +95,69 @@ def next_(session: Session, count: Steps = 1, *, background: bool = False) -> Re
 
 @command("unt", repeats=True)
 def until(session: Session, where: Text, *, background: bool = False) -> Result:
-    """Run until a step is reached.
+    """Run until a step is reached, or until an expression is true at the end of a step.
 
-    A step already passed is an error.
+    A step already passed is an error; an expression that is true already is asked again after the next step. Any other
+    stop on the way gives the goal up.
 
     Example:
         until 500
+        until loss < 0.1
     """
+    if where.endswith("&"):
+        where, background = where[:-1].rstrip(), True
     _may_go(session)
     if not re.fullmatch(r"\d+", where):
-        raise UsageError(f"until takes the number of a step, not {where!r}", "Example: until 500")
-    goal, now = int(where), session.controller.position.step
-    if goal <= now:
-        raise StateError(f"step {goal} is behind step {now}", "steps already taken are not taken again")
-    session.controller.stop_when(UntilStep(goal))
+        before = session.typed.partition(where)[0] if where in session.typed else ""
+        expression = compile_expression(where, before)
+        shapes, unknown = session.looked_up(expression.names)
+        if unknown:
+            raise UsageError(next(iter(unknown.values())), "`break when` would wait until it has a value")
+        expression.check_shapes(shapes)
+        goal = Goal(expression=expression)
+    else:
+        number, now = int(where), session.controller.position.step
+        if number <= now:
+            raise StateError(f"step {number} is behind step {now}", "steps already taken are not taken again")
+        goal = Goal(step=number)
+    session.armed.aim(goal)
     session.controller.resume()
-    return go(session, goal, background=background)
+    return go(session, goal.step, background=background)
+
+
+@command("r", name="return")
+def return_(session: Session, *, background: bool = False) -> Result:
+    """Run to the end of the epoch.
+
+    Training stops at the first step of the next one: only then is it known that the epoch has ended.
+
+    Example:
+        return
+    """
+    _may_go(session)
+    epoch = session.controller.position.epoch
+    if epoch is None:
+        raise StateError("the loop does not say which epoch it is in", "`until EXPR` runs to anything that it does say")
+    session.armed.aim(Goal(epoch=epoch))
+    session.controller.resume()
+    return go(session, None, background=background)
+
+
+@command()
+def detach(session: Session) -> Result:
+    """Let training run to its end at full speed: stop points are disabled, and nothing is asked at a boundary.
+
+    Example:
+        detach
+    """
+    _may_go(session)
+    points = session.armed.points
+    points.disable(*[point.number for point in points])
+    session.displays.clear()
+    session.armed.looks_back = []
+    session.armed.refresh()
+    session.controller.resume()
+    return go(session, None, background=False)
 
 
 @command("c cont resume")

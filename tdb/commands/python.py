@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codeop
 import pprint
+import re
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tdb.captures import is_tensor
 from tdb.commands import command
 from tdb.commands.arguments import Text
-from tdb.errors import TdbError
+from tdb.errors import StateError, TdbError, UsageError
+from tdb.expressions import UnknownNameError, compile_expression, explain, truth
 from tdb.results import Facts, Part, Result
 from tdb.results import Text as Lines
 from tdb.tensors import tensor_value
@@ -71,3 +76,108 @@ def whatis(session: Session, expression: Text) -> Result:
     if is_tensor(value):
         facts |= {"device": str(value.device), "requires_grad": value.requires_grad}
     return Result([Facts(facts)], facts)
+
+
+@command(name="assert")
+def assert_(session: Session, condition: Text) -> Result:
+    """Fail unless an expression is true, and say which values made it false: assert EXPR ["message"].
+
+    The expression is one as `break when` takes it, or else Python. In a script a failing command ends it with status 1,
+    so a file of commands can check a change of training.
+
+    Example:
+        assert loss < 0.2
+        assert sum(dead) == 0 "features have died"
+    """
+    text, message = _with_message(condition)
+    try:
+        expression = compile_expression(text, "assert ")
+        if expression.needs_history:
+            raise StateError(f"{text} looks back over steps", "Ask `find`, or stop there: break when")
+
+        def look() -> tuple[bool, str]:
+            armed = session.armed
+            armed.renew()
+            holds = truth(expression.evaluate(armed.namespace), expression.text)
+            return holds, explain(expression, armed.namespace)
+
+        session.need_begun()
+        holds, values = session.controller.call(look)
+    except (UsageError, UnknownNameError) as error:
+        holds, values = _holds_in_python(session, text, error), text
+    if not holds:
+        raise TdbError(message or f"assertion failed at step {session.controller.position.step}", f"false: {values}")
+    return Result(data={"condition": text, "values": values})
+
+
+def _with_message(text: str) -> tuple[str, str]:
+    """Split EXPR and the "message" that may follow it."""
+    match = re.fullmatch(r"""(.*[^\s\[(,=+])\s+(["'])(.*)\2""", text, re.DOTALL)
+    if match is None or match[1].rstrip().endswith(("==", "!=", "<", ">", " in", " is", " and", " or", " not")):
+        return text, ""
+    return match[1], match[3]
+
+
+def _holds_in_python(session: Session, text: str, error: TdbError) -> bool:
+    """Return whether Python finds `text` true; what is neither an expression nor Python is the expression's error."""
+    try:
+        value = session.python(f"bool({text})")
+    except TdbError as other:
+        if isinstance(other.__cause__, NameError | SyntaxError) or isinstance(other, StateError):
+            raise error from None
+        raise
+    return bool(np.all(value))
+
+
+@command()
+def interact(session: Session) -> Result:
+    """Open a Python prompt on the selected frame: every line is Python until Ctrl-D or `exit()`.
+
+    What is evaluated sees and assigns the frame's variables, in the training thread, so that training does not notice.
+
+    Example:
+        interact
+    """
+    session.shell.take_lines(PythonLines(session))
+    return Result()
+
+
+class PythonLines:
+    """Reads the lines of `interact`."""
+
+    def __init__(self, session: Session) -> None:
+        self.done = False
+        self._session = session
+        self._lines: list[str] = []
+
+    @property
+    def prompt(self) -> str:
+        """Python's own prompts."""
+        return "... " if self._lines else ">>> "
+
+    def read(self, line: str) -> Result | None:
+        """Take a line; run it when a statement is complete."""
+        if not self._lines and line.strip() in ("exit()", "quit()", "exit", "quit"):
+            self.done = True
+            return None
+        if not self._lines and not line.strip():
+            return None
+        self._lines.append(line)
+        text = "\n".join(self._lines)
+        try:
+            if codeop.compile_command(text, "<tdb>", "single") is None:
+                return None
+        except (SyntaxError, ValueError, OverflowError):
+            pass  # running it says what is wrong
+        self._lines = []
+        value = self._session.python(text)
+        notes = self._session.take_notices()
+        return Result([] if value is None else [part_of(value)], {"value": value}, notes)
+
+    def end(self) -> Result | None:
+        """Nothing is left over."""
+        return None
+
+    def abandon(self) -> Result | None:
+        """Forget a half-typed statement."""
+        return None

@@ -5,26 +5,30 @@ from __future__ import annotations
 import io
 import subprocess
 import traceback
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tdb.commands.arguments import Options, bind
 from tdb.commands.flow import Quit
+from tdb.commands.looking import value_of
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.gate import OVER, RUNNING
-from tdb.results import Result, Text
-from tdb.shell.parse import Typed, split_line, understand
+from tdb.results import Part, Result, Text
+from tdb.shell.parse import Typed, expanded, understand
 from tdb.stopping import StopReport
 
 if TYPE_CHECKING:
-    from tdb.session import Session
+    from tdb.displays import Display
+    from tdb.session import Reader, Session
     from tdb.shell.show import Show
 
 
 DEEPEST_SOURCE = 16
+PROMPT = "(tdb) "
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class Interpreter:
     def __init__(self, session: Session, show: Show, log_file: Path) -> None:
         self.session = session
         self.show = show
-        self.aliases: dict[str, str] = {}
         self.status = 0  # of the worst failure so far: 1 a command failed, 2 it was not understood
         self._log_file = log_file
         self._repeat = ""
         self._depth = 0
+        self._reader: Reader | None = None
+        self._reading: Typed | None = None  # the command whose reader it is
+        self._due: deque[str] = deque()  # lines that the stop points at which training stands want run
         self._told = self._stop()
         session.shell = self
 
@@ -69,9 +75,29 @@ class Interpreter:
         Raises:
             Quit: the line said so.
         """
+        if self._reader is not None:
+            return self._read(line, location)
         if not line.strip():
             line = self._repeat
-        return all(self._one(piece, location) for piece in split_line(line))
+        return all(self._run(piece, location) for piece in expanded(line, self.session.aliases))
+
+    @property
+    def prompt(self) -> str:
+        """What a person is asked for the next line with."""
+        return PROMPT if self._reader is None else self._reader.prompt
+
+    def take_lines(self, reader: Reader) -> None:
+        """Give the lines that follow to `reader`, until it has had enough."""
+        self._reader = reader
+
+    def end_reader(self) -> bool:
+        """No more lines will come for the reader; return whether there is one."""
+        return self._let_go(self._reader.end()) if self._reader is not None else False
+
+    def abandon(self) -> None:
+        """The user has thought better of what was being read."""
+        if self._reader is not None:
+            self._let_go(self._reader.abandon())
 
     def source(self, path: Path, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a file, as `lines` does; return whether all succeeded.
@@ -101,8 +127,8 @@ class Interpreter:
 
     def tell_stop(self, report: StopReport) -> None:
         """Show that training has stopped or ended in the background."""
-        self._told = self._stop()
-        self.show.result(Typed("stop"), report, Options())
+        self.show.result(Typed("stop"), self._stopped(report), Options())
+        self._run_due(None, background=True)
 
     def lines(self, lines: Iterable[str], name: str, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a script as they arrive; return whether all succeeded.
@@ -123,6 +149,7 @@ class Interpreter:
             succeeded &= self.execute(text, Location(name, number))
             if not (succeeded or go_on):
                 break
+        self.end_reader()
         return succeeded
 
     def pipe(self, line: str, program: str) -> int:
@@ -132,18 +159,64 @@ class Interpreter:
             TdbError: the command failed.
         """
         buffer = io.StringIO()
-        typed = understand(line, self.session.registry, self.aliases)
+        pieces = expanded(line, self.session.aliases)
+        if len(pieces) != 1:
+            raise UsageError(f"pipe takes one command, not {line!r}", "Example: pipe metrics | less -S")
+        typed = understand(pieces[0], self.session.registry)
         self.show.into(buffer, typed, *self._answer(typed))
         text = buffer.getvalue()
         return subprocess.run(program, shell=True, input=text, text=True, check=False).returncode  # noqa: S602 - as typed
 
+    def _run(self, text: str, location: Location | None) -> bool:
+        """Run a command, or let the reader have it, and then what the stop points want run at which it stopped."""
+        if self._reader is not None:
+            return self._read(text, location)
+        return self._one(text, location) and self._run_due(location)
+
+    def _run_due(self, location: Location | None, *, background: bool = False) -> bool:
+        """Run the lines of stop points; one that lets training go on is the last of its stop, as in pdb."""
+        while self._due:
+            text = self._due.popleft()
+            word = text.split()[0]
+            command = self.session.registry.find(word)
+            if background and command is not None and command.name == "continue" and text == word:
+                text = f"{text} &"
+            if not self._one(text, location):
+                self._due.clear()
+                return False
+            if self.session.status == RUNNING:
+                self._due.clear()
+        return True
+
+    def _read(self, line: str, location: Location | None) -> bool:
+        assert self._reader is not None
+        try:
+            answer = self._reader.read(line)
+        except TdbError as error:
+            self._fail(self._reading or Typed(line), error, location)
+            return False
+        if self._reader.done:
+            self._let_go(answer)
+        elif answer is not None:
+            self.show.result(self._reading or Typed(line), answer, Options())
+        return True
+
+    def _let_go(self, answer: Result | None) -> bool:
+        typed, self._reader, self._reading = self._reading, None, None
+        if answer is not None:
+            self.show.result(typed or Typed(""), answer, Options())
+        return True
+
     def _one(self, text: str, location: Location | None) -> bool:
         typed = Typed(text)
         try:
-            typed = understand(text, self.session.registry, self.aliases)
+            typed = understand(text, self.session.registry)
             self._repeat = text if typed.command is not None and typed.command.repeats else ""
             result, options = self._answer(typed)
-            self.show.result(typed, result, options)
+            if self._reader is None:
+                self.show.result(typed, result, options)
+            else:
+                self._reading = typed  # it has answered when its lines have been read
             return True
         except (Quit, BrokenPipeError):
             raise
@@ -164,11 +237,48 @@ class Interpreter:
             self.session.need_stopped()
         bound = bind(command.name, command.parameters, typed.arguments, command.way_out)
         self.session.adopt_panels()
-        result = command.function(self.session, *bound.positional, **bound.words)
+        self.session.typed = typed.text
+        result: Result = command.function(self.session, *bound.positional, **bound.words)
         if isinstance(result, StopReport):
-            self._told = self._stop()
-        notes = [*result.notes, *self.session.controller.take_notices()]
+            result = self._stopped(result)
+        notes = [*result.notes, *self.session.take_notices()]
         return Result(result.parts, result.data, notes), bound.options
+
+    def _stopped(self, report: StopReport) -> Result:
+        """Return what is said of a stop: with the displays, or nothing if a stop point is silent; note its commands."""
+        told, self._told = self._told, self._stop()
+        if told == self._told:
+            return report
+        lines = [line for hit in self.session.hits() for line in hit.commands]
+        self._due = deque(line for line in lines if line != "silent")
+        if "silent" in lines:
+            return Result((), report.data, report.notes)
+        shown = self.displayed()
+        data = {**(report.data or {}), **({"displays": shown.data} if shown.data else {})}
+        return Result([*report.parts, *shown.parts], data, [*report.notes, *shown.notes])
+
+    def displayed(self) -> Result:
+        """Return what the displays show now."""
+        parts: list[Part] = []
+        data: dict[str, Any] = {}
+        notes: list[str] = []
+        for display in self.session.displays:
+            try:
+                answer = self.displayed_one(display)
+            except TdbError as error:
+                notes.append(f"display {display.text}: {error}")
+                continue
+            parts += answer.parts
+            notes += answer.notes
+            data[display.text] = answer.data
+        return Result(parts, data, notes)
+
+    def displayed_one(self, display: Display) -> Result:
+        """Return what a display shows now."""
+        if not display.is_command:
+            return value_of(self.session, display)
+        result, _ = self._answer(understand(display.text, self.session.registry))
+        return Result([Text(f"display {display.text}:"), *result.parts], result.data, result.notes)
 
     def _python(self, typed: Typed) -> Result:
         try:
@@ -183,7 +293,7 @@ class Interpreter:
             if self._looks_unknown(typed.text):
                 raise self._unknown(typed.text) from None
             raise
-        notes = self.session.controller.take_notices()
+        notes = self.session.take_notices()
         if value is None:
             return Result(notes=notes, data={"value": None})
         self.session.value = value

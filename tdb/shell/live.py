@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tdb.carry import MainThread
+from tdb.commands.flow import Quit
 from tdb.frames import place_of, stack_of
 from tdb.gate import RUNNING
 
@@ -26,10 +27,7 @@ REPAINT_SECONDS = 0.5
 POLL_SECONDS = 0.05
 THIRD_CTRL_C_SECONDS = 2.0
 CTRL_C = b"\x03"
-
-
-class Left(Exception):  # noqa: N818 - leaving is no error
-    """The third Ctrl-C: the user wants to leave, whatever training is doing."""
+INTERRUPTED_STATUS = 130
 
 
 @contextmanager
@@ -48,6 +46,21 @@ def keys_read_raw() -> Iterator[bool]:
         yield True
     finally:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+@contextmanager
+def terminal_restored() -> Iterator[None]:
+    """Leave the terminal as it was found: a signal may end tdb in the middle of the prompt, which then does not."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        yield
+    finally:
+        with suppress(termios.error, OSError):  # it may have been closed
+            left_raw = termios.tcgetattr(descriptor) != before
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+            if left_raw and os.environ.get("TERM", "dumb") != "dumb":
+                os.write(sys.stdout.fileno(), b"\r\n\x1b[J\x1b[?2004l\x1b[?25h")  # no bracketed paste, a cursor
 
 
 class Pace:
@@ -73,18 +86,24 @@ class TerminalFront:
         self.pace = Pace()
         self._main_thread = main_thread
         self._interrupts: list[float] = []
+        self._signals_received = 0
         self._out = sys.stdout
 
     def wait(self, session: Session, goal: int | None) -> None:
-        """Block until training does not run, with a live line; Ctrl-C asks it to stop."""
+        """Block until training does not run, with a live line; Ctrl-C asks it to stop.
+
+        Raises:
+            Quit: the third Ctrl-C, and yes to the question that follows: the user leaves, whatever training is doing.
+        """
         self._interrupts = []
         painted = time.monotonic()
-        with keys_read_raw() as raw, self._signals(session):
+        with keys_read_raw() as raw, self._signals_counted():
             while session.controller.wait(POLL_SECONDS) == RUNNING:
                 self._main_thread.attend()
                 self.show_output()
                 if raw:
                     self._read_keys(session)
+                self._answer_signals(session)
                 if time.monotonic() - painted >= REPAINT_SECONDS:
                     painted = time.monotonic()
                     self._paint(live_line(session, self.pace, goal, self.output.progress))
@@ -138,7 +157,7 @@ class TerminalFront:
             with suppress(termios.error):
                 termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
             if self._confirm_raw("Leave tdb and end training?"):
-                raise Left
+                raise Quit(INTERRUPTED_STATUS)
         else:
             self._say(
                 f"still {whereabouts(session)} for {now - self._interrupts[0]:.1f} s; Ctrl-C again offers to quit"
@@ -155,11 +174,18 @@ class TerminalFront:
         self._out.write(f"{text}\r\n" if text else "\r\n")
         self._out.flush()
 
+    def _answer_signals(self, session: Session) -> None:
+        received, self._signals_received = self._signals_received, 0
+        for _ in range(received):
+            self._interrupted(session)
+
     @contextmanager
-    def _signals(self, session: Session) -> Iterator[None]:
+    def _signals_counted(self) -> Iterator[None]:
+        """Count SIGINTs instead of answering at once: the handler may have come in the middle of a write to stdout."""
+
         def handle(number: int, frame: Any) -> None:
             del number, frame
-            self._interrupted(session)
+            self._signals_received += 1
 
         before = signal.signal(signal.SIGINT, handle)
         try:

@@ -19,6 +19,7 @@ from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.utils import is_dumb_terminal
 
 from tdb.gate import RUNNING
 from tdb.shell.complete import ShellCompleter
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tdb.shell.interpreter import Interpreter
     from tdb.shell.live import TerminalFront
 
-PROMPT = "(tdb) "
 TOOLBAR_SECONDS = 0.5
 ATTEND_SECONDS = 0.1
 
@@ -45,7 +45,7 @@ class Prompt:
             history=_history(history_file),
             completer=ShellCompleter(self._session),
             complete_while_typing=False,
-            bottom_toolbar=self._toolbar if os.environ.get("TERM", "dumb") != "dumb" else None,
+            bottom_toolbar=None if is_dumb_terminal() else self._toolbar,
             refresh_interval=TOOLBAR_SECONDS,
             key_bindings=self._keys(),
             enable_open_in_editor=True,
@@ -56,7 +56,6 @@ class Prompt:
 
         Raises:
             Quit: the user left.
-            Left: the user left while a command waited for training.
         """
         while True:
             line = self._read()
@@ -72,11 +71,22 @@ class Prompt:
         """Return the next line; Ctrl-C clears it, Ctrl-D means quit."""
         self._type_ahead()
         try:
-            return self._prompt.prompt(PROMPT, pre_run=self._begin, inputhook=self._inputhook())
+            if is_dumb_terminal():
+                return asyncio.run(self._read_dumb())
+            return self._prompt.prompt(self._interpreter.prompt, pre_run=self._begin, inputhook=self._inputhook())
         except KeyboardInterrupt:
+            self._interpreter.abandon()
             return "#"
         except EOFError:
-            return "quit"
+            return "#" if self._interpreter.end_reader() else "quit"
+
+    async def _read_dumb(self) -> str:
+        """Return the next line from a terminal without escapes, for which prompt-toolkit leaves `pre_run` out."""
+        attending = asyncio.create_task(self._attend())
+        try:
+            return await self._prompt.prompt_async(self._interpreter.prompt)
+        finally:
+            attending.cancel()
 
     def _type_ahead(self) -> None:
         """Let the prompt begin with the keys that were pressed while a command waited for training."""
@@ -94,7 +104,13 @@ class Prompt:
             self._session.main_thread.attend()
             lines = self._front.output.take()
             stopped = self._interpreter.stop_untold
-            if lines or stopped:
+            if (lines or stopped) and is_dumb_terminal():
+                # The half-typed line stays where it is, and is repeated below.
+                self._interpreter.show.line("")
+                self._show(lines, stopped)
+                half_typed = self._prompt.default_buffer.text
+                print(self._interpreter.prompt, half_typed, sep="", end="", flush=True)  # noqa: T201 - the prompt
+            elif lines or stopped:
                 await run_in_terminal(lambda lines=lines, stopped=stopped: self._show(lines, stopped))  # type: ignore[misc]
             await asyncio.sleep(ATTEND_SECONDS)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tdb.commands import Command, Registry
 
 _FIRST_WORD = re.compile(r"([A-Za-z_][\w-]*|\?)(?=\s|&|$)")
+_PARAMETER = re.compile(r"%([1-9*])")
 _ASSIGNMENT = re.compile(r"=(?!=)")
 
 
@@ -46,8 +47,32 @@ def split_line(line: str) -> list[str]:
     return [piece for piece in pieces if piece and not piece.startswith("#")]
 
 
-def understand(text: str, registry: Registry, aliases: Mapping[str, str] | None = None) -> Typed:
-    """Return what one piece of a line means.
+def expanded(line: str, aliases: Mapping[str, str]) -> list[str]:
+    """Split a line as `split_line` does, with aliases replaced by what they stand for, ";;" and all.
+
+    In an alias `%1` to `%9` are the words that follow its name, and `%*` all of them; one without any of these is
+    simply put in place of its name. An alias that comes back to itself is replaced once.
+    """
+    return [text for piece in split_line(line) for text in _expanded(piece, aliases, frozenset())]
+
+
+def _expanded(piece: str, aliases: Mapping[str, str], used: frozenset[str]) -> list[str]:
+    match = _FIRST_WORD.match(piece)
+    if match is None or match[1] not in aliases or match[1] in used:
+        return [piece]
+    body, rest = aliases[match[1]], piece[match.end() :].strip()
+    words = rest.split()
+
+    def parameter(found: re.Match[str]) -> str:
+        number = found[1]
+        return rest if number == "*" else words[int(number) - 1] if int(number) <= len(words) else ""
+
+    text = _PARAMETER.sub(parameter, body) if _PARAMETER.search(body) else f"{body} {rest}".strip()
+    return [each for part in split_line(text) for each in _expanded(part, aliases, used | {match[1]})]
+
+
+def understand(text: str, registry: Registry) -> Typed:
+    """Return what one piece of a line means, aliases being replaced already.
 
     Raises:
         UsageError: a command's name is assigned to, which is Python only with a leading "!".
@@ -55,9 +80,6 @@ def understand(text: str, registry: Registry, aliases: Mapping[str, str] | None 
     if text.startswith("!"):
         return Typed(text[1:].strip(), forced=True)
     match = _FIRST_WORD.match(text)
-    if match is not None and aliases and match[1] in aliases:
-        text = f"{aliases[match[1]]} {text[match.end() :].strip()}".strip()
-        match = _FIRST_WORD.match(text)
     command = registry.find(match[1]) if match is not None else None
     if match is None or command is None:
         return Typed(text)

@@ -96,7 +96,10 @@ class Show:
         if self.json:
             answer = {"code": error.code, "message": error.message, "hint": error.hint}
             self._json(typed, {"ok": False, "error": answer})
-        self._error_console.print(f"{location}*** {error}", style="red")
+        before = f"{location}*** "
+        # A caret in a second line has to stand under its place in the first.
+        text = str(error).replace("\n", f"\n{' ' * len(before)}")
+        self._error_console.print(f"{before}{text}", style="red")
 
     def notice(self, text: str) -> None:
         """Show a line that is no answer: on stderr unless a person reads the output."""

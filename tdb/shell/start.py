@@ -21,7 +21,7 @@ from tdb.launch import Run, Script
 from tdb.session import Front, PlainFront, Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
-from tdb.shell.live import Left, TerminalFront
+from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, terminal_restored
 from tdb.shell.output import TrainingOutput
 from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
 from tdb.shell.show import Show
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tdb.__main__ import CommandLine
 
 CRASHED_STATUS = 3
+CAUGHT_STATUS = 4
 # A training step that takes longer than this to notice the end is left behind.
 END_SECONDS = 10.0
 # Longer than most steps: from then on a person is told what is being waited for.
@@ -82,12 +83,15 @@ def debug(line: CommandLine) -> int:
         print(f"*** {error}", file=sys.stderr)  # noqa: T201 - before there is anything to show with
         return error.exit_status
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_signals())
+        main_thread = MainThread()
+        if _is_terminal(sys.stdin):
+            stack.enter_context(terminal_restored())
+        stack.enter_context(_ended_by_signals(main_thread))
         out = stack.enter_context(_answers_only()) if line.json else sys.stdout
         if isinstance(out, io.TextIOWrapper) and out.encoding.lower() in NARROW:
             out.reconfigure(errors="backslashreplace")
         person = _is_terminal(sys.stdin) and sys.stdout.isatty() and not line.json
-        session, interpreter = _assemble(line, script, out, person=person, stack=stack)
+        session, interpreter = _assemble(line, script, out, main_thread, person=person, stack=stack)
         status: int | None = None
         try:
             status = _converse(line, session, interpreter, person=person)
@@ -95,7 +99,7 @@ def debug(line: CommandLine) -> int:
             # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         except SystemExit as leaving:  # SIGTERM or SIGHUP
-            status = int(leaving.code or 0)
+            status, main_thread.leaving = int(leaving.code or 0), None
         _end_training(session)
         status = _exit_status(status, session, interpreter, line)
         _leave_behind(session, status)
@@ -103,10 +107,9 @@ def debug(line: CommandLine) -> int:
 
 
 def _assemble(
-    line: CommandLine, script: Script, out: TextIO, *, person: bool, stack: ExitStack
+    line: CommandLine, script: Script, out: TextIO, main_thread: MainThread, *, person: bool, stack: ExitStack
 ) -> tuple[Session, Interpreter]:
     controller = DebugController()
-    main_thread = MainThread()
     front: Front = ScriptFront()
     if person:
         output = TrainingOutput()
@@ -141,8 +144,8 @@ def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, 
             run_stdin(interpreter, sys.stdin, go_on=line.go_on or sys.stdin.isatty())
     except Quit as quitting:
         return quitting.status
-    except (Left, KeyboardInterrupt):
-        return ScriptInterruptedError.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
     return None
 
 
@@ -206,6 +209,8 @@ def _exit_status(status: int | None, session: Session, interpreter: Interpreter,
     scripted = line.batch or bool(line.sources) or not _is_terminal(sys.stdin)
     if scripted and interpreter.status:
         return interpreter.status
+    if scripted and any(hit.is_catch for hit in session.armed.now):
+        return CAUGHT_STATUS
     return run.exit_code if run is not None else 0
 
 
@@ -220,12 +225,14 @@ def _answers_only() -> Iterator[TextIO]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals(main_thread: MainThread) -> Iterator[None]:
     """Make SIGTERM and SIGHUP end tdb in order, with the exit status a shell expects."""
 
     def leave(number: int, frame: Any) -> None:
         del frame
-        raise SystemExit(128 + number)
+        # Raised in a `__del__` it is lost; then the next look into the main thread's inbox raises it again.
+        main_thread.leaving = 128 + number
+        raise SystemExit(main_thread.leaving)
 
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup
     numbers = (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGHUP)

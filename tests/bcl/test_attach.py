@@ -1,6 +1,7 @@
 """The rule on a layer: what happens to gradients and weights, when, and how often."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from bcl import BCLConfig, attach_bcl
-from bcl.rule import nearest_neighbours
+from bcl.competition import nearest_neighbours
+from bcl.rules import RULES
 
 CONFIG = BCLConfig(neighborhood_k=3, som_lr=0.01, recompute_every=4)
+PULLING = [name for name, rule in RULES.items() if rule.pulls]
 
 
 def first_layer_model(features=6):
@@ -57,6 +60,30 @@ def test_gradients_are_those_of_the_masked_output_gradient(attached):
         assert_close(model[0].weight.grad, through)
     last = torch.autograd.grad(loss, parameters[-2:])
     assert_close(model[-1].weight.grad, last[0])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_masks_and_pulls_as_its_tensors_say(rule):
+    model, x = second_layer_model(), images()
+    layer, twin = model[2], copy.deepcopy(model)
+    bcl = attach_bcl(model, "2", replace(CONFIG, rule=rule))
+    hidden = torch.tanh(twin[0](x))
+    output = twin[2](hidden)
+    loss = nn.functional.l1_loss(twin[4](output.relu()), x)
+    (at_output,) = torch.autograd.grad(loss, output)
+    before = layer.weight.detach().clone()
+    loss_of(model, x).backward()
+
+    tensors = bcl.step_tensors()
+    assert_close(layer.weight.grad, (at_output * tensors["grad_mask"]).T @ hidden)
+    if rule == "nbr-k8":
+        assert torch.equal(layer.weight, before)
+        assert "som_delta" not in tensors
+        return
+    rate = 1 - tensors["feature_novelty"][:, None] if rule == "decoupled" else 1
+    assert_close(layer.weight, before + CONFIG.som_lr * rate * (tensors["som_targets"] - before))
+    assert_close(tensors["som_delta"], layer.weight.detach() - before, rtol=1e-3, atol=1e-7)
+    assert tensors["som_delta"].abs().max() > 1e-4
 
 
 def bcl_free(module):
@@ -242,12 +269,31 @@ def test_neighbours_are_found_anew_at_forwards_0_n_2n(attached):
             expected = nearest_neighbours(layer.weight.detach(), CONFIG.neighborhood_k).index
         train(model, optimizer, [number])
         assert torch.equal(bcl.step_tensor("neighbours"), expected)
-        with torch.no_grad():
-            layer.weight.copy_(layer.weight.roll(1, 0))
+        shuffle(layer)
 
 
-def test_state_and_restore_repeat_the_same_steps_bit_for_bit(attached):
-    model, layer, bcl = attached
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_the_gate_s_neighbours_are_found_when_attached_and_at_forwards_n_1_2n_1(every):
+    model = first_layer_model()
+    expected = nearest_neighbours(model[0].weight.detach(), 3).index
+    bcl = attach_bcl(model, "0", replace(CONFIG, rule="nbr-k8", recompute_every=every))
+    for number in range(3 * every):
+        shuffle(model[0])
+        if number % every == every - 1:
+            expected = nearest_neighbours(model[0].weight.detach(), 3).index
+        loss_of(model, images(number)).backward()
+        assert torch.equal(bcl.step_tensor("neighbours"), expected)
+
+
+def shuffle(layer):
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.roll(1, 0))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_state_and_restore_repeat_the_same_steps_bit_for_bit(rule):
+    model = second_layer_model()
+    layer, bcl = model[2], attach_bcl(model, "2", replace(CONFIG, rule=rule))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     train(model, optimizer, range(6))
     state, weights = bcl.state(), copy.deepcopy(model.state_dict())
@@ -316,6 +362,16 @@ def test_later_steps_do_not_change_tensors_that_were_taken(attached):
     assert_same(taken, copies)
 
 
+def test_only_the_metrics_asked_for_are_computed(attached):
+    model, _, bcl = attached
+    loss_of(model, images())
+    everything = bcl.get_step_metrics()
+    assert_same(
+        bcl.get_step_metrics(["win_rate", "crowding_std", "unheard_of"]),
+        {name: everything[name] for name in ("win_rate", "crowding_std")},
+    )
+
+
 def test_targets_are_missing_rather_than_wrong_once_the_batch_was_overwritten():
     model = first_layer_model()
     bcl = attach_bcl(model, "0", CONFIG)
@@ -329,30 +385,33 @@ def test_targets_are_missing_rather_than_wrong_once_the_batch_was_overwritten():
         bcl.step_tensor("global_target")
 
 
-def test_the_hooks_never_wait_for_the_device():
+@pytest.mark.parametrize("rule", RULES)
+def test_the_hooks_never_wait_for_the_device(rule):
     """A tensor on "meta" has no values: reading one back, as `.item()` and `.cpu()` do, is an error there."""
     model = second_layer_model().to("meta")
-    bcl = attach_bcl(model, "2", CONFIG)
+    bcl = attach_bcl(model, "2", replace(CONFIG, rule=rule))
     for _ in range(2):
         loss_of(model, images().to("meta")).backward()
-    assert bcl.step_tensor("som_delta").device.type == "meta"
+    assert bcl.step_tensor("som_delta" if RULES[rule].pulls else "grad_mask").device.type == "meta"
 
 
-def test_the_rule_draws_no_random_number(attached):
-    model, _, bcl = attached
+@pytest.mark.parametrize("rule", RULES)
+def test_the_rule_draws_no_random_number(rule):
+    model = first_layer_model()
+    bcl = attach_bcl(model, "0", replace(CONFIG, rule=rule))
     before = torch.get_rng_state()
     loss_of(model, images()).backward()
     bcl.step_tensors(), bcl.get_step_metrics()
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("features", [1, 2, 3, 20])
-@pytest.mark.parametrize("count", [1, 2, 16])
-def test_few_features_and_small_batches_stay_finite(features, count):
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("features", "count"), [(1, 1), (1, 16), (2, 1), (2, 2), (3, 16), (20, 1), (20, 16)])
+def test_few_features_and_small_batches_stay_finite(rule, features, count):
     model = second_layer_model(features)
-    bcl = attach_bcl(model, "2", BCLConfig(som_lr=0.005))
+    bcl = attach_bcl(model, "2", BCLConfig(rule, som_lr=0.005))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for seed in range(30):
+    for seed in range(20):
         optimizer.zero_grad()
         loss_of(model, images(seed, count)).backward()
         optimizer.step()
@@ -361,18 +420,31 @@ def test_few_features_and_small_batches_stay_finite(features, count):
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-def test_identical_features_and_empty_images_stay_finite():
+@pytest.mark.parametrize("rule", RULES)
+def test_identical_features_and_empty_images_stay_finite(rule):
     model = first_layer_model()
     nn.init.constant_(model[0].weight, 0.1)
     nn.init.zeros_(model[0].bias)
-    bcl = attach_bcl(model, "0", CONFIG)
+    bcl = attach_bcl(model, "0", replace(CONFIG, rule=rule))
     for _ in range(3):
         loss_of(model, torch.zeros(4, 10)).backward()
         assert all(tensor.isfinite().all() for tensor in bcl.step_tensors().values())
 
 
-def test_mixed_precision_trains(attached):
-    model, layer, bcl = attached
+@pytest.mark.parametrize("rule", PULLING)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_train(rule, dtype):
+    model = second_layer_model().to(dtype)
+    bcl = attach_bcl(model, "2", replace(CONFIG, rule=rule))
+    loss_of(model, images().to(dtype)).backward()
+    assert all(tensor.dtype == dtype for name, tensor in bcl.step_tensors().items() if name != "neighbours")
+    assert bcl.step_tensor("som_delta").abs().max() > 0
+
+
+@pytest.mark.parametrize("rule", PULLING)
+def test_mixed_precision_trains(rule):
+    model = second_layer_model()
+    layer, bcl = model[2], attach_bcl(model, "2", replace(CONFIG, rule=rule))
     before = layer.weight.detach().clone()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = loss_of(model, images())
@@ -400,8 +472,17 @@ def test_the_input_must_be_a_batch_of_vectors():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"neighborhood_k": 0}, {"recompute_every": 0}, {"temperature": 0.0}, {"som_lr": -0.1}, {"som_lr": 1.5}]
+    "wrong",
+    [
+        *({"neighborhood_k": 0}, {"recompute_every": 0}, {"rescue_k": 0}),
+        *({"temperature": 0.0}, {"novelty_clamp": float("nan")}, {"som_lr": -0.1}, {"som_lr": 1.5}),
+    ],
 )
 def test_the_configuration_says_what_it_cannot_be(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BCLConfig(**wrong)
+
+
+def test_an_unknown_rule_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"no rule 'm3': rules are v1, m3-0, m3-0\.1, m3-0\.2, decoupled, nbr-k8"):
+        BCLConfig("m3")

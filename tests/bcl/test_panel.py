@@ -5,18 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import bcl
 from bcl import BCLConfig, attach_bcl
+from bcl.health import BCLHealthTracker
 from bcl.panel import bcl_panel
+from bcl.rules import RULES
 from recipes.model import LinearAutoencoder
 
 
-def stepped():
+def stepped(name="m3-0.2"):
     torch.manual_seed(0)
     model = LinearAutoencoder()
-    rule = attach_bcl(model, "encoder.0", BCLConfig(som_lr=0.001))
+    rule = attach_bcl(model, "encoder.0", BCLConfig(name, som_lr=0.001))
     images = torch.rand(16, 1, 28, 28)
     before = model.encoder[0].weight.detach().clone()
     torch.nn.functional.l1_loss(model(images), images).backward()
@@ -43,13 +46,63 @@ def test_the_panel_shows_the_rule_s_metrics_targets_and_force():
     ]
 
 
-def test_the_panel_keeps_and_restores_the_rule():
-    model, rule, _ = stepped()
+OWN_COLUMNS = {
+    "v1": (),
+    "m3-0": ("bully_magnitude",),
+    "m3-0.1": ("gradient_weight", "rotation_weight", "attraction_weight", "bully_magnitude"),
+    "decoupled": ("feature_novelty", "som_rate"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_COLUMNS)
+def test_each_rule_has_its_own_columns_and_targets(name):
+    model, rule, before = stepped(name)
     panel = bcl_panel(rule)
+    assert panel.columns == ("win_rate", "grad_magnitude", "som_magnitude", *OWN_COLUMNS[name])
+    metrics = panel.metrics()
+    assert all(metrics[column].shape == (64,) for column in (*panel.columns, *panel.scatter))
+    assert all(source().shape == (64, 784) for source in panel.sources.values())
+    assert {"som_targets", "som_delta"} <= set(panel.sources)
+    torch.testing.assert_close(model.encoder[0].weight, before + panel.forces["som"]())
+
+
+def test_the_gate_alone_has_no_force_and_no_targets():
+    model, rule, before = stepped("nbr-k8")
+    panel = bcl_panel(rule)
+    assert panel.columns == ("win_rate", "grad_magnitude")
+    assert (panel.sources, panel.forces) == ({}, {})
+    assert all(panel.metrics()[name].shape == (64,) for name in panel.scatter)
+    assert torch.equal(model.encoder[0].weight, before)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_before_the_first_step_there_is_nothing_to_look_at(name):
+    panel = bcl_panel(attach_bcl(LinearAutoencoder(), "encoder.0", BCLConfig(name)))
+    assert panel.metrics() == {}
+    for give in (*panel.sources.values(), *panel.forces.values()):
+        with pytest.raises(LookupError, match="no step was taken yet"):
+            give()
+
+
+def test_the_panel_keeps_and_restores_the_rule_and_its_health():
+    model, rule, _ = stepped()
+    tracker = BCLHealthTracker()
+    panel = bcl_panel(rule, tracker)
+    tracker.record_bcl_step(rule.get_step_metrics())
     state = panel.state()
     with panel.inert():
         model(torch.rand(2, 1, 28, 28))
-    assert panel.state()["forwards"] == 1
+    assert rule.state()["forwards"] == 1
+    model(torch.rand(2, 1, 28, 28))
+    tracker.record_bcl_step(rule.get_step_metrics())
+    panel.restore(state)
+    assert (rule.state()["forwards"], tracker.steps_in_epoch) == (1, 1)
+
+
+def test_without_a_tracker_the_panel_keeps_and_restores_the_rule_alone():
+    model, rule, _ = stepped()
+    panel = bcl_panel(rule)
+    state = panel.state()
     model(torch.rand(2, 1, 28, 28))
     panel.restore(state)
     assert rule.state()["forwards"] == 1
@@ -64,7 +117,7 @@ def test_importing_bcl_imports_nothing_of_tdb():
 
 def test_only_the_panel_knows_tdb_and_only_its_door():
     known = set()
-    for path in Path(bcl.__file__).parent.glob("*.py"):
+    for path in Path(bcl.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

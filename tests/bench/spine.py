@@ -82,8 +82,8 @@ def at_a_prompt(work: threading.Thread, controller: DebugController, folder: Pat
             work.join()
             keys.send_text("quit 0\r")
 
-        threading.Thread(target=leave, daemon=True).start()
         work.start()
+        threading.Thread(target=leave, daemon=True).start()
         try:
             prompt.run()
         except Quit:

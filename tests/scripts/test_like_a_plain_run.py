@@ -14,7 +14,7 @@ WHO_AM_I = """
            ("__name__", "__file__", "__package__", "__cached__", "__doc__")}
     spec = None if __spec__ is None else [__spec__.name, __spec__.origin]
     here = sys.modules["__main__"].__dict__ is globals()
-    found = [own, spec, type(__loader__).__name__, here, sys.argv, sys.path[0], 
+    found = [own, spec, type(__loader__).__name__, here, sys.argv, sys.path[0],
              sorted(globals().keys() - {"__annotations__"})]  # Python 3.14 makes those when they are asked for
     print(json.dumps(found))
 """

@@ -87,8 +87,8 @@ class Runs:
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name, strict=True)
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name, strict=True)
 
 
 @pytest.mark.parametrize("condition", ["control", "bcl-slow"])

@@ -86,8 +86,9 @@ def test_until_and_continue(make_session: Make) -> None:
         > step 12  epoch 2  loss ...
         (tdb) until 10
         *** step 10 is behind step 12: steps already taken are not taken again
-        (tdb) until loss
-        *** until takes the number of a step, not 'loss'. Example: until 500
+        (tdb) until loss <
+        *** until loss <
+                        ^ the expression ends too early
         (tdb) unt 13
         > step 13  epoch 2  loss ...
         (tdb) c

@@ -94,7 +94,6 @@ class Terminal:
         """Wait until the program has ended; return its exit status, 128 and the number if a signal ended it."""
         self._until(lambda: not self._read(), "end")
         self.child.wait()
-        self.child.close()
         status = self.child.exitstatus
         return status if status is not None else 128 + (self.child.signalstatus or 0)
 
@@ -109,7 +108,8 @@ class Terminal:
     def _at_prompt(self) -> bool:
         cursor = self._cursor_line
         at_end = self._screen.cursor.x == len(PROMPT) + 1
-        return cursor > self._mark and at_end and self.lines[cursor] == PROMPT
+        # Until the echo is off, keys would be shown twice.
+        return cursor > self._mark and at_end and self.lines[cursor] == PROMPT and not self.child.getecho()
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -1,0 +1,184 @@
+"""What may stop training at a boundary: the stop points that are set, and the goal of `until`.
+
+The controller asks `reason` when a step has ended and `may_stop` before the next one, both in the training thread; so
+only what the stop points name is captured and computed. Whatever looks back over steps, of displays too, looks here at
+every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tdb.errors import TdbError
+from tdb.expressions import Expression, Memory, UnknownNameError, explain, truth
+from tdb.namespace import StepNamespace
+from tdb.step_tensors import StepTensors
+from tdb.stops import Hit, StopPoints
+
+if TYPE_CHECKING:
+    from tdb.controller import DebugController
+    from tdb.stops import StopPoint
+
+ALWAYS_KNOWN = frozenset({"step", "epoch", "loss"})
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where `until` runs to: a step, or the first one after it at which an expression is true, or an epoch ends."""
+
+    step: int | None = None
+    expression: Expression | None = None
+    epoch: int | None = None  # it is left: the first step of another one
+    memory: Memory = field(default_factory=Memory)
+
+    def may_be_reached(self, step: int) -> bool:
+        """Return whether a step is already known to be the goal."""
+        return self.step is not None and step >= self.step
+
+
+class Armed:
+    """Asked at every boundary as long as there is something to ask; see `tdb.controller.StopCheck`.
+
+    Attributes:
+        points: the stop points.
+        namespace: what expressions see.
+        tensors: what event stops see.
+        hits: the stop points at which training stopped last; see `now`.
+        looks_back: displays' expressions with their memories, which have to see every step.
+    """
+
+    def __init__(self, controller: DebugController, thresholds: Callable[[], Mapping[str, float]]) -> None:
+        self.points = StopPoints()
+        self.namespace = StepNamespace(controller, thresholds)
+        self.tensors = StepTensors()
+        self.hits: list[Hit] = []
+        self.looks_back: list[tuple[Expression, Memory]] = []
+        self._controller = controller
+        self._goal: Goal | None = None
+        self._hits_tick = -1
+        self._notices: list[str] = []
+        self._told_of_no_model = False
+
+    @property
+    def now(self) -> list[Hit]:
+        """The stop points at which training stands; empty if it stopped for another reason, or went on."""
+        return self.hits if self._hits_tick == self._controller.position.tick else []
+
+    def aim(self, goal: Goal | None) -> None:
+        """Run until a goal is reached, or until nothing; any stop gives the goal up."""
+        self._goal = goal
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Be asked at boundaries if there is something to ask; to be called when stop points or displays change."""
+        wanted = any(point.enabled for point in self.points) or self._goal is not None or bool(self.looks_back)
+        if not wanted:
+            self.tensors.end_step()
+        self._controller.stop_when(self if wanted else None)
+
+    def renew(self) -> None:
+        """Let namespace and tensors be read anew."""
+        self.namespace.renew()
+        model = getattr(self._controller.target, "model", None)
+        self.tensors.look_at(model)
+        if model is None and self.points.groups and not self._told_of_no_model:
+            self._told_of_no_model = True
+            groups = ", ".join(sorted(self.points.groups))
+            self._notices.append(f"no model is known, so {groups} cannot be looked at: see controller.begin(trainer)")
+
+    def take_notices(self) -> list[str]:
+        """Return what has to be said once without stopping, and forget it."""
+        notices, self._notices = self._notices, []
+        return [*notices, *self.points.take_notes()]
+
+    def preview(self, point: StopPoint) -> Hit | None:
+        """Return the hit there would have been at the step where training stands; nothing is counted."""
+        position = self._controller.position
+        self.renew()
+        return self.points.preview(
+            point.number, self.namespace, position.step, position.epoch, self.tensors, position.tick
+        )
+
+    # ---- the controller's questions --------------------------------------------------------------------------------
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""
+        target = self._controller.target
+        self._controller.layer.forget_step()
+        if self.points.groups:
+            self.tensors.begin_step(
+                getattr(target, "model", None), getattr(target, "optimizer", None), self.points.groups
+            )
+        if self._goal is not None and self._goal.may_be_reached(step):
+            return True
+        if any(self._is_known(point, step) for point in self.points if point.enabled):
+            return True
+        names = self._names()
+        return not names <= ALWAYS_KNOWN and self.namespace.needs_capture(names)
+
+    def reason(self, controller: DebugController) -> str:
+        """Return why training stops at the step that has just ended, or nothing."""
+        position = controller.position
+        self.tensors.end_step()
+        self.renew()
+        hits = self.points.check(self.namespace, position.step, position.epoch, self.tensors, boundary=position.tick)
+        for expression, memory in self.looks_back:
+            memory.look(position.step, position.tick)
+            with suppress(TdbError):
+                expression.evaluate(self.namespace, memory)
+        reasons = [hit.message for hit in hits]
+        reached = self._reached(self._goal) if self._goal is not None else ""
+        if reached:
+            reasons.append(reached)
+        if hits:
+            self.hits, self._hits_tick = hits, position.tick
+        if reasons:
+            self._goal = None
+            self.refresh()
+        return "\n".join(reasons)
+
+    def _is_known(self, point: StopPoint, step: int) -> bool:
+        """Return whether a stop point is already known to look at a step that nothing else tells."""
+        epoch = self._controller.position.epoch
+        if point.stop.kind == "epoch" and epoch is not None:  # the step ahead may begin the next one
+            return point.stop.may_hold(step, epoch) or point.stop.may_hold(step, epoch + 1)
+        return point.stop.kind in ("step", "every", "epoch") and point.stop.may_hold(step, None)
+
+    def _names(self) -> frozenset[str]:
+        names = self.points.names
+        goal = self._goal
+        if goal is not None and goal.expression is not None:
+            names = names.union(goal.expression.names)
+        for expression, _ in self.looks_back:
+            names = names.union(expression.names)
+        return names
+
+    def _reached(self, goal: Goal) -> str:
+        """Return the goal in words if it is reached, or if nobody can say."""
+        position = self._controller.position
+        if goal.step is not None:
+            return f"until {goal.step}" if position.step >= goal.step else ""
+        if goal.epoch is not None:
+            return f"return from epoch {goal.epoch}" if position.epoch != goal.epoch else ""
+        expression, memory = goal.expression, goal.memory
+        assert expression is not None
+        memory.look(position.step, position.tick)
+        try:
+            if not truth(expression.evaluate(self.namespace, memory), expression.text):
+                return ""
+            return f"until at step {position.step}: {explain(expression, self.namespace, memory)}"
+        except UnknownNameError:
+            return ""  # it may come to be captured later
+        except TdbError as error:
+            return f"until at step {position.step}: {error}"
+
+
+def values_of(expression: Expression, namespace: Mapping[str, Any], memory: Memory | None = None) -> str:
+    """Return an expression with the values in it, true or not; empty if it cannot be computed."""
+    try:
+        return explain(expression, namespace, memory)
+    except TdbError:
+        return ""

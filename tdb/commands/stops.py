@@ -1,0 +1,341 @@
+"""Where training stops: breakpoints, catchpoints, and what happens at them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from tdb.armed import values_of
+from tdb.commands import command
+from tdb.commands.arguments import Expression, Kind, Text
+from tdb.crashes import is_crash, parse_crash
+from tdb.errors import StateError, UsageError
+from tdb.expressions import compile_expression
+from tdb.gate import OVER, READY, RUNNING
+from tdb.results import Result
+from tdb.results import Text as Lines
+from tdb.stops import parse_catch, parse_stop
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+    from tdb.stops import Hit, Stop, StopPoint
+
+Value = TypeVar("Value")
+
+
+def _number_word(word: str) -> str:
+    if not re.fullmatch(r"\d{1,9}|\$_bpnum", word):
+        raise UsageError(f"takes the number of a stop point, not {word!r}", "`break` lists them")
+    return word
+
+
+def _points(session: Session) -> list[tuple[str, str]]:
+    return [(str(point.number), point.text) for point in session.armed.points]
+
+
+Number = Annotated[str, Kind("NUMBER", _number_word, _points)]
+
+
+@command("b", name="break", running="queued")
+def break_(session: Session, where: Text | None = None) -> Result:
+    """Stop training at a step, or when something is so; without arguments list the stop points.
+
+    `STEP` and `+N` stop at a step, `epoch N` at an epoch's first step, `every N` at every multiple of N. `when EXPR`
+    stops when it becomes true (true at the first look counts), `while EXPR` at every step at which it is true,
+    `changed EXPR` when its value changes. `, EXPR` after any of these is a further condition. Expressions name step,
+    epoch, loss, metrics, step data and sources; prev, delta, ema, crosses and since look back over steps.
+
+    Example:
+        break
+        break 500
+        break +10
+        break epoch 2
+        break every 100, loss > 0.2
+        break when win_rate[31] < 0.01
+        break while loss > prev(loss)
+        break changed epoch
+    """
+    return _break(session, where, temporary=False)
+
+
+@command(running="queued")
+def tbreak(session: Session, where: Text | None = None) -> Result:
+    """Set a stop point, as `break` does, that goes at its first stop.
+
+    Example:
+        tbreak 500
+        tbreak when loss < 0.1
+    """
+    return _break(session, where, temporary=True)
+
+
+@command(running="queued")
+def catch(session: Session, event: Text | None = None) -> Result:
+    """Stop training at the boundary of the step in which something goes wrong; without arguments list the stop points.
+
+    `nan` and `inf` look at loss, grads, weights and activations, or at those that are named. `spike METRIC [xK]` is a
+    jump over its median, `plateau METRIC N` no new best for N steps; `vanishing` and `exploding` are updates out of
+    proportion to the weights, `frozen [STEPS]` weights that do not change, `dead [SHARE]` too many dead features.
+    `exception [TYPE]` and `oom` catch what ends training, and not what the script catches itself. A script that ends
+    while stopped at a catchpoint has exit status 4.
+
+    Example:
+        catch nan
+        catch inf grads weights
+        catch spike loss x3
+        catch plateau loss 200
+        catch exploding 0.1
+        catch dead 50%
+        catch exception RuntimeError
+        catch oom
+    """
+    if event is None:
+        return _listing(session)
+    stop = parse_crash(event) or parse_catch(event, _before(session, event))
+    return _set(session, stop, temporary=False)
+
+
+@command(running="queued")
+def condition(session: Session, number: Number, expression: Expression | None = None) -> Result:
+    """Let a stop point stop training only if an expression is true as well; without one, always again.
+
+    Example:
+        condition 1 loss > 0.2
+        condition 1
+    """
+    compiled = None if expression is None else compile_expression(expression, _before(session, expression))
+    chosen = _chosen(session, [number])[0]
+    notes = _check_names(session, compiled.names, compiled) if compiled is not None else []
+    _do(session, lambda: session.armed.points.set_condition(chosen, compiled))
+    return _said(session, chosen, notes)
+
+
+@command(running="queued")
+def ignore(session: Session, number: Number, count: Annotated[int, Kind("COUNT", int)] = 0) -> Result:
+    """Pass over the next COUNT hits of a stop point.
+
+    Example:
+        ignore 1 3
+    """
+    chosen = _chosen(session, [number])[0]
+    _do(session, lambda: session.armed.points.ignore(chosen, count))
+    text = f"the next {count} hits of stop point {chosen} are passed over" if count > 0 else f"{chosen} stops again"
+    return Result([Lines(text)], {"number": chosen, "ignore": max(count, 0)}, _queued(session))
+
+
+@command(running="queued")
+def enable(session: Session, *numbers: Number) -> Result:
+    """Look at stop points again; without numbers, at all of them.
+
+    Example:
+        enable
+        enable 1 2
+    """
+    return _switched(session, numbers, session.armed.points.enable, "enabled")
+
+
+@command(running="queued")
+def disable(session: Session, *numbers: Number) -> Result:
+    """Keep stop points, but do not stop at them; without numbers, at none.
+
+    Example:
+        disable
+        disable 1 2
+    """
+    return _switched(session, numbers, session.armed.points.disable, "disabled")
+
+
+@command("cl", running="queued")
+def clear(session: Session, *numbers: Number) -> Result:
+    """Remove stop points; without numbers, all of them, after asking.
+
+    Example:
+        clear
+        clear 1 2
+    """
+    if not numbers and not session.front.confirm("Remove all stop points?"):
+        return Result(notes=["they are still there"], data={"numbers": []})
+    return _switched(session, numbers, session.armed.points.remove, "removed")
+
+
+@command(running="queued")
+def commands(session: Session, number: Number = "$_bpnum") -> Result:
+    """Give a stop point commands to run when training stops there: the lines that follow, up to `end`.
+
+    Without a number, the stop point set last. `silent` among them keeps the stop itself from being shown; a line that
+    lets training go on is the last that is run. `end` at once takes the commands away.
+
+    Example:
+        commands
+        commands 1
+    """
+    chosen = _chosen(session, [number])[0]
+    session.shell.take_lines(CommandLines(session, chosen))
+    return Result(data={"number": chosen})
+
+
+class CommandLines:
+    """Reads the lines of `commands`."""
+
+    prompt = "(com) "
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.done = False
+        self._session = session
+        self._number = number
+        self._lines: list[str] = []
+
+    def read(self, line: str) -> Result | None:
+        """Take a line; `end` is the last."""
+        text = line.strip()
+        if text == "end":
+            self.done = True
+            return self.end()
+        if text and not text.startswith("#"):
+            self._lines.append(text)
+        return None
+
+    def end(self) -> Result:
+        """Give the stop point its commands."""
+        session, number, lines = self._session, self._number, self._lines
+        _do(session, lambda: session.armed.points.set_commands(number, lines))
+        return Result(data={"number": number, "commands": lines})
+
+    def abandon(self) -> Result:
+        """Leave the commands as they were."""
+        return Result(notes=[f"the commands of {self._number} stay as they were"], data={"number": self._number})
+
+
+# ---- setting ---------------------------------------------------------------------------------------------------------
+
+
+def _break(session: Session, where: str | None, *, temporary: bool) -> Result:
+    if where is None:
+        return _listing(session)
+    now = session.controller.position.step
+    stop = parse_stop(where, now, _before(session, where))
+    if stop.kind == "step" and int(stop.what) <= now and session.status not in (READY, *OVER):
+        raise StateError(f"step {stop.what} is behind step {now}", "steps already taken are not taken again")
+    return _set(session, stop, temporary=temporary)
+
+
+def _set(session: Session, stop: Stop, *, temporary: bool) -> Result:
+    names = list(stop.names) + (list(stop.condition.names) if stop.condition is not None else [])
+    notes = _check_names(session, names, stop.expression, stop.condition)
+
+    def add() -> tuple[StopPoint, str, bool | None]:
+        points = session.armed.points
+        earlier = points.take_notes()
+        point = points.add(stop, temporary=temporary)
+        said, would_hit = _tried(session, point)
+        of_trial = points.take_notes()
+        notes.extend([*earlier, *(() if point.waiting_for else of_trial)])  # that it waits is said already
+        return point, said, would_hit
+
+    point, said, would_hit = _do(session, add)
+    data = {"number": point.number, "stop": point.text, "temporary": temporary, "would_hit": would_hit}
+    lines = [f"{point.label}, {'temporary, ' if temporary else ''}{_called(stop)}", said]
+    return Result([Lines("\n".join(line for line in lines if line))], data, [*notes, *_queued(session)])
+
+
+def _called(stop: Stop) -> str:
+    return f"step {stop.text}" if stop.kind == "step" else stop.text
+
+
+def _tried(session: Session, point: StopPoint) -> tuple[str, bool | None]:
+    """Say whether a new stop point would have hit at the step where training stands; None if it cannot be told."""
+    stop, step = point.stop, session.controller.position.step
+    if stop.kind in ("step", "every", "epoch") or is_crash(stop) or session.controller.position.tick == 0:
+        return "", None
+    armed = session.armed
+    armed.renew()
+    if any(_is_missing(armed.tensors, group) for group in stop.groups):
+        return "tried from the next step on", None
+    hit: Hit | None = armed.preview(point)
+    if point.waiting_for:
+        return "", None
+    if hit is not None:
+        return f"it is so at this very step: {_without_label(hit)}", True
+    if stop.expression is not None:
+        values = values_of(stop.expression, armed.namespace)
+        return f"not so at step {step}{f': {values}' if values else ''}", False
+    return f"not so at step {step}", False
+
+
+def _is_missing(tensors: Any, group: str) -> bool:
+    try:
+        tensors[group]
+    except KeyError:
+        return True
+    return False
+
+
+def _without_label(hit: Hit) -> str:
+    return hit.message.partition(": ")[2] or hit.message
+
+
+def _check_names(session: Session, names: Sequence[str], *expressions: Any) -> list[str]:
+    """Return notes on names that nothing is known by yet.
+
+    Raises:
+        UsageError: an index is out of the range of what is known.
+    """
+    shapes, unknown = session.looked_up(names)
+    for expression in expressions:
+        if expression is not None:
+            expression.check_shapes(shapes)
+    return [f"{note}. It may be captured later" for note in unknown.values()]
+
+
+def _before(session: Session, text: str) -> str:
+    """Return what was typed before `text`, so that an error shows the line as it was typed."""
+    return session.typed[: -len(text)] if session.typed.endswith(text) else ""
+
+
+# ---- changing --------------------------------------------------------------------------------------------------------
+
+
+def _do(session: Session, function: Callable[[], Value]) -> Value:
+    """Change stop points in the training thread, between two steps."""
+
+    def change() -> Value:
+        value = function()
+        session.armed.refresh()
+        return value
+
+    return session.at_boundary(change)
+
+
+def _queued(session: Session) -> list[str]:
+    return [f"in force from step {session.controller.position.step + 1} on"] if session.status == RUNNING else []
+
+
+def _chosen(session: Session, words: Sequence[str]) -> list[int]:
+    points = session.armed.points
+    if not words:
+        return [point.number for point in points]
+    return [points.get(points.last_number if word == "$_bpnum" else int(word)).number for word in words]
+
+
+def _switched(session: Session, words: Sequence[str], change: Callable[..., None], done: str) -> Result:
+    chosen = _chosen(session, words)
+    _do(session, lambda: change(*chosen))
+    said = f"{done}: {', '.join(map(str, chosen))}" if chosen else "no stop points"
+    return Result([Lines(said)], {"numbers": chosen}, _queued(session))
+
+
+def _said(session: Session, number: int, notes: list[str]) -> Result:
+    point = session.armed.points.get(number)
+    return Result(
+        [Lines(f"{point.label}, {point.text}")],
+        {"number": number, "stop": point.text},
+        [*notes, *_queued(session)],
+    )
+
+
+def _listing(session: Session) -> Result:
+    table = session.armed.points.table()
+    if not len(table):
+        return Result([Lines("no stop points")], {"stops": table})
+    return Result([table], {"stops": table})

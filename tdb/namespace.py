@@ -1,0 +1,207 @@
+"""What expressions see of one finished step: numbers and numpy arrays by name, computed only when asked for.
+
+    step epoch loss                  of the step
+    win_rate weight_norm ...         metrics of the focus layer: the rule's own, then those that every layer has
+    dead contender winner            [D] which features are, by the status metric
+    feature_id                       [D] the features' numbers
+    bcl_metrics.win_rate             step data by key, with an entry of it after a dot
+    weights grad combined ...        sources of the focus layer, [D, F]
+
+Used in the training thread only, between two steps.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdb.captures import number
+from tdb.errors import TdbError
+from tdb.features import GENERIC_STATUS, panel_of, sources_of
+from tdb.layer import GENERIC_METRICS
+from tdb.queries import array_of
+
+if TYPE_CHECKING:
+    from tdb.controller import DebugController
+    from tdb.panel import Panel
+
+STATUS_WORDS = ("dead", "contender", "winner")
+OF_THE_STEP = ("step", "epoch", "loss")
+# What a step can only tell if it was captured from its start.
+NEEDS_CAPTURE = frozenset(
+    {
+        "grad_norm",
+        "update_norm",
+        "update_ratio",
+        "mean_activation",
+        "active_fraction",
+        "grad",
+        "grad_delta",
+        "combined",
+    }
+)
+
+Getter = Callable[[], Any]
+
+
+class StepNamespace(Mapping[str, Any]):
+    """Names of the step that has just ended; `renew` says that another one has.
+
+    Args:
+        controller: whose step it is.
+        thresholds: gives "dead" and "winner" where the user has set them.
+    """
+
+    def __init__(self, controller: DebugController, thresholds: Callable[[], Mapping[str, float]]) -> None:
+        self._controller = controller
+        self._thresholds = thresholds
+        self._values: dict[str, Any] = {}
+        self._getters: dict[str, Getter] = {}
+        self._found_in: tuple[Any, ...] = ()
+        self._generic: Mapping[str, Any] | None = None
+        self._of_rule: Mapping[str, Any] | None = None
+
+    def renew(self) -> None:
+        """Forget the values: another step has ended, or something in this one has changed."""
+        self._values.clear()
+        self._generic = self._of_rule = None
+        found_in = (self._controller.layer.name, len(self._controller.panels))
+        if found_in != self._found_in:
+            self._found_in = found_in
+            self._getters.clear()
+
+    def __getitem__(self, name: str) -> Any:
+        values = self._values
+        if name in values:
+            return values[name]
+        if (getter := self._getters.get(name)) is not None:
+            try:
+                value = values[name] = getter()
+                return value
+            except LookupError:
+                del self._getters[name]
+        getter, value = self._find(name)
+        self._getters[name] = getter
+        values[name] = value
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        """Name everything that has a value now; entries of step data that nobody has computed yet are left out."""
+        controller, panel = self._controller, panel_of(self._controller)
+        names = [*OF_THE_STEP]
+        if controller.layer.info is not None:
+            names += self._metrics_of_rule(panel) if panel is not None else ()
+            names += [*self._metrics_of_layer(), "feature_id", *STATUS_WORDS, *sources_of(controller)]
+        for key, data in controller.record.data.items():
+            names += [f"{key}.{entry}" for entry in data] if isinstance(data, Mapping) else [key]
+        return iter(dict.fromkeys(names))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def needs_capture(self, names: frozenset[str]) -> bool:
+        """Return whether one of the names has a value only in a step that is captured from its start."""
+        if names & NEEDS_CAPTURE:
+            return True
+        return bool(names.intersection(STATUS_WORDS)) and self._status_metric() in NEEDS_CAPTURE
+
+    # ---- finding ---------------------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> tuple[Getter, Any]:
+        """Return what gives the value of a name, and the value; the first that has one wins.
+
+        Raises:
+            KeyError: nothing of this name has a value in this step.
+        """
+        for getter in self._candidates(name):
+            try:
+                return getter, getter()
+            except (LookupError, TdbError):  # not in this step: no gradient, no focus layer, not captured
+                continue
+        raise KeyError(name)
+
+    def _candidates(self, name: str) -> Iterator[Getter]:
+        controller = self._controller
+        if name in OF_THE_STEP:
+            yield partial(self._of_the_step, name)
+        if controller.layer.info is not None:
+            panel = panel_of(controller)
+            if panel is not None:
+                yield self._rule_getter(panel, name)
+            if name in GENERIC_METRICS:
+                yield lambda: plain(self._metrics_of_layer()[name])
+            if name in STATUS_WORDS:
+                yield partial(self._status, name)
+            if name == "feature_id":
+                yield partial(self._feature_ids)
+        key, _, entry = name.partition(".")
+        if key in controller.list_step_data_keys():
+            yield partial(self._step_data, key, entry)
+        if controller.layer.info is not None and "." not in name:
+            sources = sources_of(controller)
+            if name in sources:
+                yield lambda: plain(sources_of(controller)[name]())
+
+    def _of_the_step(self, name: str) -> Any:
+        position = self._controller.position
+        value = number(position.loss) if name == "loss" else getattr(position, name)
+        if value is None:
+            raise KeyError(name)
+        return np.float64(value) if name == "loss" else value
+
+    def _rule_getter(self, panel: Panel, name: str) -> Getter:
+        """Return what asks a rule for one metric; a rule that takes names computes no other."""
+        if "names" in inspect.signature(panel.metrics).parameters:
+            metrics: Callable[..., Mapping[str, Any]] = panel.metrics
+            return lambda: plain(metrics(names=(name,))[name])
+        return lambda: plain(self._metrics_of_rule(panel)[name])
+
+    def _metrics_of_rule(self, panel: Panel) -> Mapping[str, Any]:
+        if self._of_rule is None:
+            self._of_rule = panel.metrics()
+        return self._of_rule
+
+    def _metrics_of_layer(self) -> Mapping[str, Any]:
+        if self._generic is None:
+            self._generic = self._controller.layer.metrics()
+        return self._generic
+
+    def _status_metric(self) -> str:
+        panel = panel_of(self._controller)
+        return ((panel.status if panel is not None else None) or GENERIC_STATUS).metric
+
+    def _status(self, word: str) -> Any:
+        panel = panel_of(self._controller)
+        rule = (panel.status if panel is not None else None) or GENERIC_STATUS
+        chosen = self._thresholds()
+        rule = replace(
+            rule,
+            dead_below=chosen.get("dead", rule.dead_below),
+            winner_above=chosen.get("winner", rule.winner_above),
+        )
+        return np.array([each == word for each in rule(self[rule.metric])], dtype=bool)
+
+    def _feature_ids(self) -> Any:
+        assert self._controller.layer.info is not None
+        return np.arange(self._controller.layer.info.features)
+
+    def _step_data(self, key: str, entry: str) -> Any:
+        value = self._controller.get_step_data(key)
+        for part in entry.split(".") if entry else ():
+            if not isinstance(value, Mapping):
+                raise KeyError(part)
+            value = value[part]
+        return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a tensor or array as a numpy array, a single number as a number; KeyError if it is neither."""
+    array = array_of(value)
+    if array.dtype.kind not in "fiubc":
+        raise KeyError("no number")
+    return array[()] if array.ndim == 0 else array

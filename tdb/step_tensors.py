@@ -1,0 +1,133 @@
+"""All tensors of a model in one step, for the events that look at them: captured only while something asks.
+
+grads         of each parameter, as the update used it
+weights       each parameter after the step
+updates       each trainable parameter after the step minus before
+activations   the output of each module without children, in the step's last forward pass of training
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tdb.queries import array_of, tensors_in
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+
+    from tdb.results import Array
+
+GROUPS = ("grads", "weights", "updates", "activations")
+
+
+class StepTensors(Mapping[str, Mapping[str, "Array"]]):
+    """Group -> tensor name -> array of the step that has just ended; used in the training thread only.
+
+    Without a model the groups are empty. "updates" and "activations" are there only if the step was captured for them.
+    """
+
+    def __init__(self) -> None:
+        self._model: nn.Module | None = None
+        self._begun: frozenset[str] = frozenset()
+        self._captured: dict[str, dict[str, Tensor]] = {}
+        self._handles: list[RemovableHandle] = []
+        self._before: dict[str, Tensor] = {}
+        self._given: dict[str, dict[str, Array]] = {}
+
+    def begin_step(self, model: nn.Module | None, optimizer: Any, groups: frozenset[str]) -> None:
+        """The step ahead is to be captured, as far as `groups` need it; hooks stay only for one step."""
+        self.end_step()
+        self._model, self._captured, self._before, self._given = model, {}, {}, {}
+        self._begun = groups
+        if model is None:
+            return
+        if "updates" in groups:
+            self._before = {name: weight.detach().clone() for name, weight in _trainable(model)}
+        if "grads" in groups and hasattr(optimizer, "register_step_pre_hook"):
+            self._handles.append(optimizer.register_step_pre_hook(self._keep_grads))
+        if "activations" in groups:
+            for name, module in model.named_modules():
+                if next(module.children(), None) is None:
+                    self._handles.append(module.register_forward_hook(partial(self._keep_output, name)))
+
+    def end_step(self) -> None:
+        """The step is over: take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def look_at(self, model: nn.Module | None) -> None:
+        """What the weights were is to be read anew: another step has ended, or something in this one has changed."""
+        self._model, self._given = model, {}
+
+    def __getitem__(self, group: str) -> Mapping[str, Array]:
+        if group not in self._given:
+            self._given[group] = {} if self._model is None else _READ[group](self, self._model)
+        return self._given[group]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(GROUPS)
+
+    def __len__(self) -> int:
+        return len(GROUPS)
+
+    # ---- capturing -------------------------------------------------------------------------------------------------
+
+    def _keep_grads(self, *_: Any) -> None:
+        # Loops that clear gradients right after the update leave none for the boundary.
+        assert self._model is not None
+        self._captured["grads"] = {name: grad.clone() for name, grad in _gradients(self._model)}
+
+    def _keep_output(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        del inputs
+        if not module.training:
+            return
+        for path, tensor in tensors_in(output, name or "model"):
+            if tensor.requires_grad:  # a forward without gradients is no training
+                # An in-place activation would overwrite it.
+                self._captured.setdefault("activations", {})[path] = tensor.detach().clone()
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def _grads(self, model: nn.Module) -> dict[str, Array]:
+        return _arrays(self._captured.get("grads") or dict(_gradients(model)))
+
+    def _weights(self, model: nn.Module) -> dict[str, Array]:
+        return _arrays({name: weight.detach() for name, weight in model.named_parameters()})
+
+    def _updates(self, model: nn.Module) -> dict[str, Array]:
+        if "updates" not in self._begun:
+            raise KeyError("updates")
+        after = {name: weight.detach() for name, weight in _trainable(model)}
+        return _arrays({name: after[name] - before for name, before in self._before.items() if name in after})
+
+    def _activations(self, model: nn.Module) -> dict[str, Array]:
+        del model
+        if "activations" not in self._begun:
+            raise KeyError("activations")
+        return _arrays(self._captured.get("activations", {}))
+
+
+_READ: Mapping[str, Callable[[StepTensors, Any], dict[str, Array]]] = {
+    "grads": StepTensors._grads,  # noqa: SLF001 - the table belongs to the class
+    "weights": StepTensors._weights,  # noqa: SLF001 - as above
+    "updates": StepTensors._updates,  # noqa: SLF001 - as above
+    "activations": StepTensors._activations,  # noqa: SLF001 - as above
+}
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, weight in model.named_parameters():
+        if weight.grad is not None:
+            yield name, weight.grad.detach()
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {name: array_of(tensor.to_dense() if tensor.is_sparse else tensor) for name, tensor in tensors.items()}

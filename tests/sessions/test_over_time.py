@@ -1,0 +1,208 @@
+"""The plan's M-DBG-5: features followed over the run, and questions about all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tdb.launch import Script
+from tests.typing_session import TypingSession
+
+Make = Callable[..., TypingSession]
+FIVE = [0, 15, 31, 47, 63]
+
+
+def recipe(*more: str) -> Script:
+    return Script("recipes.gradient_gating_l0", ("--condition", "bcl-slow", *more), is_module=True)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TypingSession]:
+    """Five features watched from the start, 20 steps stepped, 1,000 run, one unwatched and one added, 5 more."""
+    session = TypingSession(tmp_path_factory.mktemp("watched"), recipe("--steps", "2000"), as_json=True)
+    session.answer("watch 0 15 31 47 63")
+    session.answer("step 20")
+    session.after_20_steps = session.answer("traj win_rate")  # type: ignore[attr-defined]
+    session.weights_at_20 = rows(session, "weights")  # type: ignore[attr-defined]
+    session.answer("until 1020")
+    session.answer("unwatch 0")
+    session.answer("watch +10")
+    session.answer("step 5")
+    yield session
+    session.close()
+
+
+def rows(session: TypingSession, name: str) -> Any:
+    return np.array(session.answer(f"grid {name} all")["rows"], dtype=np.float64)
+
+
+def lines(answer: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The lines of a chart, label -> [points] without its gaps."""
+    table = answer["curves"][metric]
+    columns = dict(zip(table["columns"], np.array(table["rows"], dtype=np.float64).T, strict=True))
+    steps = columns.pop("step")
+    return {label: dict(zip(steps[~np.isnan(v)].astype(int).tolist(), v[~np.isnan(v)].tolist(), strict=True))
+            for label, v in columns.items()}
+
+
+def test_after_20_steps_there_are_20_points_for_each_feature(watched: TypingSession) -> None:
+    found = lines(watched.after_20_steps, "win_rate")  # type: ignore[attr-defined]
+    assert sorted(map(int, found)) == FIVE
+    assert all(sorted(points) == list(range(1, 21)) for points in found.values())
+
+
+@pytest.mark.parametrize(
+    "metric", ["weight_cos_to_init", "win_rate", "grad_magnitude", "som_magnitude", "feature_novelty"]
+)
+def test_every_metric_has_a_line_for_each_feature_over_the_whole_run(watched: TypingSession, metric: str) -> None:
+    found = lines(watched.answer(f"traj {metric}"), metric)
+    assert sorted(map(int, found)) == [0, 10, *FIVE[1:]]
+    assert len(found["0"]) == 1020  # it was taken off, and keeps its trajectory
+    assert list(found["10"]) == [1021, 1022, 1023, 1024, 1025]  # it starts fresh
+    assert all(len(found[str(feature)]) == 1025 for feature in FIVE[1:])
+
+
+def test_a_trajectory_ends_at_what_the_step_shows(watched: TypingSession) -> None:
+    table = watched.answer("metrics")["table"]
+    rates = [row[table["columns"].index("win_rate")] for row in table["rows"]]
+    for label, points in lines(watched.answer("traj win_rate"), "win_rate").items():
+        if label != "0":
+            assert points[1025] == rates[int(label)]
+
+
+def test_the_cosine_is_with_the_weights_when_the_watch_began(watched: TypingSession) -> None:
+    found = lines(watched.answer("traj weight_cos_to_init"), "weight_cos_to_init")
+    assert found["15"][1] > 0.9
+    assert found["15"][1020] < 0.9
+    assert found["10"][1021] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_pairs_are_the_cosines_of_the_weights(watched: TypingSession) -> None:
+    answer = watched.answer("pairs")
+    weights = rows(watched, "weights")[answer["ids"]]
+    units = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    np.testing.assert_allclose(answer["cosines"], units @ units.T, atol=1e-5)
+    history = lines(watched.answer("traj pairs"), "weight cosine")
+    first, second = answer["ids"][:2]
+    assert history[f"{first}-{second}"][1025] == pytest.approx(answer["cosines"][0][1], abs=1e-5)
+
+
+def test_find_says_when(watched: TypingSession) -> None:
+    points = lines(watched.answer("traj win_rate 31"), "win_rate")["31"]
+    expected = [step for step, rate in points.items() if rate < 0.01]
+    assert watched.answer("find win_rate[31] < 0.01")["steps"] == expected
+    assert watched.answer("find win_rate[31] < 0.01 first")["first"] == expected[0]
+
+
+def test_summary_counts_every_step(watched: TypingSession) -> None:
+    table = watched.answer("summary win_rate")["table"]
+    heat = watched.answer("heat win_rate")
+    values = np.array(heat["values"])
+    columns = dict(zip(table["columns"], np.array(table["rows"]).T, strict=True))
+    np.testing.assert_array_equal(columns["step"], heat["steps"])
+    np.testing.assert_array_equal(columns["dead"], (values < 0.01).sum(axis=0))
+    np.testing.assert_array_equal(columns["winner"], (values > 0.05).sum(axis=0))
+    np.testing.assert_allclose(columns["mean"], values.mean(axis=0), rtol=1e-5)
+
+
+def test_loss_is_there_for_every_step(watched: TypingSession) -> None:
+    found = lines(watched.answer("loss smooth 10"), "loss")
+    assert list(found["loss"]) == list(range(1, 1026))
+    assert found["mean of the last 10"][100] == pytest.approx(
+        np.mean([found["loss"][step] for step in range(91, 101)]), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "npz"])
+def test_export_writes_it_all(watched: TypingSession, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"run.{suffix}"
+    watched.answer(f"export {path}")
+    if suffix == "npz":
+        with np.load(path, allow_pickle=False) as saved:
+            assert any(len(saved[name]) == 1025 for name in saved.files)
+    else:
+        assert path.read_text().count("\n") >= (1025 if suffix == "csv" else 0)
+
+
+def test_without_figures_there_are_sparklines(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "30"))
+    session.type("set figures off")
+    session.type("watch 3 17")
+    session.type("step 12")
+    shown = session.type("traj win_rate")
+    assert "▁" in shown or "█" in shown
+
+
+def test_free_running_records_the_loss_always_and_metrics_now_and_then(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "95"), as_json=True)
+    session.answer("set record.every 20")
+    session.answer("until 90")
+    assert len(lines(session.answer("loss"), "loss")["loss"]) == 90
+    assert session.answer("heat win_rate")["steps"] == [1, 20, 40, 60, 80, 90]
+    answer = session.answer("find win_rate[31] < 0.01 first")
+    table = answer["table"]
+    if table["rows"]:
+        assert "between" in table["rows"][0][0]
+    assert "missing" in table["note"]
+
+
+def test_what_was_recorded_survives_a_crash(make_session: Make, tmp_path: Path) -> None:
+    script = """
+        import tdb
+        from bcl import BCLConfig, attach_bcl
+        from bcl.panel import bcl_panel
+        from recipes import data
+        from recipes.model import LinearAutoencoder
+        from recipes.trainer import Trainer
+        import torch
+
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        model = LinearAutoencoder()
+        trainer = Trainer(model, torch.optim.Adam(model.parameters()), data.batches(data.load().train, 128))
+        controller = tdb.active_controller()
+        controller.focus_on("encoder.0")
+        controller.add_panel(bcl_panel(attach_bcl(model, "encoder.0", BCLConfig())))
+
+        def fail(step):
+            if step == 33:
+                raise RuntimeError("as planned")
+
+        trainer.train(50, on_step=fail, debug_controller=controller)
+    """
+    session = make_session(script, as_json=True)
+    session.answer("watch 0 15")
+    answer = session.answer("continue")
+    assert "as planned" in answer["error"]
+    assert list(lines(session.answer("traj win_rate"), "win_rate")["15"]) == list(range(1, 33))
+    session.answer(f"export {tmp_path / 'crashed.npz'}")
+    assert (tmp_path / "crashed.npz").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("watch loss", "watch follows features; to stop when a value changes: break changed loss"),
+        ("watch 999", "no feature 999: features are 0..63"),
+        ("watch 3 +4", "watch either replaces the set or adds to it"),
+        ("unwatch 5", "feature 5 is not watched. Watched: "),
+        ("traj wnrate", "no trajectory of 'wnrate'. Did you mean: win_rate"),
+        ("traj from 5000", "no weight_cos_to_init is recorded from step 5000"),
+        ("heat nothing", "no metric 'nothing' in history. Recorded: "),
+        ("find nope > 1", "no metric 'nope' in history"),
+        ("find win_rate >", "the expression ends too early"),
+        ("set history.budget 1", "set history.budget takes a size from 64KiB, such as 256MiB, not '1'"),
+        ("set record.every 0", "set record.every takes a number of steps from 1, not '0'"),
+        ("export run.xyz", "run.xyz"),
+    ],
+)
+def test_a_mistake_is_said_and_changes_nothing(watched: TypingSession, line: str, message: str) -> None:
+    before = watched.answer("state"), watched.answer("watch"), watched.answer("set")
+    shown = watched.type(line)
+    assert message in shown
+    assert '"ok":false' in shown
+    assert (watched.answer("state"), watched.answer("watch"), watched.answer("set")) == before
