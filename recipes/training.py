@@ -80,12 +80,13 @@ class HealthWatch:
             self.tracker.end_epoch(self._bcl.layer.weight)
 
     def last_epoch(self) -> EpochHealth | None:
-        """Return the health at the end of training; it may be that of an epoch that was cut short."""
+        """Return the health at the end of training, be it of an epoch cut short; None without a rule or a step."""
         if self._bcl is None:
             return None
         if self.tracker.steps_in_epoch:
             return self.tracker.end_epoch(self._bcl.layer.weight)
-        return self.tracker.runs[-1].epochs[-1]
+        epochs = self.tracker.runs[-1].epochs
+        return epochs[-1] if epochs else None
 
 
 def train(
@@ -150,7 +151,7 @@ def interrupt_stops(trainer: Trainer, name: str) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if interrupted and trainer.step < trainer.last_step:
+    if interrupted:
         raise InterruptionError(f"{name} was interrupted at step {trainer.step:,} of {trainer.last_step:,}")
 
 

@@ -69,7 +69,7 @@ class ScriptSession:
         metrics(...) force(...) batch() data(key) keys() sources() state() where() p(...)  look
 
     Words of a command are keyword arguments: `metrics("win_rate", sort="win_rate", top=5)`. Methods are named like
-    their commands, with an underscore after those that Python reserves; `cont` is `continue`. `do` runs a line as typed.
+    their commands, with an underscore after those that Python reserves; `cont` is `continue`. `do` runs a typed line.
     """
 
     def __init__(self, script: Script) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tdb.stops import StopPoint
 
 ALWAYS_KNOWN = frozenset({"step", "epoch", "loss"})
+FORESEEN = frozenset({"step", "every", "epoch"})  # kinds of stop points that the step's number tells
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Armed:
         self.looks_back: list[tuple[Expression, Memory]] = []
         self._controller = controller
         self._goal: Goal | None = None
+        self._foreseen: tuple[StopPoint, ...] = ()
+        self._names: frozenset[str] = frozenset()
         self._hits_tick = -1
         self._notices: list[str] = []
         self._told_of_no_model = False
@@ -74,7 +77,12 @@ class Armed:
 
     def refresh(self) -> None:
         """Be asked at boundaries if there is something to ask; to be called when stop points or displays change."""
-        wanted = any(point.enabled for point in self.points) or self._goal is not None or bool(self.looks_back)
+        enabled = [point for point in self.points if point.enabled]
+        self._foreseen = tuple(point for point in enabled if point.stop.kind in FORESEEN)
+        goal = self._goal.expression.names if self._goal is not None and self._goal.expression is not None else ()
+        of_displays = [name for expression, _ in self.looks_back for name in expression.names]
+        self._names = self.points.names.union(goal, of_displays) - ALWAYS_KNOWN
+        wanted = bool(enabled) or self._goal is not None or bool(self.looks_back)
         if not wanted:
             self.tensors.end_step()
         self._controller.stop_when(self if wanted else None)
@@ -82,9 +90,11 @@ class Armed:
     def renew(self) -> None:
         """Let namespace and tensors be read anew."""
         self.namespace.renew()
+        if not self.points.groups:
+            return
         model = getattr(self._controller.target, "model", None)
         self.tensors.look_at(model)
-        if model is None and self.points.groups and not self._told_of_no_model:
+        if model is None and not self._told_of_no_model:
             self._told_of_no_model = True
             groups = ", ".join(sorted(self.points.groups))
             self._notices.append(f"no model is known, so {groups} cannot be looked at: see controller.begin(trainer)")
@@ -114,47 +124,38 @@ class Armed:
             )
         if self._goal is not None and self._goal.may_be_reached(step):
             return True
-        if any(self._is_known(point, step) for point in self.points if point.enabled):
+        if self._foreseen and any(self._may_hold(point, step) for point in self._foreseen):
             return True
-        names = self._names()
-        return not names <= ALWAYS_KNOWN and self.namespace.needs_capture(names)
+        return bool(self._names) and self.namespace.needs_capture(self._names)
 
     def reason(self, controller: DebugController) -> str:
         """Return why training stops at the step that has just ended, or nothing."""
         position = controller.position
-        self.tensors.end_step()
+        if self.points.groups:
+            self.tensors.end_step()
         self.renew()
         hits = self.points.check(self.namespace, position.step, position.epoch, self.tensors, boundary=position.tick)
         for expression, memory in self.looks_back:
             memory.look(position.step, position.tick)
             with suppress(TdbError):
                 expression.evaluate(self.namespace, memory)
-        reasons = [hit.message for hit in hits]
         reached = self._reached(self._goal) if self._goal is not None else ""
+        if not (hits or reached):
+            return ""
+        reasons = [hit.message for hit in hits]
         if reached:
             reasons.append(reached)
         if hits:
             self.hits, self._hits_tick = hits, position.tick
-        if reasons:
-            self._goal = None
-            self.refresh()
+        self._goal = None
+        self.refresh()
         return "\n".join(reasons)
 
-    def _is_known(self, point: StopPoint, step: int) -> bool:
-        """Return whether a stop point is already known to look at a step that nothing else tells."""
+    def _may_hold(self, point: StopPoint, step: int) -> bool:
         epoch = self._controller.position.epoch
         if point.stop.kind == "epoch" and epoch is not None:  # the step ahead may begin the next one
             return point.stop.may_hold(step, epoch) or point.stop.may_hold(step, epoch + 1)
-        return point.stop.kind in ("step", "every", "epoch") and point.stop.may_hold(step, None)
-
-    def _names(self) -> frozenset[str]:
-        names = self.points.names
-        goal = self._goal
-        if goal is not None and goal.expression is not None:
-            names = names.union(goal.expression.names)
-        for expression, _ in self.looks_back:
-            names = names.union(expression.names)
-        return names
+        return point.stop.may_hold(step, None)
 
     def _reached(self, goal: Goal) -> str:
         """Return the goal in words if it is reached, or if nobody can say."""

@@ -61,9 +61,14 @@ def own(value: Any) -> Any:
     return value
 
 
-def held(value: Any) -> Any:
-    """Return `value` without its autograd graph: holding a loss must not hold the graph behind it."""
-    return value.detach() if is_tensor(value) and value.requires_grad else value
+def reading(loss: Any) -> Any:
+    """Return a loss as it is kept: a number, or a tensor on its device, for whose value nobody has to wait now.
+
+    Either way without its autograd graph: keeping a loss must not keep the graph behind it.
+    """
+    if is_tensor(loss):
+        return loss.item() if loss.is_cpu and loss.numel() == 1 else loss.detach()
+    return loss
 
 
 def number(value: Any) -> float | None:

@@ -18,35 +18,27 @@ made only in a step whose boundary may stop.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from tdb.captures import Lazy, Lent, held, labels_of, number, own
+from tdb.captures import Lazy, Lent, labels_of, number, own, reading
 from tdb.errors import TdbError, TrainingStopped, did_you_mean
 from tdb.gate import CRASHED, OVER, READY, RUNNING, Answer, Gate, Job
 from tdb.guard import guarded
 from tdb.layer import FocusLayer
 from tdb.recorder import Recorder
-from tdb.step import Clock, Step
+from tdb.step import Clock, Position, Step
 
 if TYPE_CHECKING:
     from tdb.panel import Panel
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
-
-
-class Position(NamedTuple):
-    """Where training is: its last finished step; published whole, so that a reader never sees half of it."""
-
-    tick: int = 0
-    step: int = 0
-    epoch: int | None = None
-    loss: Any = None
 
 
 class UnknownKeyError(TdbError, KeyError):
@@ -64,6 +56,10 @@ class StopCheck(Protocol):
 
     def reason(self, controller: DebugController) -> str:
         """Return why training stops at the step that has just ended, or an empty string."""
+
+
+# Steps come into history in handfuls: so far behind it may be while training runs freely.
+MOST_UNRECORDED = 64
 
 
 class DebugController:
@@ -88,7 +84,8 @@ class DebugController:
         self._record = Step()
         self._check: StopCheck | None = None
         self._notices: deque[str] = deque()
-        self._recording = True  # the metrics of the step under way
+        self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
+        self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
         self.layer = FocusLayer()
         self.target: Any = None
         self.panels: list[Panel] = []
@@ -327,7 +324,7 @@ class DebugController:
                 clock = Clock(self._timeline, self._last.tick, step or 0, "batch")
                 self._first = Step(clock, epoch, number(self._loss), self._batch, self._labels)
         else:
-            self._batch, self._labels, self._loss = batch, labels, held(loss)
+            self._batch, self._labels, self._loss = batch, labels, loss
         self._step, self._epoch = step, epoch
 
     def capture_step_data(self, key: str, data: Any) -> None:
@@ -351,18 +348,18 @@ class DebugController:
         Raises:
             TrainingStopped: somebody called `stop`.
         """
-        tick, step = self._last[:2]
-        self._last = Position(tick + 1, step + 1 if self._step is None else self._step, self._epoch, self._loss)
-        if self.layer.capturing:
-            self.layer.end_step()
-        metrics = self._recording or self._capturing
-        self.recorder.record(self._timeline, *self._last, metrics=metrics)
-        # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
-        if self._gate.attention.is_set() or self._is_last(self._last.step + 1):
-            self._boundary()
-        else:
-            self._forget()
-            self._look_ahead()
+        last = self._last
+        self._last = last = Position(
+            last.tick + 1, last.step + 1 if self._step is None else self._step, self._epoch, reading(self._loss)
+        )
+        self._unrecorded.append((last, time.time()))
+        if last.tick >= self._busy_from or self._gate.attention.is_set():
+            self._busy_boundary()
+            return
+        # Nothing here but what must be: between two steps all of this runs in cold caches.
+        if self._data:
+            self._data = {}
+        self._step = self._epoch = self._loss = self._batch = self._labels = None
 
     def finish(self, status: str, reason: str = "", *, linger: bool = False) -> None:
         """The loop is over: "finished", "crashed" or "ended"; called by whoever started its thread.
@@ -379,9 +376,27 @@ class DebugController:
         self._refuse_wanted()
         self._leave_loop()
         self.layer.end_step()
+        if self._unrecorded:
+            unrecorded, self._unrecorded = self._unrecorded, []
+            self.recorder.record(self._timeline, unrecorded, metrics=False)
         self._gate.finish(status, reason, linger)
 
     # ---- the training thread, inside a boundary --------------------------------------------------------------------
+
+    def _busy_boundary(self) -> None:
+        """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
+        if self.layer.capturing:
+            self.layer.end_step()
+        unrecorded, self._unrecorded = self._unrecorded, []
+        metrics = self._capturing or self.recorder.wants_metrics(self._last.tick)
+        self.recorder.record(self._timeline, unrecorded, metrics=metrics)
+        # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
+        if self._gate.attention.is_set() or self._is_last(self._last.step + 1):
+            self._boundary()
+        else:
+            self._forget()
+        if self._in_loop:
+            self._look_ahead()
 
     def _boundary(self) -> None:
         hit = self._reason_to_stop(self._check)
@@ -411,15 +426,19 @@ class DebugController:
         self._capturing = may_stop or known or bool(self._wanted)
         if self._capturing:
             self._gate.attention.set()  # only this thread ever clears it
-        self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Decide whether the metrics of the step ahead are recorded, and capture for them what has to be."""
-        self._recording = self.recorder.wants_metrics(self._last.tick + 1)
-        if self._capturing or (self._recording and self.recorder.needs_layer):
+        """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
+        tick = self._last.tick
+        if self._capturing or self.recorder.needs_layer:
             self.layer.begin_step()
         elif not self.layer.capturing:  # a stop check may have seen to it already
             self.layer.forget_step()
+        self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED)
+        if self._capturing or self.layer.capturing:
+            self._busy_from = tick + 1
+        elif self._last_step is not None and self._last_step > self._last.step:
+            self._busy_from = min(self._busy_from, tick + max(1, self._last_step - 1 - self._last.step))
 
     def _enter(self) -> None:
         """Notice the first step of a loop that has not called `begin`."""

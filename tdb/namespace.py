@@ -62,17 +62,18 @@ class StepNamespace(Mapping[str, Any]):
         self._thresholds = thresholds
         self._values: dict[str, Any] = {}
         self._getters: dict[str, Getter] = {}
-        self._found_in: tuple[Any, ...] = ()
+        self._layer = ""
+        self._panels = 0
         self._generic: Mapping[str, Any] | None = None
         self._of_rule: Mapping[str, Any] | None = None
 
     def renew(self) -> None:
         """Forget the values: another step has ended, or something in this one has changed."""
-        self._values.clear()
+        self._values = {}
         self._generic = self._of_rule = None
-        found_in = (self._controller.layer.name, len(self._controller.panels))
-        if found_in != self._found_in:
-            self._found_in = found_in
+        controller = self._controller
+        if controller.layer.name != self._layer or len(controller.panels) != self._panels:
+            self._layer, self._panels = controller.layer.name, len(controller.panels)
             self._getters.clear()
 
     def __getitem__(self, name: str) -> Any:
@@ -201,7 +202,10 @@ class StepNamespace(Mapping[str, Any]):
 
 def plain(value: Any) -> Any:
     """Return a tensor or array as a numpy array, a single number as a number; KeyError if it is neither."""
-    array = array_of(value)
+    try:
+        array = value.numpy()  # the quick way: a tensor on the host that needs no gradient
+    except (AttributeError, RuntimeError, TypeError):
+        array = array_of(value)
     if array.dtype.kind not in "fiubc":
         raise KeyError("no number")
     return array[()] if array.ndim == 0 else array

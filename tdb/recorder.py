@@ -7,7 +7,6 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from tdb.layer import FocusLayer
     from tdb.panel import Panel
+    from tdb.step import Position
 
 EVERY = 10
 
@@ -108,22 +108,36 @@ class Recorder:
 
     @property
     def needs_layer(self) -> bool:
-        """Whether the metrics need the layer's own captures: no rule brings any."""
-        return self._layer.info is not None and not any(panel.layer == self._layer.name for panel in self._panels)
+        """Whether the step must be captured for its metrics: somebody follows them, and no rule brings any.
 
-    def record(self, timeline: int, tick: int, step: int, epoch: int | None, loss: Any, *, metrics: bool) -> None:
-        """Record one boundary; what goes wrong with metrics ends their recording, never training."""
-        now = time.time()
+        Where nobody does, what a free run records now and then is what costs no capture: norms, and the cosine with
+        the initial weights.
+        """
+        followed = self._layer.info is not None and (self.dense or self._index is not None)
+        return followed and not any(panel.layer == self._layer.name for panel in self._panels)
+
+    def next_metrics(self, tick: int) -> int:
+        """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
+        return tick + 1 if self.wants_metrics(tick + 1) else (tick // self.every + 1) * self.every
+
+    def record(self, timeline: int, steps: Sequence[tuple[Position, float]], *, metrics: bool) -> None:
+        """Record finished steps with their wall times, the last of them with metrics if that is asked for.
+
+        What goes wrong with metrics ends their recording, never training.
+        """
+        for (tick, step, epoch, loss), wall_time in steps[:-1]:
+            self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
+        (tick, step, epoch, loss), wall_time = steps[-1]
         if metrics and self._layer.info is not None and not self._failure:
             try:
-                self._record_metrics(timeline, tick, step, epoch, now, loss)
+                self._record_metrics(timeline, tick, step, epoch, wall_time, loss)
             except (LookupError, StateError):
                 pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
             else:
                 return
-        self.history.append(timeline, tick, step, epoch, now, loss)
+        self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
 
     def _record_metrics(self, timeline: int, tick: int, step: int, epoch: int | None, now: float, loss: Any) -> None:
         import torch

@@ -22,6 +22,15 @@ class Clock(NamedTuple):
     phase: str = "boundary"
 
 
+class Position(NamedTuple):
+    """Where training is: its last finished step; published whole, so that a reader never sees half of it."""
+
+    tick: int = 0
+    step: int = 0
+    epoch: int | None = None
+    loss: Any = None
+
+
 @dataclass
 class Step:
     """What one finished step left behind. Everything in it is owned: later steps cannot change it.

