@@ -18,7 +18,11 @@ demo: $(READY)
 	@if [ -t 0 ]; then \
 		$(BIN)/tdb -m recipes.gradient_gating_l0 --condition bcl-slow --steps 2000; \
 	else \
-		$(BIN)/tdb -x recipes/tours/first_steps.tdb --batch -m recipes.gradient_gating_l0 --condition bcl-slow --steps 200; \
+		for tour in first_steps inside_a_batch over_time; do \
+			echo "== recipes/tours/$$tour.tdb"; \
+			$(BIN)/tdb --nx --batch -x recipes/tours/$$tour.tdb \
+				-m recipes.gradient_gating_l0 --condition bcl-slow --steps 200 || exit 1; \
+		done; \
 	fi
 
 test: $(READY)

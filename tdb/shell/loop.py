@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,8 @@ class Prompt:
         self._interpreter = interpreter
         self._session: Session = interpreter.session
         self._front = front
+        self._clicked: deque[int] = deque()
+        interpreter.show.sink.on_click = self._clicked.append
         self._prompt: PromptSession[str] = PromptSession(
             history=_history(history_file),
             completer=ShellCompleter(self._session),
@@ -104,6 +108,8 @@ class Prompt:
             self._session.main_thread.attend()
             lines = self._front.output.take()
             stopped = self._interpreter.stop_untold
+            while self._clicked:
+                await run_in_terminal(partial(self._interpreter.execute, f"force {self._clicked.popleft()}"))
             if (lines or stopped) and is_dumb_terminal():
                 # The half-typed line stays where it is, and is repeated below.
                 self._interpreter.show.line("")

@@ -118,6 +118,7 @@ def _assemble(
     session.main_thread = main_thread
     session.run = Run(controller, script, main_thread)
     sink = FigureSink(line.figures, out=out, interactive=person)
+    stack.callback(sink.close)
     if line.figures != "auto":
         session.settings.change("figures", line.figures)
     show = Show(session, sink, out, sys.stderr, json=line.json, terminal=out.isatty() and not line.json)
