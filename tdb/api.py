@@ -70,9 +70,14 @@ class ScriptSession:
 
     Words of a command are keyword arguments: `metrics("win_rate", sort="win_rate", top=5)`. Methods are named like
     their commands, with an underscore after those that Python reserves; `cont` is `continue`. `do` runs a typed line.
+    Commands of stop points and displays belong to the shell and are not run here: Python follows a stop instead.
+
+    Attributes:
+        notes: what the last command had to remark, such as a name in a condition that nothing is known by.
     """
 
     def __init__(self, script: Script) -> None:
+        self.notes: list[str] = []
         self._controller = DebugController()
         self._session = Session(self._controller, all_commands())
         self._session.run = Run(self._controller, script, self._session.main_thread)
@@ -218,6 +223,7 @@ class ScriptSession:
         session.adopt_panels()
         session.typed = line
         result: Result = command.function(session, *arguments, **words)
+        self.notes = [*result.notes, *session.take_notices()]
         if result.data is not None:
             return plain(result.data)
         parts = [plain(part) for part in result.parts]

@@ -10,9 +10,10 @@ import linecache
 import re
 import sys
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tdb.errors import TdbError
@@ -80,6 +81,13 @@ def place_of(frame: FrameType) -> Place:
     return Place(shown, line, frame.f_code.co_name, source)
 
 
+def compiled(text: str, mode: str) -> CodeType:
+    """Compile what was typed, without Python's remarks on its style: each would be a line on the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return compile(text, FILE_NAME, mode)
+
+
 class Namespace:
     """Where Python typed at the prompt is evaluated: a frame's variables, and names made at the prompt itself."""
 
@@ -123,9 +131,9 @@ class Namespace:
         local = frame.f_locals if frame is not None else {}
         try:
             try:
-                code = compile(text, FILE_NAME, "eval")
+                code = compiled(text, "eval")
             except SyntaxError:
-                return self._execute(compile(text, FILE_NAME, "exec"), frame, dict(variables), extra, lasting)
+                return self._execute(compiled(text, "exec"), frame, dict(variables), extra, lasting)
             # One dictionary for all, so that a comprehension sees the frame's variables too.
             return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
         except Exception as error:

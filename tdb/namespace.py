@@ -12,7 +12,6 @@ Used in the training thread only, between two steps.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -157,9 +156,8 @@ class StepNamespace(Mapping[str, Any]):
 
     def _rule_getter(self, panel: Panel, name: str) -> Getter:
         """Return what asks a rule for one metric; a rule that takes names computes no other."""
-        if "names" in inspect.signature(panel.metrics).parameters:
-            metrics: Callable[..., Mapping[str, Any]] = panel.metrics
-            return lambda: plain(metrics(names=(name,))[name])
+        if panel.takes_names:
+            return lambda: plain(panel.some_metrics((name,))[name])
         return lambda: plain(self._metrics_of_rule(panel)[name])
 
     def _metrics_of_rule(self, panel: Panel) -> Mapping[str, Any]:

@@ -17,9 +17,11 @@ Everything here is called in the training thread, at a boundary, and only if som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +56,8 @@ class Panel:
     Attributes:
         name: the rule's name, for messages.
         layer: the layer it is attached to, by its name in the model.
-        metrics: gives the step's metrics by name: [D] tensors, one value a feature, and scalars.
+        metrics: gives the step's metrics by name: [D] tensors, one value a feature, and scalars. If it takes `names`,
+            it is asked for some of them at a time, and computes no others. It must not change anything.
         columns: the per-feature metrics that the table shows, in order.
         status: how a feature's status is read from the metrics.
         sources: name -> gives a tensor that can be looked at; rows are features where there are D of them.
@@ -69,7 +72,7 @@ class Panel:
 
     name: str
     layer: str
-    metrics: Callable[[], Mapping[str, Tensor]]
+    metrics: Callable[..., Mapping[str, Tensor]]
     columns: Sequence[str]
     status: StatusRule | None = None
     sources: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
@@ -79,3 +82,14 @@ class Panel:
     inert: Callable[[], AbstractContextManager[Any]] = nullcontext
     state: Callable[[], Mapping[str, Any]] = dict
     restore: Callable[[Mapping[str, Any]], None] | None = None
+
+    @cached_property
+    def takes_names(self) -> bool:
+        """Whether the rule can be asked for some of its metrics."""
+        return "names" in inspect.signature(self.metrics).parameters
+
+    def some_metrics(self, names: Collection[str]) -> Mapping[str, Tensor]:
+        """Return those of the rule's metrics that are among `names`, computing no others if the rule can do so."""
+        if self.takes_names:
+            return self.metrics(names=names)
+        return {name: value for name, value in self.metrics().items() if name in names}

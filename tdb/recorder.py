@@ -156,7 +156,7 @@ class Recorder:
         panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
         if panel is None:
             return self._layer.metrics()
-        found = panel.metrics()
+        found = panel.some_metrics(panel.columns)
         return {name: found[name] for name in panel.columns if name in found}
 
     def _watching(self) -> None:

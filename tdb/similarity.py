@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_SIMILAR = 3
+BLOCK = 512
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -35,6 +36,12 @@ def cosine_matrix(rows: Tensor, others: Tensor | None = None) -> Array:
     if others is not None:
         return np.asarray((units @ unit_rows(others).T).clamp_(-1.0, 1.0).cpu().numpy())
     matrix = (units @ units.T).clamp_(-1.0, 1.0)
+    # A product's two halves may differ in the last bit. Mirrored block by block, which stays within the caches.
+    for start in range(0, len(matrix), BLOCK):
+        for across in range(start, len(matrix), BLOCK):
+            block = matrix[start : start + BLOCK, across : across + BLOCK]
+            mirrored = block.T if across > start else block.triu() + block.triu(1).T
+            matrix[across : across + BLOCK, start : start + BLOCK] = mirrored
     diagonal = matrix.diagonal()
     diagonal.copy_(diagonal.round())  # 1 or 0 exactly; rounding alone would leave 0.9999999
     return np.asarray(matrix.cpu().numpy())
@@ -79,27 +86,33 @@ def similarity_of(matrix: Array, *, square: bool, absolute: bool = False) -> Sim
         square: rows and columns are the same features, so that (i, j) and (j, i) are one pair and (i, i) is none.
         absolute: of the absolute values.
     """
-    values = np.abs(matrix) if absolute else matrix
+    values = np.abs(matrix) if absolute else matrix.copy()
     if square:
-        count = len(values)
-        total = count * (count - 1)
-        upper = np.triu_indices(count, 1)
-        entries = values[upper]
-        rows, columns = upper
-    else:
-        entries = values.reshape(-1)
-        total = entries.size
-        rows, columns = np.unravel_index(np.arange(entries.size), values.shape)
-    finite = np.isfinite(entries)
-    if not finite.any():
-        return Similarity(float("nan"), float("nan"), float("nan"), (), total)
-    chosen = entries[finite]
-    where = np.flatnonzero(finite)
-    size = min(MOST_SIMILAR, len(chosen))
-    top = np.argpartition(chosen, len(chosen) - size)[-size:]
-    order = where[top[np.argsort(-chosen[top], kind="stable")]]
-    pairs = tuple(Pair(int(rows[i]), int(columns[i]), float(matrix[rows[i], columns[i]])) for i in order)
-    missing = int((~finite).sum()) * (2 if square else 1)
-    return Similarity(
-        float(chosen.mean(dtype=np.float64)), float(chosen.std(dtype=np.float64)), float(chosen.max()), pairs, missing
-    )
+        np.fill_diagonal(values, np.nan)
+    missing = values.size - int(np.isfinite(values).sum()) - (len(values) if square else 0)
+    if values.size - missing - (len(values) if square else 0) == 0:
+        return Similarity(float("nan"), float("nan"), float("nan"), (), missing)
+    if missing:
+        values[~np.isfinite(values)] = np.nan
+    largest = _largest(values, square=square)
+    pairs = tuple(Pair(i, j, float(matrix[i, j])) for i, j in largest)
+    mean, std = float(np.nanmean(values, dtype=np.float64)), float(np.nanstd(values, dtype=np.float64))
+    return Similarity(mean, std, float(values[largest[0]]), pairs, missing)
+
+
+def _largest(values: Array, *, square: bool) -> list[tuple[int, int]]:
+    """Return where the largest few entries stand, the largest first, each pair of a square matrix once.
+
+    They stand in the rows with the largest maxima, so only those are looked through.
+    """
+    with np.errstate(invalid="ignore"):
+        maxima = np.fmax.reduce(values, axis=1)
+    rows = np.argsort(-np.nan_to_num(maxima, nan=-np.inf), kind="stable")[: 2 * MOST_SIMILAR]
+    found: dict[tuple[int, int], float] = {}
+    for row in map(int, rows):
+        entries = np.nan_to_num(values[row], nan=-np.inf)
+        for column in map(int, np.argsort(-entries, kind="stable")[:MOST_SIMILAR]):
+            if np.isfinite(entries[column]):
+                pair = (min(row, column), max(row, column)) if square else (row, column)
+                found[pair] = float(entries[column])
+    return sorted(found, key=lambda pair: (-found[pair], pair))[:MOST_SIMILAR]

@@ -600,7 +600,7 @@ def test_the_text_of_a_stop_reads_back_as_the_same_stop(text: str) -> None:
             "train.py:88",
             (
                 "tdb stops after whole steps, not at the line train.py:88. "
-                "Use `pystep` to run the next step under pdb, where a line can be a breakpoint"
+                "A step is the unit here: b 500, b when loss < 0.1, b every 100"
             ),
         ),
         ("when loss<", "b when loss<\n            ^ the expression ends too early"),

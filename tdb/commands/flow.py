@@ -115,7 +115,7 @@ def until(session: Session, where: Text, *, background: bool = False) -> Result:
             raise UsageError(message, "Examples: until 500, until loss < 0.1")
         shapes, unknown = session.looked_up(expression.names)
         if unknown:
-            raise UsageError(next(iter(unknown.values())), "`break when` would wait until it has a value")
+            raise UsageError(next(iter(unknown.values())), "To wait until it has a value: break when")
         expression.check_shapes(shapes)
         goal = Goal(expression=expression)
     else:

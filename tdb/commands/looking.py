@@ -13,7 +13,7 @@ from tdb.commands.arguments import Count, Integer, Text, Word
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import compile_expression, short
-from tdb.frames import place_of
+from tdb.frames import compiled, place_of
 from tdb.gate import CRASHED
 from tdb.queries import array_of
 from tdb.results import Result, Table
@@ -154,7 +154,7 @@ def _look_back(session: Session) -> None:
 
 def _compiles(text: str) -> bool:
     try:
-        compile(text, "<tdb>", "eval")
+        compiled(text, "eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True

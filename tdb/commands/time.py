@@ -109,8 +109,8 @@ def traj(
 ) -> Result:
     """Draw the trajectories of watched features: one line a feature, a panel a metric.
 
-    Without a metric: weight_cos_to_init and the first metrics of the rule. `pairs` draws the cosine of the weights of each
-    pair of watched features instead; `smooth N` a trailing mean over N steps; `table` the numbers.
+    Without a metric: weight_cos_to_init and the first metrics of the rule. `pairs` draws the cosine of the weights of
+    each pair of watched features instead; `smooth N` a trailing mean over N steps; `table` the numbers.
 
     Example:
         traj

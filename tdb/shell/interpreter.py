@@ -16,6 +16,7 @@ from tdb.commands.flow import Quit
 from tdb.commands.looking import value_of
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
+from tdb.frames import compiled
 from tdb.gate import OVER, RUNNING
 from tdb.results import Part, Result, Text
 from tdb.shell.parse import Typed, expanded, understand
@@ -334,7 +335,7 @@ class Interpreter:
 
 def _does_not_compile(text: str) -> bool:
     try:
-        compile(text, "<tdb>", "exec")
+        compiled(text, "exec")
     except (SyntaxError, ValueError):
         return True
     return False

@@ -78,7 +78,7 @@ def _no_stop(text: str, word: str) -> UsageError:
     if re.fullmatch(r"\S+:[0-9]+", text):
         return UsageError(
             f"tdb stops after whole steps, not at the line {text}",
-            "Use `pystep` to run the next step under pdb, where a line can be a breakpoint",
+            "A step is the unit here: b 500, b when loss < 0.1, b every 100",
         )
     near = did_you_mean(word, ["epoch", "every", *WITH_EXPRESSION])
     if near:

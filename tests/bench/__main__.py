@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+from tests.bench.inside_a_batch import inside_a_batch
+from tests.bench.over_time import over_time
 from tests.bench.side_by_side import machine, show
 from tests.bench.spine import spine
 
@@ -14,7 +18,9 @@ def main() -> None:
     """Measure and print."""
     print(machine())
     print(METHOD)
-    show("The spine", spine())
+    parts = {"spine": spine, "inside_a_batch": inside_a_batch, "over_time": over_time}
+    for name in sys.argv[1:] or parts:
+        show(name.replace("_", " "), parts[name]())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from bcl import BCLConfig, attach_bcl
+from bcl import BCL, BCLConfig, attach_bcl
 from recipes import data
 from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
@@ -46,6 +46,12 @@ def trainer(condition: str) -> Trainer:
     if condition != "control":
         attach_bcl(model, "encoder.0", BCLConfig(som_lr=0.001))
     return made
+
+
+def attached() -> tuple[Trainer, BCL]:
+    """Return a trainer of the recipe with BCL, and the rule."""
+    made = trainer("control")
+    return made, attach_bcl(made.model, "encoder.0", BCLConfig(som_lr=0.001))
 
 
 def free_running(condition: str, controller: DebugController, rows: list[Row]) -> None:

@@ -72,7 +72,10 @@ def test_metrics_of_any_layer_equal_their_definition(make_session: Make, kind: s
         initial = before if initial is None else initial
         session.answer("step")
         table = session.answer("metrics")["table"]
-        metrics = {name: np.array(values) for name, values in zip(table["columns"], zip(*table["rows"], strict=True))}
+        metrics = {
+            name: np.array(values)
+            for name, values in zip(table["columns"], zip(*table["rows"], strict=True), strict=True)
+        }
         after, grad = rows(session, "weights"), rows(session, "grad")
         norm, change = np.linalg.norm(after, axis=1), np.linalg.norm(after - before, axis=1)
         np.testing.assert_allclose(metrics["weight_norm"], norm, rtol=1e-5)

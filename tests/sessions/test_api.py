@@ -35,6 +35,8 @@ def test_training_is_moved_and_says_where_it_stands(session: ScriptSession) -> N
     assert stop["stop_points"] == [{"number": 1, "message": "Breakpoint 1 at step 20: every 10"}]
     assert session.break_()["stops"]["hits"] == [1]
     session.clear(1)
+    session.break_("when los > 1")
+    assert session.notes == ["no metric, key or variable 'los'. Did you mean: loss. It may be captured later"]
     session.cont()
     assert session.status == "finished"
 

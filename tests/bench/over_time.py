@@ -1,0 +1,100 @@
+"""Recording: what history and watches cost a step, and that a million steps stay within their budget."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bcl.panel import bcl_panel
+from recipes.trainer import Trainer
+from tdb.controller import DebugController
+from tdb.history import History
+from tdb.results import Curves
+from tdb.views import draw
+from tdb.watches import Watches
+from tests.bench.side_by_side import Row, in_turns, ratio, spread
+from tests.bench.spine import attached, trainer
+
+STEPS, ROUNDS = 200, 20
+MIB = 2**20
+
+
+def recording() -> list[Row]:
+    """Time training with everything recorded at every step, beside the same training without tdb."""
+    torch.set_num_threads(1)
+    rows = []
+    controller, (debugged, rule), (bare, _) = DebugController(), attached(), attached()
+    controller.focus_on("encoder.0")
+    controller.add_panel(bcl_panel(rule))
+    for feature in (0, 15, 31, 47, 63):
+        controller.add_watch(feature)
+    times = in_turns(
+        {"bare": lambda: bare.train(STEPS), "tdb": lambda: debugged.train(STEPS, debug_controller=controller)}, ROUNDS
+    )
+    found = ratio(times, "tdb", "bare")
+    measured = f"{found:.3f}x ({spread(times, 'tdb', 'bare')})"
+    rows.append(Row("BCL, 5 watches, all metrics each step", measured, "1.05x", found <= 1.05))
+
+    controller, plain = DebugController(), trainer("control")
+    controller.recorder.dense = True
+    other: Trainer = trainer("control")
+    times = in_turns(
+        {"bare": lambda: other.train(STEPS), "tdb": lambda: plain.train(STEPS, debug_controller=controller)}, ROUNDS
+    )
+    found = ratio(times, "tdb", "bare")
+    measured = f"{found:.3f}x ({spread(times, 'tdb', 'bare')})"
+    rows.append(Row("7 metrics of a plain layer, each step", measured, "1.10x", found <= 1.10))
+    return rows
+
+
+def resident() -> float:
+    """Return the memory that this process holds now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MIB
+
+
+def a_million_steps() -> list[Row]:
+    """Record a million steps of 9 x 64 metrics and 5 watches, and measure memory and the cost of a step."""
+    history, names = History(256 * MIB), tuple(f"metric_{i}" for i in range(9))
+    watches = Watches(history.budget)
+    rng = np.random.default_rng(0)
+    block, weights = rng.random((9, 64), dtype=np.float32), rng.random((64, 784), dtype=np.float32)
+    watches.add([0, 15, 31, 47, 63], weights)
+    watched, watched_block = weights[[0, 15, 31, 47, 63]], block[:, [0, 15, 31, 47, 63]]
+    before = resident()
+    taken = np.empty(1_000_000)
+    for tick in range(1_000_000):
+        began = time.perf_counter()
+        history.append_block(0, tick, tick, 1, 0.0, 0.5, names, block)
+        watches.append(0, tick, tick, watched, names, watched_block)
+        taken[tick] = time.perf_counter() - began
+    grown = resident() - before
+    early, late = (float(np.median(part)) * 1e6 for part in (taken[:100_000], taken[-100_000:]))
+    return [
+        Row("a million steps, resident memory beyond the start", f"{grown:.0f} MiB", "281 MiB", grown <= 281.6),
+        Row("  history and 5 watches, first 100,000 steps", f"{early:.1f} us a step", "5 us", early <= 5),
+        Row("  the same, last 100,000 steps", f"{late:.1f} us a step", "not growing", late <= 1.5 * early + 1),
+    ]
+
+
+def a_million_points() -> list[Row]:
+    """Draw a curve of a million points."""
+    steps = np.arange(1_000_000)
+    values = np.random.default_rng(0).standard_normal(1_000_000).cumsum()
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        draw(Curves({"loss": (steps, values)}, "loss"))
+        taken.append(time.perf_counter() - began)
+    median = statistics.median(taken)
+    return [Row("a chart of a million points", f"{median:.2f} s", "1 s", median <= 1)]
+
+
+def over_time() -> list[Row]:
+    """Return the rows of this part."""
+    return [*recording(), *a_million_points(), *a_million_steps()]
