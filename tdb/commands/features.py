@@ -129,8 +129,8 @@ def _agreement(forces: Forces) -> Result:
     table = forces.table(opposed, f"the {len(opposed)} most opposed of {numbers['fight']} that fight")
     unclear = numbers["undefined"] + numbers["orthogonal"]
     sentence = (
-        f"{numbers['agree']} features agree, {numbers['fight']} fight, {unclear} neither or undefined; {rule} moved "
-        f"the weights {numbers[f'{rule}_to_grad']:.3g} times as far as the gradient's update "
+        f"{numbers['agree']} features agree, {numbers['fight']} fight, {unclear} neither or undefined; "
+        f"{rule} moved the weights {numbers[f'{rule}_to_grad']:.3g} times as far as the gradient's update "
         f"({numbers[f'{rule}_norm']:.3g} : {numbers['grad_norm']:.3g})"
     )
     return Result([Text(sentence), *([table] if opposed else [])], {**data, "most_opposed": table})
