@@ -8,8 +8,8 @@
 
 Parameters before the star are positional, `*columns` takes what is left, keyword-only parameters are words of the line:
 a bool stands alone, with dashes before it or without; any other is followed by its value. An annotation names the kind
-of value, which parses it and offers completions. `Expression` and `Text` take the rest of the line as it stands, so they
-come last.
+of value, which parses it and offers completions. `Expression` and `Text` take the rest of the line as it stands, so
+they come last.
 """
 
 from __future__ import annotations
