@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tdb.captures import Lazy, Lent, labels_of, number, own, reading
 from tdb.errors import TdbError, TrainingStopped, did_you_mean
-from tdb.gate import CRASHED, OVER, READY, RUNNING, Answer, Gate, Job
+from tdb.gate import CRASHED, OVER, READY, RUNNING, Gate
 from tdb.guard import guarded
+from tdb.jobs import Answer, Job
 from tdb.layer import FocusLayer
 from tdb.recorder import Recorder
 from tdb.step import Clock, Position, Step

@@ -27,7 +27,7 @@ from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
 from tdb.shell.show import Show
 
 if TYPE_CHECKING:
-    from tdb.__main__ import CommandLine
+    from tdb.command_line import CommandLine
 
 CRASHED_STATUS = 3
 CAUGHT_STATUS = 4

@@ -1,0 +1,74 @@
+"""The command line: tdb's own options, and what is left for the script."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+TAKES_VALUE = {"-c", "--command", "-x", "--execute", "--on-error", "--figures"}
+
+
+@dataclass
+class CommandLine:
+    """What was asked for on the command line."""
+
+    target: str = ""
+    arguments: list[str] = field(default_factory=list)
+    is_module: bool = False
+    sources: list[tuple[str, bool]] = field(default_factory=list)
+    json: bool = False
+    batch: bool = False
+    go_on: bool = False
+    figures: str = ""
+    startup: bool = True
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split into tdb's own options and the rest: SCRIPT [ARGS...] or -m MODULE [ARGS...], as pdb takes them."""
+    position = 0
+    while position < len(arguments):
+        word = arguments[position]
+        if word == "-m" or not word.startswith("-") or word == "-":
+            break
+        if word == "--":
+            return list(arguments[:position]), list(arguments[position + 1 :])
+        position += 2 if word in TAKES_VALUE else 1
+    return list(arguments[:position]), list(arguments[position:])
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of tdb's own options."""
+    made = argparse.ArgumentParser(
+        prog="tdb",
+        usage="tdb [options] SCRIPT [ARGS...]\n       tdb [options] -m MODULE [ARGS...]",
+        description="pdb for PyTorch training: stop at any step, look inside the batch, step again.",
+        epilog="At the prompt, `help` lists the commands.",
+        allow_abbrev=False,
+    )
+
+    class Append(argparse.Action):
+        def __call__(
+            self, parser: object, namespace: argparse.Namespace, values: object, option: object = None
+        ) -> None:
+            del parser
+            namespace.sources.append((values, option in ("-x", "--execute")))
+
+    made.add_argument("-c", "--command", metavar="CMD", action=Append, help="run a command; may be given again")
+    made.add_argument(
+        "-x", "--execute", metavar="FILE", action=Append, help="run the commands of a file; may be given again"
+    )
+    made.add_argument(
+        "--json", action="store_true", help="answer in JSON: one object a command on stdout, nothing else"
+    )
+    made.add_argument("--batch", action="store_true", help="no prompt after -c and -x")
+    made.add_argument(
+        "--on-error", choices=("stop", "continue"), default="stop", help="what a failing command does to a script"
+    )
+    made.add_argument(
+        "--figures", choices=("auto", "window", "inline", "file", "off"), default="auto", help="where figures go"
+    )
+    made.add_argument("--nx", action="store_true", help="run no startup files")
+    made.add_argument("--version", action="store_true", help="show the version and exit")
+    made.set_defaults(sources=[])
+    return made
