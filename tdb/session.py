@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -45,6 +46,7 @@ Value = TypeVar("Value")
 
 # How long a question about the step under way may take to be answered by a slow training step.
 PEEK_SECONDS = 60.0
+POLL_SECONDS = 0.05
 # Before there is a layer nobody knows how many features it will have.
 ANY_FEATURE = 2**31
 
@@ -52,8 +54,8 @@ ANY_FEATURE = 2**31
 class Front(Protocol):
     """What stands before the session: a terminal, a script, a program."""
 
-    def wait(self, session: Session, goal: int | None) -> None:
-        """Block until training does not run; `goal` is the step at which it is meant to stop, if known."""
+    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+        """Block until training does not run, or so long; `goal` is the step at which it is to stop, if known."""
 
     def confirm(self, question: str) -> bool:
         """Ask; a front without anybody to ask says yes."""
@@ -102,10 +104,11 @@ class Reader(Protocol):
 class PlainFront:
     """A front without a terminal: it waits, and never asks."""
 
-    def wait(self, session: Session, goal: int | None) -> None:
-        """Block until training does not run."""
+    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+        """Block until training does not run, or so long."""
         del goal
-        while session.controller.wait(timeout=0.05) == RUNNING:
+        deadline = time.monotonic() + seconds
+        while session.controller.wait(min(POLL_SECONDS, seconds)) == RUNNING and time.monotonic() < deadline:
             session.main_thread.attend()
 
     def confirm(self, question: str) -> bool:

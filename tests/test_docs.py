@@ -30,8 +30,8 @@ def blocks(text: str, language: str) -> list[str]:
 def alike(shown: str, expected: str) -> bool:
     """Compare word by word.
 
-    Another processor rounds differently, and the rule amplifies it: numbers need only be near. Which of many equal pairs
-    are named, and the rules of a table, do not count.
+    Another processor rounds differently, and the rule amplifies it: numbers need only be near. Which of many equal
+    pairs are named, and the rules of a table, do not count.
     """
     ours, theirs = ([word for word in text.split() if not NO_WORD.fullmatch(word)] for text in (shown, expected))
     if len(ours) != len(theirs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import TYPE_CHECKING
 
 from tdb.armed import Goal
@@ -201,15 +202,9 @@ def wait(session: Session, seconds: Seconds | None = None) -> Result:
     """
     if session.status == READY:
         session.need_stopped()
-    if seconds is None:
-        session.front.wait(session, None)
-    else:
-        waited = 0.0
-        while session.controller.wait(min(0.05, seconds)) == RUNNING and waited < seconds:
-            session.main_thread.attend()
-            waited += 0.05
-        if session.status == RUNNING:
-            raise StateError(f"training still runs after {seconds:g} s", "`pause` stops it")
+    session.front.wait(session, None, inf if seconds is None else seconds)
+    if session.status == RUNNING:
+        raise StateError(f"training still runs after {seconds:g} s", "`pause` stops it")
     return stop_report(session)
 
 

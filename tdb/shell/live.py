@@ -11,6 +11,7 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from tdb.carry import MainThread
@@ -89,16 +90,17 @@ class TerminalFront:
         self._signals_received = 0
         self._out = sys.stdout
 
-    def wait(self, session: Session, goal: int | None) -> None:
-        """Block until training does not run, with a live line; Ctrl-C asks it to stop.
+    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+        """Block until training does not run, or so long, with a live line; Ctrl-C asks it to stop.
 
         Raises:
             Quit: the third Ctrl-C, and yes to the question that follows: the user leaves, whatever training is doing.
         """
         self._interrupts = []
         painted = time.monotonic()
+        deadline = painted + seconds
         with keys_read_raw() as raw, self._signals_counted():
-            while session.controller.wait(POLL_SECONDS) == RUNNING:
+            while session.controller.wait(min(POLL_SECONDS, seconds)) == RUNNING and time.monotonic() < deadline:
                 self._main_thread.attend()
                 self.show_output()
                 if raw:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -45,8 +46,8 @@ class ScriptFront(PlainFront):
     def __init__(self) -> None:
         self._interrupted = False
 
-    def wait(self, session: Session, goal: int | None) -> None:
-        """Block until training does not run.
+    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+        """Block until training does not run, or so long.
 
         Raises:
             ScriptInterruptedError: a SIGINT came meanwhile.
@@ -62,7 +63,7 @@ class ScriptFront(PlainFront):
 
         before = signal.signal(signal.SIGINT, handle)
         try:
-            super().wait(session, goal)
+            super().wait(session, goal, seconds)
         finally:
             signal.signal(signal.SIGINT, before)
         if self._interrupted:
