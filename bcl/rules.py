@@ -227,8 +227,9 @@ def decoupled(contest: Competition, weight: Tensor, config: BCLConfig) -> Outcom
     winner_pull = shares(rank_score * local_novelty * in_nbr)  # [B, D]
     similarity = _unit(contest.inputs) @ _unit(weight).T  # [B, D]
     images = len(similarity)
-    order = similarity.argsort(dim=0, stable=True).argsort(dim=0)  # [B, D], 0 for the least similar image
-    similarity_rank = order.to(rank_score.dtype) / max(images - 1, 1)  # [B, D], from 0 to 1
+    ranks = torch.linspace(0, 1, images, dtype=rank_score.dtype, device=rank_score.device)  # [B]
+    order = similarity.argsort(dim=0, stable=True)  # [B, D], the least similar image first
+    similarity_rank = torch.empty_like(rank_score).scatter_(0, order, ranks[:, None].expand_as(order))  # [B, D]
     rescue_score = similarity_rank / (contest.image_coverage + 1)[:, None]  # [B, D]
     rescued = rescue_score.topk(min(config.rescue_k, images), dim=0).indices  # [rescue_k, D]
     rescue_pull = torch.zeros_like(rank_score).scatter_(0, rescued, 1 / len(rescued))  # [B, D]

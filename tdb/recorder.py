@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tdb.errors import StateError, TdbError
 from tdb.history import History
 from tdb.watches import Watches
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from tdb.layer import FocusLayer
     from tdb.panel import Panel
+    from tdb.results import Array
     from tdb.step import Position
 
 EVERY = 10
@@ -140,24 +143,25 @@ class Recorder:
         self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
 
     def _record_metrics(self, timeline: int, tick: int, step: int, epoch: int | None, now: float, loss: Any) -> None:
-        import torch
-
-        found = self._metrics()
-        names = tuple(found)
+        names, block = self._metrics()
         if names != self._names:
-            self._names = names
-        block = torch.stack(list(found.values())).float().cpu().numpy()
+            self._names = names  # history is fastest with the very same tuple each time
         self.history.append_block(timeline, tick, step, epoch, now, loss, self._names, block)
         if self._index is not None:
             rows = self._layer.rows_of(self._index)
             self.watches.append(timeline, tick, step, rows, self._names, block[:, self.watches.get_watched()])
 
-    def _metrics(self) -> dict[str, Tensor]:
+    def _metrics(self) -> tuple[tuple[str, ...], Array]:
+        """Return the metrics' names and their values, [m, D]."""
         panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
-        if panel is None:
-            return self._layer.metrics()
-        found = panel.some_metrics(panel.columns)
-        return {name: found[name] for name in panel.columns if name in found}
+        if panel is None and not self._layer.captured:
+            values = self._layer.metrics_without_capture()
+            return tuple(values), np.stack(list(values.values()))
+        import torch
+
+        found = self._layer.metrics() if panel is None else panel.some_metrics(panel.columns)
+        names = tuple(found) if panel is None else tuple(name for name in panel.columns if name in found)
+        return names, torch.stack([found[name] for name in names]).float().cpu().numpy()
 
     def _watching(self) -> None:
         import torch
