@@ -43,7 +43,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--condition", choices=[*CONDITIONS, "all"], default="bcl-slow", help="which rule, and how strongly it pulls"
     )
-    parser.add_argument("--rule", choices=ITERATIONS, help="the iteration of the rule in bcl-* conditions: m3-0.2 if none")
+    parser.add_argument(
+        "--rule", choices=ITERATIONS, help="the iteration of the rule in bcl-* conditions: m3-0.2 if none"
+    )
     parser.add_argument("--steps", type=at_least(1, int), default=2000, help="optimizer updates")
     parser.add_argument(
         "--seed", type=at_least(0, int), default=0, help="of the initial weights and the order of the images"

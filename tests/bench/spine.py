@@ -73,7 +73,7 @@ class OneRun:
 
 
 def free_running(condition: str, controller: DebugController, rows: list[Row]) -> None:
-    """Train in turns without a controller (twice, as a control), and with idle ones, one of which records no metrics."""
+    """Train in turns without a controller, twice, and with idle ones, one of which records no metrics."""
     torch.set_num_threads(1)
     bare, again, debugged = trainer(condition), trainer(condition), trainer(condition)
     loss_only, other = trainer(condition), DebugController()
