@@ -140,7 +140,7 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
     vectors = [value[chosen] for value in names.values()]
     norms = {name: np.linalg.norm(value, axis=1) for name, value in names.items()}
     labels = [
-        f"{name.replace('_', ' ')}{f' of {row}' if len(chosen) > 1 else ''}, norm {norms[name][row]:.3g}"
+        f"{row}: {norms[name][row]:.3g}" if len(chosen) > 1 else f"{name.replace('_', ' ')} {norms[name][row]:.3g}"
         for name in names
         for row in chosen
     ]
