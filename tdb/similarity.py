@@ -35,13 +35,15 @@ def cosine_matrix(rows: Tensor, others: Tensor | None = None) -> Array:
     units = unit_rows(rows)
     if others is not None:
         return np.asarray((units @ unit_rows(others).T).clamp_(-1.0, 1.0).cpu().numpy())
-    matrix = (units @ units.T).clamp_(-1.0, 1.0)
-    # A product's two halves may differ in the last bit. Mirrored block by block, which stays within the caches.
-    for start in range(0, len(matrix), BLOCK):
-        for across in range(start, len(matrix), BLOCK):
-            block = matrix[start : start + BLOCK, across : across + BLOCK]
-            mirrored = block.T if across > start else block.triu() + block.triu(1).T
-            matrix[across : across + BLOCK, start : start + BLOCK] = mirrored
+    # Only the upper half is computed, in strips, and mirrored: the two halves of a product may differ in the last bit.
+    matrix = units.new_empty(len(units), len(units))
+    for start in range(0, len(units), BLOCK):
+        strip = slice(start, start + BLOCK)
+        across = (units[strip] @ units[start:].T).clamp_(-1.0, 1.0)
+        corner = across[:, : across.shape[0]]
+        corner.copy_(corner.triu() + corner.triu(1).T)
+        matrix[strip, start:] = across
+        matrix[start:, strip] = across.T
     diagonal = matrix.diagonal()
     diagonal.copy_(diagonal.round())  # 1 or 0 exactly; rounding alone would leave 0.9999999
     return np.asarray(matrix.cpu().numpy())

@@ -67,7 +67,7 @@ def inside_a_batch() -> list[Row]:
             controller.step()
             controller.wait()
 
-        times = in_turns({"bare": lambda: bare.train(1), "captured": step_captured}, 400)
+        times = in_turns({"bare": lambda: bare.train(1), "captured": step_captured}, 1500)
         found = ratio(times, "captured", "bare")
         measured = f"{found:.3f}x ({spread(times, 'captured', 'bare')})"
         rows.append(Row("a stepped BCL step, everything captured", measured, "1.15x", found <= 1.15))
