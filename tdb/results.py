@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -180,6 +180,3 @@ class Result:
     parts: Sequence[Part] = ()
     data: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
-
-
-Style: TypeAlias = Literal["winner", "contender", "dead"]

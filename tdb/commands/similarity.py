@@ -76,24 +76,24 @@ def cosmat(
     order = _order(session, sort, len(matrices[0]))
     ids = np.arange(len(matrices[0])) if order is None else order
     titles = [f"{source} x {second}"] if cross else names
-    pictures: list[Matrix] = []
-    found: dict[str, Similarity] = {}
-    for title, matrix in zip(titles, matrices, strict=True):
-        values = np.abs(matrix) if abs else matrix
-        found[title] = similarity_of(matrix, square=not cross, absolute=abs)
-        columns = ids if not cross else np.arange(values.shape[1])
-        pictures.append(
-            Matrix(
-                values[ids] if cross else values[np.ix_(ids, ids)],
-                title=f"cosine of {title}{', absolute' if abs else ''}{f', by {sort}' if sort else ''}",
-                caption=_sentence(title, found[title]),
-                row_name="feature",
-                column_name="feature",
-                row_ids=ids,
-                column_ids=columns,
-                limits=(-1.0, 1.0),
-            )
+    found = {
+        title: similarity_of(matrix, square=not cross, absolute=abs)
+        for title, matrix in zip(titles, matrices, strict=True)
+    }
+    ending = f"{', absolute' if abs else ''}{f', by {sort}' if sort else ''}"
+    pictures = [
+        Matrix(
+            values[ids] if cross else values[np.ix_(ids, ids)],
+            title=f"cosine of {title}{ending}",
+            caption=_sentence(title, found[title]),
+            row_name="feature",
+            column_name="feature",
+            row_ids=ids,
+            column_ids=np.arange(values.shape[1]) if cross else ids,
+            limits=(-1.0, 1.0),
         )
+        for title, values in zip(titles, map(np.abs, matrices) if abs else matrices, strict=True)
+    ]
     data: dict[str, Any] = {"similarity": {title: each.as_data() for title, each in found.items()}}
     note = "off the diagonal" if not cross else "all entries"
     if len(found) == 2:
@@ -107,6 +107,15 @@ def cosmat(
     if len(pictures) > 1:
         picture = Page(pictures, columns=2, caption="; ".join(each.caption for each in pictures))
     return Result([table, picture], data)
+
+
+def _finite(values: Array) -> Array:
+    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
+
+
+def _bounds(values: Array) -> str:
+    finite = _finite(values)
+    return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
 
 
 def _order(session: Session, metric: str | None, count: int) -> Array | None:
@@ -164,13 +173,12 @@ def heatmap(
     row_ids = np.arange(values.shape[0]) if row_order is None else row_order
     column_ids = np.arange(values.shape[1]) if column_order is None else column_order
     shown = values[np.ix_(row_ids, column_ids)]
-    finite = shown[np.isfinite(shown)] if shown.dtype.kind == "f" else shown
+    finite = _finite(shown)
     signed = bool(finite.size) and float(finite.min()) < 0 < float(finite.max())
-    bounds = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
     order = "".join(f", {side} by {name}" for side, name in (("rows", rows), ("columns", columns)) if name)
     picture = Matrix(
         shown,
-        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, values {bounds}{order}",
+        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, values {_bounds(shown)}{order}",
         title=f"{key}{order}",
         row_ids=row_ids,
         column_ids=column_ids,
@@ -214,7 +222,5 @@ def hist(session: Session, key: Text) -> Result:
         hist weights[17]
     """
     values = session.look(key)
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    bounds = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
-    picture = Histogram(values, key, caption=f"{key}: {values.size} values, {bounds}", title=key)
+    picture = Histogram(values, key, caption=f"{key}: {values.size} values, {_bounds(values)}", title=key)
     return Result([picture], {"key": key, "values": values})
