@@ -20,6 +20,7 @@ from tdb.stops import Hit, StopPoints
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
+    from tdb.step import Position
     from tdb.stops import StopPoint
 
 ALWAYS_KNOWN = frozenset({"step", "epoch", "loss"})
@@ -41,7 +42,7 @@ class Goal:
 
 
 class Armed:
-    """Asked at every boundary as long as there is something to ask; see `tdb.controller.StopCheck`.
+    """Asked at every boundary as long as there is something to ask; see `tdb.loop_side.StopCheck`.
 
     Attributes:
         points: the stop points.
@@ -128,9 +129,8 @@ class Armed:
             return True
         return bool(self._names) and self.namespace.needs_capture(self._names)
 
-    def reason(self, controller: DebugController) -> str:
+    def reason(self, position: Position) -> str:
         """Return why training stops at the step that has just ended, or nothing."""
-        position = controller.position
         if self.points.groups:
             self.tensors.end_step()
         self.renew()

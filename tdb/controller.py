@@ -18,81 +18,36 @@ made only in a step whose boundary may stop.
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tdb.captures import Lazy, Lent, labels_of, number, own, reading
-from tdb.errors import TdbError, TrainingStopped, did_you_mean
-from tdb.gate import CRASHED, OVER, READY, RUNNING, Gate
-from tdb.guard import guarded
+from tdb.captures import Lazy, Lent, number
+from tdb.gate import OVER, READY, RUNNING, Gate
 from tdb.jobs import Answer, Job
-from tdb.layer import FocusLayer
-from tdb.recorder import Recorder
-from tdb.step import Clock, Position, Step
+from tdb.loop_side import LoopSide, StopCheck, taken
 
 if TYPE_CHECKING:
+    from tdb.layer import FocusLayer
     from tdb.panel import Panel
+    from tdb.recorder import Recorder
+    from tdb.step import Position, Step
 
 Result = TypeVar("Result")
-Item = TypeVar("Item")
-
-
-class UnknownKeyError(TdbError, KeyError):
-    """No step data was captured under this key."""
-
-    code = "unknown_key"
-    __str__ = TdbError.__str__
-
-
-class StopCheck(Protocol):
-    """Something other than a pause that may stop training, asked at every boundary in the training thread."""
-
-    def may_stop(self, step: int) -> bool:
-        """Return whether the boundary of step number `step` is already known to be a stop."""
-
-    def reason(self, controller: DebugController) -> str:
-        """Return why training stops at the step that has just ended, or an empty string."""
-
-
-# Steps come into history in handfuls: so far behind it may be while training runs freely.
-MOST_UNRECORDED = 64
 
 
 class DebugController:
-    """Pause, step and look into one training loop at a time."""
+    """Pause, step and look into one training loop at a time.
+
+    Attributes:
+        about: names to show, such as the recipe and its condition.
+        image_shape: the shape of a feature's weights as an image, if they are one.
+    """
 
     def __init__(self) -> None:
         self._gate = Gate()
-        self._timeline = 0
-        self._last = Position()
-        # Of the step under way, written by the training thread alone:
-        self._step: int | None = None
-        self._epoch: int | None = None
-        self._loss: Any = None
-        self._batch: Any = None
-        self._labels: Any = None
-        self._data: dict[str, Any] = {}
-        self._first: Step | None = None  # the step under way, as long as there is no record to look at
-        self._capturing = True  # the first step always is: nobody can have asked for it in time
-        self._in_loop = False
-        self._last_step: int | None = None
-        self._wanted: deque[Job] = deque()
-        self._record = Step()
-        self._check: StopCheck | None = None
-        self._notices: deque[str] = deque()
-        self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
-        self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
-        self.layer = FocusLayer()
-        self.target: Any = None
-        self.panels: list[Panel] = []
-        self.recorder = Recorder(self.layer, self.panels)
+        self._loop = LoopSide(self._gate)
         self.about: dict[str, str] = {}
-        self.focus_name = ""
         self.image_shape: tuple[int, ...] | None = None
 
     # ---- control: any thread ---------------------------------------------------------------------------------------
@@ -133,7 +88,7 @@ class DebugController:
 
     def stop_when(self, check: StopCheck | None) -> None:
         """Ask `check` at every boundary whether to stop there; None to ask nobody."""
-        self._check = check
+        self._loop.check = check
         self._gate.arm(check is not None)
 
     def call(self, function: Callable[[], Result], *, user_code: bool = False) -> Result:
@@ -146,27 +101,27 @@ class DebugController:
         Raises:
             StateError: training is running.
         """
-        return self._gate.call(lambda: self._guarded(function, user_code))
+        return self._gate.call(lambda: self._loop.guarded(function, user_code))
 
     def at_boundary(self, function: Callable[[], Result]) -> Future[Result]:
         """Run `function` in the training thread at its next boundary, as `call` does when it is stopped."""
-        return self._gate.at_boundary(lambda: self._guarded(function))
+        return self._gate.at_boundary(lambda: self._loop.guarded(function))
 
     def peek(self, look: Callable[[Step], Result]) -> Future[Result]:
         """Capture the next whole step without stopping at it, and call `look` with its record at its boundary."""
         answer: Answer[Result] = Answer(self._look_while_waiting)
-        job = Job(lambda: self._guarded(lambda: look(self._record)), answer)
+        job = Job(lambda: self._loop.guarded(lambda: look(self._loop.record)), answer)
 
         def pass_on(queued: Future[None]) -> None:
             if queued.exception() is not None:
                 answer.refuse("training is over")
 
-        self._gate.at_boundary(lambda: self._wanted.append(job)).add_done_callback(pass_on)
+        self._gate.at_boundary(lambda: self._loop.wanted.append(job)).add_done_callback(pass_on)
         return answer
 
     def take_notices(self) -> list[str]:
         """Return what guarded calls had to put back since this was last asked."""
-        return list(_taken(self._notices))
+        return list(taken(self._loop.notices))
 
     # ---- looking: any thread ---------------------------------------------------------------------------------------
 
@@ -176,7 +131,7 @@ class DebugController:
         While training runs, the step may be a later one than the status.
         """
         status, reason, paused = self._gate.now()
-        last = self._last
+        last = self._loop.position
         return {
             "paused": paused,
             "step": last.step,
@@ -190,7 +145,7 @@ class DebugController:
 
     def get_batch(self) -> dict[str, Any] | None:
         """Return the last captured batch with its loss, step, epoch and labels; None before the first."""
-        first, record = self._first, self._record  # in this order: the record is there before `first` goes
+        first, record = self._loop.first, self._loop.record  # in this order: the record is there before `first` goes
         if record.has_batch:
             return record.as_batch()
         return first.as_batch() if first is not None else None
@@ -198,16 +153,46 @@ class DebugController:
     @property
     def position(self) -> Position:
         """Where training is: its last finished step."""
-        return self._last
+        return self._loop.position
+
+    @property
+    def capturing(self) -> bool:
+        """Whether the step under way is captured from its start."""
+        return self._loop.under_way.capturing
 
     @property
     def record(self) -> Step:
         """The last step that was captured whole."""
-        return self._record
+        return self._loop.record
+
+    @property
+    def target(self) -> Any:
+        """What is trained, as the loop has told it: see `tdb.target`."""
+        return self._loop.target
+
+    @property
+    def layer(self) -> FocusLayer:
+        """The layer whose output units are the features of the tables."""
+        return self._loop.layer
+
+    @property
+    def focus_name(self) -> str:
+        """The name of the layer that the loop or the user has asked for, or nothing."""
+        return self._loop.focus_name
+
+    @property
+    def panels(self) -> list[Panel]:
+        """What learning rules have declared."""
+        return self._loop.panels
+
+    @property
+    def recorder(self) -> Recorder:
+        """The history of the run and the trajectories of watched features."""
+        return self._loop.recorder
 
     def list_step_data_keys(self) -> list[str]:
         """Return the keys captured in this step, in the order of their capture."""
-        return list(self._data)
+        return list(self._loop.under_way.data)
 
     def get_step_data(self, key: str) -> Any:
         """Return the data captured under `key` in this step, computing it now if it was handed over as a function.
@@ -216,10 +201,11 @@ class DebugController:
             UnknownKeyError: nothing was captured under `key`; it is also a KeyError.
             StateError: the data must be computed or copied, and training is running.
         """
-        value = self._step_data(key)
+        under_way = self._loop.under_way
+        value = under_way.value(key)
         if not isinstance(value, Lazy | Lent):
             return value
-        return self.call(partial(self._computed, key), user_code=True)  # it may well run the model
+        return self.call(lambda: under_way.computed(key), user_code=True)  # it may well run the model
 
     def add_watch(self, feature_id: int) -> None:
         """Follow a feature of the focus layer: its weights and metrics at every step from now on.
@@ -263,7 +249,7 @@ class DebugController:
 
     def focus_on(self, layer: str) -> None:
         """Name the layer whose output units are the features of the tables."""
-        self.focus_name = layer
+        self._loop.focus_name = layer
 
     def add_panel(self, panel: Panel) -> None:
         """Let a learning rule show itself.
@@ -287,23 +273,7 @@ class DebugController:
         Raises:
             TrainingStopped: somebody called `stop`.
         """
-        if target is not None:
-            self.target = target
-        self.layer.end_step()
-        first, self._last_step = getattr(target, "step", 0), getattr(target, "last_step", None)
-        self._last = Position(self._last.tick, first if isinstance(first, int) else 0)
-        self._forget()
-        self._record = Step(Clock(self._timeline, *self._last[:2]))
-        self._in_loop = self._capturing = True
-        if getattr(target, "model", None) is not None:
-            try:
-                self.layer.bind(target.model, getattr(target, "optimizer", None), self.focus_name)
-            except TdbError as error:  # a wrong name of a layer must not end training
-                self._notices.append(str(error))
-        self.recorder.begin()
-        self._gate.begin()
-        self._may_stop(self._check, self._last.step + 1)  # lets it capture in the first step, too
-        self._look_ahead()
+        self._loop.begin(target)
 
     def capture_batch(
         self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
@@ -317,16 +287,7 @@ class DebugController:
             labels: one label an entry, if known.
             epoch: the loop's epoch.
         """
-        if self._capturing:
-            self._enter()
-            self._batch, self._loss = own(batch), own(loss)
-            self._labels = own(labels) if labels is not None else labels_of(self._batch)
-            if not self._record.has_batch:
-                clock = Clock(self._timeline, self._last.tick, step or 0, "batch")
-                self._first = Step(clock, epoch, number(self._loss), self._batch, self._labels)
-        else:
-            self._batch, self._labels, self._loss = batch, labels, loss
-        self._step, self._epoch = step, epoch
+        self._loop.capture_batch(batch, loss, step, labels, epoch)
 
     def capture_step_data(self, key: str, data: Any) -> None:
         """Hand over something of this step under a key, for whoever wants to look at it when training stops.
@@ -336,12 +297,7 @@ class DebugController:
             data: tensors, arrays, numbers or containers of them, or a function without arguments that gives them:
                 it is called at the boundary, and only if somebody looks.
         """
-        if self._capturing:
-            self._enter()
-        if callable(data):
-            self._data[key] = Lazy(data)
-        else:
-            self._data[key] = own(data) if self._capturing else Lent(data)
+        self._loop.capture_step_data(key, data)
 
     def wait_if_paused(self) -> None:
         """The step is complete; block while training is paused.
@@ -349,18 +305,7 @@ class DebugController:
         Raises:
             TrainingStopped: somebody called `stop`.
         """
-        last = self._last
-        self._last = last = Position(
-            last.tick + 1, last.step + 1 if self._step is None else self._step, self._epoch, reading(self._loss)
-        )
-        self._unrecorded.append((last, time.time()))
-        if last.tick >= self._busy_from or self._gate.attention.is_set():
-            self._busy_boundary()
-            return
-        # Nothing here but what must be: between two steps all of this runs in cold caches.
-        if self._data:
-            self._data = {}
-        self._step = self._epoch = self._loss = self._batch = self._labels = None
+        self._loop.wait_if_paused()
 
     def finish(self, status: str, reason: str = "", *, linger: bool = False) -> None:
         """The loop is over: "finished", "crashed" or "ended"; called by whoever started its thread.
@@ -370,169 +315,10 @@ class DebugController:
             reason: one line about that.
             linger: keep the thread here to serve `call` until `gate.dismiss()`.
         """
-        if status == CRASHED and self._batch is not None:
-            under_way = self._last.step + 1 if self._step is None else self._step
-            with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
-                self._commit(Clock(self._timeline, self._last.tick, under_way, "crash"))
-        self._refuse_wanted()
-        self._leave_loop()
-        self.layer.end_step()
-        if self._unrecorded:
-            unrecorded, self._unrecorded = self._unrecorded, []
-            self.recorder.record(self._timeline, unrecorded, metrics=False)
-        self._gate.finish(status, reason, linger)
-
-    # ---- the training thread, inside a boundary --------------------------------------------------------------------
-
-    def _busy_boundary(self) -> None:
-        """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
-        if self.layer.capturing:
-            self.layer.end_step()
-        unrecorded, self._unrecorded = self._unrecorded, []
-        metrics = self._capturing or self.recorder.wants_metrics(self._last.tick)
-        self.recorder.record(self._timeline, unrecorded, metrics=metrics)
-        # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
-        if self._gate.attention.is_set() or self._is_last(self._last.step + 1):
-            self._boundary()
-        else:
-            self._forget()
-        if self._in_loop:
-            self._look_ahead()
-
-    def _boundary(self) -> None:
-        hit = self._reason_to_stop(self._check)
-        whole = self._capturing
-        clock, stops = Clock(self._timeline, *self._last[:2]), self._gate.stops
-        self._in_loop = True
-        if whole or hit:
-            self._commit(clock)
-        if whole and (self._wanted or self._is_last(self._last.step)):
-            self._compute_all()
-            self._hand_out()
-        try:
-            may_stop = self._gate.arrive(whole, hit)
-        except TrainingStopped:
-            if not (whole or hit):
-                self._commit(clock)
-            self._leave_loop()
-            raise
-        if self._gate.stops != stops:
-            self.recorder.history.mark(self._last.step, self._gate.reason)
-        if self._is_last(self._last.step):
-            self._leave_loop()
-            return
-        self._forget()
-        ahead = self._last.step + 1
-        known = self._may_stop(self._check, ahead) or self._is_last(ahead)
-        self._capturing = may_stop or known or bool(self._wanted)
-        if self._capturing:
-            self._gate.attention.set()  # only this thread ever clears it
-
-    def _look_ahead(self) -> None:
-        """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
-        tick = self._last.tick
-        if self._capturing or self.recorder.needs_layer:
-            self.layer.begin_step()
-        elif not self.layer.capturing:  # a stop check may have seen to it already
-            self.layer.forget_step()
-        self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED)
-        if self._capturing or self.layer.capturing:
-            self._busy_from = tick + 1
-        elif self._last_step is not None and self._last_step > self._last.step:
-            self._busy_from = min(self._busy_from, tick + max(1, self._last_step - 1 - self._last.step))
-
-    def _enter(self) -> None:
-        """Notice the first step of a loop that has not called `begin`."""
-        if not self._in_loop:
-            self._in_loop = True
-            self._forget()
-            self._gate.enter()
-
-    def _leave_loop(self) -> None:
-        """Keep the last step to be looked at; should another loop follow, its first step is captured."""
-        self._in_loop, self._capturing = False, True
-        self._gate.attention.set()
-
-    def _reason_to_stop(self, check: StopCheck | None) -> str:
-        try:
-            return check.reason(self) if check is not None else ""
-        except Exception as error:  # noqa: BLE001 - a broken condition stops training, as in gdb; it never ends it
-            return f"a stop condition failed: {type(error).__name__}: {error}"
-
-    def _may_stop(self, check: StopCheck | None, step: int) -> bool:
-        try:
-            return check is not None and check.may_stop(step)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
-            return False
-
-    def _commit(self, clock: Clock) -> None:
-        """Make this step the record, and copy what is still the loop's: it was not known that training would stop."""
-        if not self._capturing:
-            self._batch, self._loss = own(self._batch), own(self._loss)
-            self._labels = own(self._labels) if self._labels is not None else labels_of(self._batch)
-            lent = {key: value for key, value in self._data.items() if isinstance(value, Lent)}
-            self._data = self._data | {key: own(value.data) for key, value in lent.items()}
-        self._record = Step(clock, self._epoch, number(self._loss), self._batch, self._labels, self._data)
-
-    def _is_last(self, step: int) -> bool:
-        return step == self._last_step
-
-    def _step_data(self, key: str) -> Any:
-        data = self._data
-        if key not in data:
-            known = ", ".join(data) or "nothing"
-            raise UnknownKeyError(f"no step data {key!r}", did_you_mean(key, data) or f"Captured: {known}")
-        return data[key]
-
-    def _computed(self, key: str) -> Any:
-        """Return what is captured under `key` as an owned value; what had to be computed for that is kept."""
-        value = self._step_data(key)
-        if isinstance(value, Lent):
-            return own(value.data)
-        if isinstance(value, Lazy):
-            self._data[key] = value = own(value.compute())
-        return value
-
-    def _compute_all(self) -> None:
-        for key in list(self._data):
-            try:
-                self._guarded(partial(self._computed, key), user_code=True)
-            except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
-                self._notices.append(f"step data {key!r} could not be computed: {type(error).__name__}: {error}")
-
-    def _hand_out(self) -> None:
-        """Give the record to those who asked for a step without stopping."""
-        for job in _taken(self._wanted):
-            job.run()
-
-    def _forget(self) -> None:
-        """Step data are empty at the start of each step; the record keeps what was computed of its own."""
-        if self._record.data is self._data:
-            self._record.data = {key: value for key, value in self._data.items() if not isinstance(value, Lazy)}
-        self._data = {}
-        self._step = self._epoch = self._loss = self._batch = self._labels = self._first = None
-
-    def _guarded(self, function: Callable[[], Result], user_code: bool = False) -> Result:
-        models = [self.target.model] if user_code and getattr(self.target, "model", None) is not None else []
-        with guarded(models, [panel.inert for panel in self.panels], self._notices.append):
-            return function()
+        self._loop.finish(status, reason, linger)
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
     def _look_while_waiting(self) -> None:
         if self._gate.status in OVER:
-            self._refuse_wanted()
-
-    def _refuse_wanted(self) -> None:
-        for job in _taken(self._wanted):
-            job.answer.refuse("training is over")
-
-
-def _taken(queue: deque[Item]) -> Iterator[Item]:
-    """Take everything out of a queue that another thread may be filling or emptying."""
-    while True:
-        try:
-            yield queue.popleft()
-        except IndexError:
-            return
+            self._loop.refuse_wanted()

@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-import tdb.controller
-from tdb.controller import DebugController, UnknownKeyError
+import tdb.under_way
+from tdb.controller import DebugController
 from tdb.errors import StateError, TrainingStopped
 from tdb.gate import Attention
 from tdb.panel import Panel
+from tdb.step import Position
+from tdb.under_way import UnknownKeyError
 from tests.conftest import PATIENCE, Loop
 
 Train = Callable[..., Loop]
@@ -438,7 +440,7 @@ def test_a_free_running_boundary_is_one_look_without_lock_or_copy(
 
     lock, gate.attention = CountingLock(gate._lock), CountingAttention()
     gate._lock = lock  # type: ignore[assignment]
-    monkeypatch.setattr(tdb.controller, "own", counting_own)
+    monkeypatch.setattr(tdb.under_way, "own", counting_own)
 
     def steps(count: int) -> tuple[int, int, int]:
         lock.entered = gate.attention.looks = 0  # type: ignore[attr-defined]
@@ -573,8 +575,8 @@ class At:
     def may_stop(self, step: int) -> bool:
         return self.foreseen and step == self.step
 
-    def reason(self, controller: DebugController) -> str:
-        return f"step {self.step}" if controller.position.step == self.step else ""
+    def reason(self, position: Position) -> str:
+        return f"step {self.step}" if position.step == self.step else ""
 
 
 @pytest.mark.parametrize("foreseen", [True, False])
@@ -582,7 +584,7 @@ def test_a_stop_check_stops_training_where_it_says(controller: DebugController, 
     whole: list[int] = []
 
     def body(step: int) -> None:
-        if controller._capturing:
+        if controller.capturing:
             whole.append(step)
         controller.capture_batch([step], float(step), step)
 
@@ -599,7 +601,7 @@ def test_a_stop_check_that_is_set_while_training_is_stopped_holds_from_the_next_
 ) -> None:
     whole: list[int] = []
     controller.step(5)
-    train(100, lambda step: whole.append(step) if controller._capturing else None)
+    train(100, lambda step: whole.append(step) if controller.capturing else None)
     assert stopped(controller)
     controller.stop_when(At(6, foreseen=True))
     controller.resume()
@@ -613,8 +615,8 @@ def test_a_broken_stop_check_stops_training_and_says_why(controller: DebugContro
         def may_stop(self, step: int) -> bool:
             raise LookupError(f"may_stop {step}")
 
-        def reason(self, controller: DebugController) -> str:
-            if controller.position.step == 7:
+        def reason(self, position: Position) -> str:
+            if position.step == 7:
                 raise LookupError("no metric 'wnrate'")
             return ""
 

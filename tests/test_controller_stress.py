@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdb.controller import DebugController, UnknownKeyError
+from tdb.controller import DebugController
 from tdb.errors import StateError, TrainingStopped
 from tdb.step import Step
+from tdb.under_way import UnknownKeyError
 from tests.conftest import PATIENCE, Loop, join
 
 THREADS = 4

@@ -122,7 +122,22 @@ def test_only_the_shell_and_the_command_line_know_the_shell() -> None:
     assert offences("tdb", "tdb.shell", but=("tdb/shell/", "tdb/__main__.py", "tdb/api.py")) == []
 
 
-@pytest.mark.parametrize("module", ["gate", "captures", "guard", "step", "controller", "errors", "results", "panel"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "gate",
+        "captures",
+        "guard",
+        "step",
+        "controller",
+        "loop_side",
+        "under_way",
+        "target",
+        "errors",
+        "results",
+        "panel",
+    ],
+)
 def test_what_the_training_loop_touches_knows_nothing_of_what_looks_at_it(module: str) -> None:
     """The training loop -> the controller -> history -> queries -> views -> the shell."""
     later = ("tdb.queries", "tdb.views", "tdb.commands", "tdb.shell", "tdb.session", "tdb.launch", "rich")

@@ -1,0 +1,284 @@
+"""The training thread's side of the controller: what a loop hands over, and what happens at its boundaries.
+
+While training runs freely a boundary takes note of the step and no more. Captures are made only in a step whose
+boundary may stop; whether it may is decided one boundary before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from tdb.captures import number, reading
+from tdb.errors import TdbError, TrainingStopped
+from tdb.gate import CRASHED, Gate
+from tdb.guard import guarded
+from tdb.layer import FocusLayer
+from tdb.recorder import Recorder
+from tdb.step import Clock, Position, Step
+from tdb.target import model_of, step_of
+from tdb.under_way import UnderWay
+
+if TYPE_CHECKING:
+    from tdb.jobs import Job
+    from tdb.panel import Panel
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+class StopCheck(Protocol):
+    """Something other than a pause that may stop training, asked at every boundary in the training thread."""
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether the boundary of step number `step` is already known to be a stop."""
+
+    def reason(self, position: Position) -> str:
+        """Return why training stops at the step that has just ended, which is `position`; or an empty string."""
+
+
+# Steps come into history in handfuls: so far behind it may be while training runs freely.
+MOST_UNRECORDED = 64
+
+
+class LoopSide:
+    """What one training loop calls; everything here runs in its thread, unless it says otherwise.
+
+    Attributes:
+        under_way: the step under way.
+        record: the last step that was captured whole; any thread may read it.
+        position: the last finished step; any thread may read it.
+        first: the step under way, as long as there is no record to look at; any thread may read it.
+        check: what may stop training besides a pause; any thread may set it.
+        wanted: who waits for the next whole step without stopping at it; any thread may add to it.
+        notices: what is to be told at the prompt.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self.timeline = 0
+        self.position = Position()
+        self.under_way = UnderWay()
+        self.record = Step()
+        self.first: Step | None = None
+        self.check: StopCheck | None = None
+        self.wanted: deque[Job] = deque()
+        self.notices: deque[str] = deque()
+        self.target: Any = None
+        self.focus_name = ""
+        self.panels: list[Panel] = []
+        self.layer = FocusLayer()
+        self.recorder = Recorder(self.layer, self.panels)
+        self._gate = gate
+        self._in_loop = False
+        self._last_step: int | None = None
+        self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
+        self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
+
+    # ---- what a loop calls: see DebugController --------------------------------------------------------------------
+
+    def begin(self, target: Any) -> None:
+        """A loop is about to take its first step."""
+        if target is not None:
+            self.target = target
+        self.layer.end_step()
+        self._last_step = getattr(target, "last_step", None)
+        self.position = Position(self.position.tick, step_of(target))
+        self._forget()
+        self.record = Step(self._clock())
+        self._in_loop = self.under_way.capturing = True
+        model = model_of(target)
+        if model is not None:
+            try:
+                self.layer.bind(model, getattr(target, "optimizer", None), self.focus_name)
+            except TdbError as error:  # a wrong name of a layer must not end training
+                self.notices.append(str(error))
+        self.recorder.begin()
+        self._gate.begin()
+        self._may_stop(self.position.step + 1)  # lets it capture in the first step, too
+        self._look_ahead()
+
+    def capture_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
+        """Take this step's batch and loss."""
+        under_way = self.under_way
+        if under_way.capturing:
+            self._enter()
+        under_way.take_batch(batch, loss, step, labels, epoch)
+        if under_way.capturing and not self.record.has_batch:
+            clock = Clock(self.timeline, self.position.tick, step or 0, "batch")
+            self.first = Step(clock, epoch, number(under_way.loss), under_way.batch, under_way.labels)
+
+    def capture_step_data(self, key: str, data: Any) -> None:
+        """Take something of this step."""
+        if self.under_way.capturing:
+            self._enter()
+        self.under_way.take_data(key, data)
+
+    def wait_if_paused(self) -> None:
+        """The step is complete."""
+        last, under_way = self.position, self.under_way
+        self.position = last = Position(
+            last.tick + 1,
+            last.step + 1 if under_way.step is None else under_way.step,
+            under_way.epoch,
+            reading(under_way.loss),
+        )
+        self._unrecorded.append((last, time.time()))
+        if last.tick >= self._busy_from or self._gate.attention.is_set():
+            self._busy_boundary()
+            return
+        # Nothing here but what must be: between two steps all of this runs in cold caches.
+        if under_way.data:
+            under_way.data = {}
+        under_way.step = under_way.epoch = under_way.loss = under_way.batch = under_way.labels = None
+
+    def finish(self, status: str, reason: str, linger: bool) -> None:
+        """The loop is over."""
+        if status == CRASHED and self.under_way.batch is not None:
+            step = self.under_way.step
+            under_way = self.position.step + 1 if step is None else step
+            with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
+                self._commit(Clock(self.timeline, self.position.tick, under_way, "crash"))
+        self.refuse_wanted()
+        self._leave_loop()
+        self.layer.end_step()
+        if self._unrecorded:
+            unrecorded, self._unrecorded = self._unrecorded, []
+            self.recorder.record(self.timeline, unrecorded, metrics=False)
+        self._gate.finish(status, reason, linger)
+
+    # ---- inside a boundary -----------------------------------------------------------------------------------------
+
+    def _busy_boundary(self) -> None:
+        """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
+        if self.layer.capturing:
+            self.layer.end_step()
+        unrecorded, self._unrecorded = self._unrecorded, []
+        metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
+        self.recorder.record(self.timeline, unrecorded, metrics=metrics)
+        # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
+        if self._gate.attention.is_set() or self._is_last(self.position.step + 1):
+            self._boundary()
+        else:
+            self._forget()
+        if self._in_loop:
+            self._look_ahead()
+
+    def _boundary(self) -> None:
+        hit = self._reason_to_stop()
+        whole = self.under_way.capturing
+        clock, stops = self._clock(), self._gate.stops
+        self._in_loop = True
+        if whole or hit:
+            self._commit(clock)
+        if whole and (self.wanted or self._is_last(self.position.step)):
+            self._compute_all()
+            self._hand_out()
+        try:
+            may_stop = self._gate.arrive(whole, hit)
+        except TrainingStopped:
+            if not (whole or hit):
+                self._commit(clock)
+            self._leave_loop()
+            raise
+        if self._gate.stops != stops:
+            self.recorder.history.mark(self.position.step, self._gate.reason)
+        if self._is_last(self.position.step):
+            self._leave_loop()
+            return
+        self._forget()
+        ahead = self.position.step + 1
+        known = self._may_stop(ahead) or self._is_last(ahead)
+        self.under_way.capturing = may_stop or known or bool(self.wanted)
+        if self.under_way.capturing:
+            self._gate.attention.set()  # only this thread ever clears it
+
+    def _look_ahead(self) -> None:
+        """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
+        tick, step, last_step = self.position.tick, self.position.step, self._last_step
+        if self.under_way.capturing or self.recorder.needs_layer:
+            self.layer.begin_step()
+        elif not self.layer.capturing:  # a stop check may have seen to it already
+            self.layer.forget_step()
+        self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED)
+        if self.under_way.capturing or self.layer.capturing:
+            self._busy_from = tick + 1
+        elif last_step is not None and last_step > step:
+            self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
+
+    def _enter(self) -> None:
+        """Notice the first step of a loop that has not called `begin`."""
+        if not self._in_loop:
+            self._in_loop = True
+            self._forget()
+            self._gate.enter()
+
+    def _leave_loop(self) -> None:
+        """Keep the last step to be looked at; should another loop follow, its first step is captured."""
+        self._in_loop, self.under_way.capturing = False, True
+        self._gate.attention.set()
+
+    def _reason_to_stop(self) -> str:
+        try:
+            return self.check.reason(self.position) if self.check is not None else ""
+        except Exception as error:  # noqa: BLE001 - a broken condition stops training, as in gdb; it never ends it
+            return f"a stop condition failed: {type(error).__name__}: {error}"
+
+    def _may_stop(self, step: int) -> bool:
+        try:
+            return self.check is not None and self.check.may_stop(step)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
+            return False
+
+    def _commit(self, clock: Clock) -> None:
+        """Make this step the record."""
+        self.record = self.under_way.record(clock)
+
+    def _clock(self) -> Clock:
+        return Clock(self.timeline, *self.position[:2])
+
+    def _is_last(self, step: int) -> bool:
+        return step == self._last_step
+
+    def _compute_all(self) -> None:
+        for key in list(self.under_way.data):
+            try:
+                self.guarded(partial(self.under_way.computed, key), user_code=True)
+            except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
+                self.notices.append(f"step data {key!r} could not be computed: {type(error).__name__}: {error}")
+
+    def _hand_out(self) -> None:
+        """Give the record to those who asked for a step without stopping."""
+        for job in taken(self.wanted):
+            job.run()
+
+    def _forget(self) -> None:
+        self.under_way.forget(self.record)
+        self.first = None
+
+    # ---- any thread ------------------------------------------------------------------------------------------------
+
+    def guarded(self, function: Callable[[], Result], user_code: bool = False) -> Result:
+        """Run `function` so that training does not notice; in the training thread, or while there is none."""
+        model = model_of(self.target)
+        models = [model] if user_code and model is not None else []
+        with guarded(models, [panel.inert for panel in self.panels], self.notices.append):
+            return function()
+
+    def refuse_wanted(self) -> None:
+        """There will be no further step for those who wait for one."""
+        for job in taken(self.wanted):
+            job.answer.refuse("training is over")
+
+
+def taken(queue: deque[Item]) -> Iterator[Item]:
+    """Take everything out of a queue that another thread may be filling or emptying."""
+    while True:
+        try:
+            yield queue.popleft()
+        except IndexError:
+            return

@@ -1,0 +1,71 @@
+"""What is trained, as a loop tells it to `DebugController.begin`: any object with some of these attributes will do.
+
+    model                     the module whose layers can be looked at
+    optimizer, optimizers     the one that updates it, or all of them
+    schedulers, scaler        what else takes part in an update
+    step, last_step, epoch    the loop's own count: the last step taken, the one after which it will be done
+
+A trainer has most of them already; a loop without a trainer object fills in a `Training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Training:
+    """What is trained by a loop that has no object of its own for it."""
+
+    model: nn.Module | None = None
+    optimizers: list[Any] = field(default_factory=list)
+    schedulers: list[Any] = field(default_factory=list)
+    scaler: Any = None
+    step: int = 0
+    last_step: int | None = None
+    epoch: int | None = None
+
+    @property
+    def optimizer(self) -> Any:
+        """The first optimizer, or None."""
+        return self.optimizers[0] if self.optimizers else None
+
+
+def model_of(target: Any) -> nn.Module | None:
+    """Return the model that is trained, or None if nobody has said which."""
+    model: nn.Module | None = getattr(target, "model", None)
+    return model
+
+
+def optimizers_of(target: Any) -> list[Any]:
+    """Return all optimizers that are known, in the order in which they were named."""
+    several = getattr(target, "optimizers", None)
+    if isinstance(several, Sequence) and several:
+        return list(several)
+    one = getattr(target, "optimizer", None)
+    return [] if one is None else [one]
+
+
+def schedulers_of(target: Any) -> list[Any]:
+    """Return all learning-rate schedulers that are known."""
+    several = getattr(target, "schedulers", None)
+    if isinstance(several, Sequence) and several:
+        return list(several)
+    one = getattr(target, "scheduler", None)
+    return [] if one is None else [one]
+
+
+def scaler_of(target: Any) -> Any:
+    """Return the gradient scaler, or None."""
+    return getattr(target, "scaler", None)
+
+
+def step_of(target: Any) -> int:
+    """Return the number of the last step that the loop has taken; 0 if it does not count."""
+    step = getattr(target, "step", 0)
+    return step if isinstance(step, int) else 0

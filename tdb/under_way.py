@@ -1,0 +1,98 @@
+"""The step under way: what the loop has handed over of it so far, still its own or already copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tdb.captures import Lazy, Lent, labels_of, number, own
+from tdb.errors import TdbError, did_you_mean
+from tdb.step import Clock, Step
+
+
+class UnknownKeyError(TdbError, KeyError):
+    """No step data was captured under this key."""
+
+    code = "unknown_key"
+    __str__ = TdbError.__str__
+
+
+class UnderWay:
+    """What a loop hands over during one step; written by the training thread alone.
+
+    Attributes:
+        step: the loop's number of the step, or None if it has not said.
+        epoch: the loop's epoch, or None.
+        loss: as it was handed over; a copy if the step is captured.
+        batch: likewise.
+        labels: likewise.
+        data: step data by key; `Lazy` if they are to be computed, `Lent` if they are still the loop's.
+        capturing: this step is captured from its start: what is handed over is copied at once.
+    """
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.epoch: int | None = None
+        self.loss: Any = None
+        self.batch: Any = None
+        self.labels: Any = None
+        self.data: dict[str, Any] = {}
+        self.capturing = True  # the first step always is: nobody can have asked for it in time
+
+    def take_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
+        """Take this step's batch and loss."""
+        if self.capturing:
+            self._own_batch(batch, loss, labels)
+        else:
+            self.batch, self.labels, self.loss = batch, labels, loss
+        self.step, self.epoch = step, epoch
+
+    def take_data(self, key: str, data: Any) -> None:
+        """Take step data, or a function that gives them."""
+        if callable(data):
+            self.data[key] = Lazy(data)
+        else:
+            self.data[key] = own(data) if self.capturing else Lent(data)
+
+    def record(self, clock: Clock) -> Step:
+        """Return this step as a record, having copied what is still the loop's: nobody knew that it would be needed."""
+        if not self.capturing:
+            self._own_batch(self.batch, self.loss, self.labels)
+            lent = {key: value for key, value in self.data.items() if isinstance(value, Lent)}
+            self.data = self.data | {key: own(value.data) for key, value in lent.items()}
+        return Step(clock, self.epoch, number(self.loss), self.batch, self.labels, self.data)
+
+    def value(self, key: str) -> Any:
+        """Return what was handed over under `key`, as it is kept.
+
+        Raises:
+            UnknownKeyError: nothing was captured under `key`.
+        """
+        data = self.data
+        if key not in data:
+            known = ", ".join(data) or "nothing"
+            raise UnknownKeyError(f"no step data {key!r}", did_you_mean(key, data) or f"Captured: {known}")
+        return data[key]
+
+    def computed(self, key: str) -> Any:
+        """Return what is captured under `key` as an owned value; what had to be computed for that is kept.
+
+        Raises:
+            UnknownKeyError: nothing was captured under `key`.
+        """
+        value = self.value(key)
+        if isinstance(value, Lent):
+            return own(value.data)
+        if isinstance(value, Lazy):
+            self.data[key] = value = own(value.compute())
+        return value
+
+    def forget(self, record: Step) -> None:
+        """Begin anew: step data are empty at the start of each step; `record` keeps what was computed of its own."""
+        if record.data is self.data:
+            record.data = {key: value for key, value in self.data.items() if not isinstance(value, Lazy)}
+        self.data = {}
+        self.step = self.epoch = self.loss = self.batch = self.labels = None
+
+    def _own_batch(self, batch: Any, loss: Any, labels: Any) -> None:
+        self.batch, self.loss = own(batch), own(loss)
+        self.labels = own(labels) if labels is not None else labels_of(self.batch)
