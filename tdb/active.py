@@ -1,21 +1,70 @@
-"""The controller of the script that runs under tdb in this process."""
+"""The controller of the script that runs under tdb in this process, and whether the script drives it by itself.
+
+A script that asks for the controller is explicit: it says itself where its steps end, and whatever finds that out for
+other scripts stands aside, so that no step is counted twice.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
 
 _active: DebugController | None = None
+_process = 0
+_explicit = False
+_stand_aside: list[Callable[[], None]] = []
 
 
 def active_controller() -> DebugController | None:
-    """Return the controller of this process if its script was started by tdb, else None."""
-    return _active
+    """Return the controller of this process if its script was started by tdb, else None.
+
+    Whoever asks is going to call `capture_batch` and `wait_if_paused`: tdb does not look for the loop any more.
+    """
+    controller = current_controller()
+    if controller is not None:
+        become_explicit()
+    return controller
+
+
+def current_controller() -> DebugController | None:
+    """Return the same controller for those who do not drive it; None in child processes, which nobody controls."""
+    return _active if os.getpid() == _process else None
 
 
 def set_active_controller(controller: DebugController | None) -> None:
-    """Make `controller` the one that the script finds; called by the launcher."""
-    global _active  # noqa: PLW0603 - one script a process is what pdb has, too
-    _active = controller
+    """Make `controller` the one that the script finds; called by the launcher.
+
+    A forked child that goes on as the script calls it again: any other child has no controller.
+    """
+    global _active, _process, _explicit  # noqa: PLW0603 - one script a process is what pdb has, too
+    if controller is None or controller is not _active:
+        _explicit = False
+        _stand_aside.clear()
+    _active, _process = controller, os.getpid()
+
+
+def is_explicit() -> bool:
+    """Return whether the script drives the controller by itself."""
+    return _explicit
+
+
+def become_explicit() -> None:
+    """Note that the script drives the controller by itself, and tell those who would otherwise do it."""
+    global _explicit  # noqa: PLW0603 - as above
+    if not _explicit:
+        _explicit = True
+        for function in [*_stand_aside]:
+            function()
+        _stand_aside.clear()
+
+
+def when_explicit(stand_aside: Callable[[], None]) -> None:
+    """Call `stand_aside` once, in the script's thread, when the script asks for its controller; at once if it has."""
+    if _explicit:
+        stand_aside()
+    else:
+        _stand_aside.append(stand_aside)
