@@ -22,7 +22,7 @@ def fold_header(name: str, width: int) -> list[str]:
                 lines.append(piece)
             else:
                 lines[-1] += piece
-    return [line for line in lines if line]
+    return [line for line in lines if line] or [""]  # a column without a name has a header, too
 
 
 def _syllables(word: str, width: int) -> Iterator[str]:
