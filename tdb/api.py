@@ -31,6 +31,7 @@ from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
+from tdb.this_step import look
 
 # A training step that takes longer than this to notice the end is left behind.
 END_SECONDS = 30.0
@@ -103,7 +104,7 @@ class ScriptSession:
     @property
     def exception(self) -> BaseException | None:
         """What ended training, if it crashed."""
-        errors = self._session.errors()
+        errors = self._session.stack.errors()
         return errors[-1] if errors else None
 
     def close(self) -> None:
@@ -157,7 +158,7 @@ class ScriptSession:
 
     def data(self, key: str) -> Any:
         """Return captured step data, an entry or a slice of it: "bcl_tensors.rank_score[0:5]"."""
-        return self._session.look(key)
+        return look(self._session, key)
 
     def value(self, expression: str) -> Any:
         """Return the value of Python in the training loop's frame: the object itself, not a copy."""

@@ -119,6 +119,11 @@ class Settings:
         """Return the settings that are not at their default, as they would be typed."""
         return {name: shown(value) for name, value in self._values.items() if value != SETTINGS[name].default}
 
+    def thresholds(self) -> dict[str, float]:
+        """Return "dead" and "winner", from when on a feature is either, where the user has set them."""
+        values = {name: self[f"status.{name}"] for name in ("dead", "winner")}
+        return {name: value for name, value in values.items() if value != SETTINGS[f"status.{name}"].default}
+
     @staticmethod
     def _known(name: str) -> str:
         if name not in SETTINGS:

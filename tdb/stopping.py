@@ -26,13 +26,13 @@ def position_line(session: Session) -> str:
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
     words += [about[key] for key in ("recipe", "condition") if key in about]
     words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
-    place = session.place()
+    place = session.stack.place()
     return f"> {'  '.join(words)}{f'        {place}' if place is not None else ''}"
 
 
 def source_line(session: Session) -> str:
     """Return the line of the user's code at which training waits, as pdb shows it."""
-    place = session.place()
+    place = session.stack.place()
     return f"-> {place.source}" if place is not None and place.source else ""
 
 
@@ -49,7 +49,7 @@ def stop_report(session: Session) -> StopReport:
         "stop_points": [{"number": hit.number, "message": hit.message} for hit in session.hits()],
     }
     if status == STOPPED:
-        place = session.place()
+        place = session.stack.place()
         data["place"] = str(place) if place is not None else None
         asked_for = re.fullmatch(r"step|pause|start|until \d+", state["reason"]) is not None
         lead = [] if asked_for else [state["reason"]]
@@ -80,10 +80,9 @@ def end_line(session: Session) -> str:
 
 def crash_text(session: Session) -> str:
     """Return the traceback of the crash in training, without tdb's own frames."""
-    chain = session.errors()
-    if not chain:
+    error = session.stack.error()
+    if error is None:
         return ""
-    error = session.selection.error(chain)
     shown = traceback.TracebackException.from_exception(error)
     if session.settings["traceback"] == "short":
         shown.stack = traceback.StackSummary.from_list(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tdb.errors import UsageError, did_you_mean
+from tdb.names import command_names, key_names, layer_names, metric_names, source_names
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -87,12 +88,12 @@ Word = Annotated[str, Kind("WORD")]
 File = Annotated[Path, Kind("FILE", Path, _files)]
 Expression = Annotated[str, Kind("EXPR", takes_rest=True)]
 Text = Annotated[str, Kind("TEXT", takes_rest=True)]
-KeyName = Annotated[str, Kind("KEY", complete=lambda session: session.key_names())]
-MetricName = Annotated[str, Kind("COL", complete=lambda session: session.metric_names())]
-SourceName = Annotated[str, Kind("SOURCE", complete=lambda session: session.source_names())]
-LayerName = Annotated[str, Kind("LAYER", complete=lambda session: session.layer_names())]
+KeyName = Annotated[str, Kind("KEY", complete=key_names)]
+MetricName = Annotated[str, Kind("COL", complete=metric_names)]
+SourceName = Annotated[str, Kind("SOURCE", complete=source_names)]
+LayerName = Annotated[str, Kind("LAYER", complete=layer_names)]
 SettingName = Annotated[str, Kind("K", complete=lambda session: session.settings.described())]
-CommandName = Annotated[str, Kind("COMMAND", complete=lambda session: session.command_names())]
+CommandName = Annotated[str, Kind("COMMAND", complete=command_names)]
 Ids = Annotated[str, Kind("IDS")]
 
 

@@ -12,6 +12,7 @@ from tdb.commands.arguments import KeyName
 from tdb.queries import array_of, batch_images, batch_table
 from tdb.results import Array, Facts, Result, Table
 from tdb.tensors import look_up, tensor_value, tensors_table
+from tdb.this_step import step_data
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -58,7 +59,7 @@ def keys(session: Session) -> Result:
     """
     record = session.record()
     names = list(record.data)
-    contents = [session.step_data(record, name) for name in names]
+    contents = [step_data(session, record, name) for name in names]
     kinds = [f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__ for value in contents]
     inside = [", ".join(map(str, value)) if isinstance(value, dict) else "" for value in contents]
     note = f"{len(names)} keys" if names else "nothing was captured in this step"
@@ -77,7 +78,7 @@ def data(session: Session, key: KeyName) -> Result:
         data bcl_tensors.rank_score[0:5, 17]
     """
     record = session.record()
-    value = look_up(key, {name: partial(session.step_data, record, name) for name in record.data})
+    value = look_up(key, {name: partial(step_data, session, record, name) for name in record.data})
     if isinstance(value, dict):
         table = tensors_table(value)
         return Result([table], {"key": key, "entries": value})

@@ -13,6 +13,7 @@ from tdb.features import Choice, Forces, forces_of, metrics_table
 from tdb.ids import looks_like_ids
 from tdb.layer import layers_with_features
 from tdb.results import Facts, Images, Profiles, Result, Scatter, Table, Text
+from tdb.this_step import feature_ids, features_now, row_image_shape, trained_model
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -29,7 +30,7 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
         focus decoder.0
     """
     controller = session.controller
-    model = session.model()
+    model = trained_model(session)
     if layer is not None:
         session.ask(lambda: controller.layer.bind(model, getattr(controller.target, "optimizer", None), layer))
         controller.focus_on(controller.layer.name)
@@ -71,14 +72,14 @@ def metrics(
         metrics win_rate som_magnitude where win_rate < 0.01
         metrics @dead -o dead.csv
     """
-    features = session.features()
+    features = features_now(session)
     words = [word for word in columns if looks_like_ids(word)]
     names = [word for word in columns if not looks_like_ids(word)]
     if asc and desc:
         raise UsageError("metrics sorts one way", "asc or desc")
     choice = Choice(
         names,
-        session.feature_ids(words, features) if words else None,
+        feature_ids(session, words, features) if words else None,
         where or "",
         sort or ("feature_id" if asc or desc else ""),
         asc,
@@ -100,11 +101,11 @@ def force(session: Session, *ids: Ids) -> Result:
         force 17
         force 3 17 42 -o forces.png
     """
-    features = session.features()
+    features = features_now(session)
     forces = session.ask(lambda: forces_of(session.controller, features.status))
     if not ids:
         return _agreement(forces)
-    chosen = session.feature_ids(ids, features)
+    chosen = feature_ids(session, ids, features)
     table = forces.table(chosen)
     names = {"weight": forces.weights, **{f"{name}_delta": part for name, part in forces.parts.items()}}
     names["combined"] = forces.combined
@@ -146,7 +147,7 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
     ]
     title = f"forces on feature{'s' if len(chosen) > 1 else ''} {', '.join(map(str, chosen[:8]))}"
     caption = f"{title}: a row each for weight and deltas, one scale a row; the norms stand over the images"
-    shape = session.row_image_shape(forces.weights.shape[1])
+    shape = row_image_shape(session, forces.weights.shape[1])
     stacked = np.concatenate(vectors)
     scales = [float(np.nanmax(np.abs(value), initial=0.0)) for value in vectors]
     if shape is None:
@@ -181,7 +182,7 @@ def scatter(
         scatter
         scatter win_rate feature_novelty color som_magnitude
     """
-    features = session.features()
+    features = features_now(session)
     default_x, default_y, default_color = features.scatter
     x, y = x or default_x, y or default_y
     color = color or (default_color if default_color in features.metrics else "")

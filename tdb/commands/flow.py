@@ -14,6 +14,7 @@ from tdb.expressions import compile_expression
 from tdb.gate import READY, RUNNING, STOPPED
 from tdb.results import Result
 from tdb.stopping import stop_report
+from tdb.this_step import shapes_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -114,7 +115,7 @@ def until(session: Session, where: Text, *, background: bool = False) -> Result:
         if not expression.names:
             message = f"until takes the number of a step or a condition, not {where!r}"
             raise UsageError(message, "Examples: until 500, until loss < 0.1")
-        shapes, unknown = session.looked_up(expression.names)
+        shapes, unknown = shapes_of(session, expression.names)
         if unknown:
             raise UsageError(next(iter(unknown.values())), "To wait until it has a value: break when")
         expression.check_shapes(shapes)

@@ -208,7 +208,7 @@ def list_(session: Session, first: Word | None = None, last: Integer | None = No
         list 10 30
     """
     frame = _frame(session)
-    selection = session.selection
+    selection = session.stack.selection
     if first is not None and first != "." and not first.isdecimal():
         raise UsageError(f"list takes line numbers, not {first!r}", "Example: list 10 30")
     if first is not None and first != "." and last is not None:
@@ -273,13 +273,13 @@ def exceptions(session: Session, number: Integer | None = None) -> Result:
         exceptions
         exceptions 0
     """
-    chain = session.errors()
+    chain = session.stack.errors()
     if not chain:
         raise StateError("there is no exception", "A crash in training brings one")
     if number is not None:
-        session.selection.choose_error(chain, number)
+        session.stack.selection.choose_error(chain, number)
         return _where(session)
-    chosen = session.selection.error(chain)
+    chosen = session.stack.error()
     table = Table(
         {
             "": [">" if error is chosen else "" for error in chain],
@@ -293,7 +293,7 @@ def exceptions(session: Session, number: Integer | None = None) -> Result:
 
 def _moved(session: Session, outward: int) -> Result:
     _frame(session)
-    session.selection.move(session.frames(), outward)
+    session.stack.selection.move(session.stack.frames(), outward)
     return _where(session)
 
 
@@ -304,7 +304,7 @@ def _where(session: Session) -> Result:
 
 
 def _frame(session: Session) -> FrameType:
-    frame = session.frame()
+    frame = session.stack.frame()
     if frame is None:
         if session.status != CRASHED:
             session.need_stopped()

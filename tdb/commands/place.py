@@ -24,7 +24,7 @@ def where(session: Session) -> Result:
         where
     """
     state = session.controller.get_state()
-    frames = [place_of(frame) for frame in session.frames()]
+    frames = [place_of(frame) for frame in session.stack.frames()]
     lines = [f"  {place}" for place in frames[:-1]]
     if state["status"] == READY:
         name = session.run.script.name if session.run is not None else "training"

@@ -14,6 +14,7 @@ from tdb.queries import array_of
 from tdb.results import Array, Histogram, Images, Matrix, Page, Picture, Profiles, Result, Table
 from tdb.similarity import Similarity, cosine_matrix, similarity_of
 from tdb.tensors import tensors_table
+from tdb.this_step import feature_ids, features_now, look, row_image_shape, source_rows
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -69,7 +70,7 @@ def cosmat(
     names = [source] if second is None else [source, second]
 
     def compute() -> list[Array]:
-        rows = [session.source_rows(name) for name in names]
+        rows = [source_rows(session, name) for name in names]
         return [cosine_matrix(*rows)] if cross else [cosine_matrix(each) for each in rows]
 
     matrices = session.ask(compute)
@@ -121,7 +122,7 @@ def _bounds(values: Array) -> str:
 def _order(session: Session, metric: str | None, count: int) -> Array | None:
     if metric is None:
         return None
-    values = session.features().metric(metric)
+    values = features_now(session).metric(metric)
     if len(values) != count:
         raise TdbError(f"{metric} has {len(values)} values, and the matrix {count} rows", "Is it of the focus layer?")
     return sorted_order(values, ascending=False)
@@ -164,7 +165,7 @@ def heatmap(
         heatmap bcl_tensors.rank_score[0:32] columns win_rate
         heatmap weights rows win_rate
     """
-    values = session.look(key)
+    values = look(session, key)
     if values.ndim != 2:
         raise TdbError(
             f"{key} has shape {list(values.shape)}: a heatmap takes two dimensions", "Slice it: heatmap NAME[0]"
@@ -195,15 +196,15 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
         grid weights
         grid som_targets 0:8
     """
-    rows = session.ask(lambda: array_of(session.source_rows(source)))
-    features = session.features()
-    chosen = session.feature_ids(ids, features) if ids else list(range(len(rows)))
+    rows = session.ask(lambda: array_of(source_rows(session, source)))
+    features = features_now(session)
+    chosen = feature_ids(session, ids, features) if ids else list(range(len(rows)))
     if chosen and max(chosen) >= len(rows):
         raise TdbError(f"{source} has {len(rows)} rows, not one for feature {max(chosen)}")
     shown, labels = rows[chosen], [str(row) for row in chosen]
     caption = f"{source} of {len(chosen)} features, values {np.nanmin(shown):.4g} to {np.nanmax(shown):.4g}"
     title = f"{source}, step {session.controller.position.step}"
-    shape = session.row_image_shape(rows.shape[1])
+    shape = row_image_shape(session, rows.shape[1])
     if shape is None:
         return Result(
             [Profiles(shown, labels, caption=caption, title=title)], {"source": source, "ids": chosen, "rows": shown}
@@ -221,6 +222,6 @@ def hist(session: Session, key: Text) -> Result:
         hist bcl_tensors.rank_score
         hist weights[17]
     """
-    values = session.look(key)
+    values = look(session, key)
     picture = Histogram(values, key, caption=f"{key}: {values.size} values, {_bounds(values)}", title=key)
     return Result([picture], {"key": key, "values": values})

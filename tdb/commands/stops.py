@@ -16,6 +16,7 @@ from tdb.gate import OVER, READY, RUNNING
 from tdb.results import Result
 from tdb.results import Text as Lines
 from tdb.stops import parse_catch, parse_stop
+from tdb.this_step import shapes_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -281,7 +282,7 @@ def _check_names(session: Session, names: Sequence[str], *expressions: Any) -> l
     Raises:
         UsageError: an index is out of the range of what is known.
     """
-    shapes, unknown = session.looked_up(names)
+    shapes, unknown = shapes_of(session, names)
     for expression in expressions:
         if expression is not None:
             expression.check_shapes(shapes)

@@ -16,6 +16,7 @@ from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
 from tdb.ids import looks_like_ids
 from tdb.results import Curves, Result, Table, Text
+from tdb.this_step import some_ids
 
 if TYPE_CHECKING:
     from tdb.history import History
@@ -59,7 +60,7 @@ def watch(session: Session, *ids: Ids, clear: bool = False) -> Result:
             if not looks_like_ids(word.removeprefix("+")):
                 hint = f"to stop when a value changes: break changed {word}"
                 raise UsageError("watch follows features; " + hint)
-        chosen = session.some_ids([word.removeprefix("+") for word in ids])
+        chosen = some_ids(session, [word.removeprefix("+") for word in ids])
         session.at_boundary(lambda: recorder.watch(chosen, replace=not all(adding)))
     return _watched(session)
 
@@ -72,7 +73,7 @@ def unwatch(session: Session, *ids: Ids) -> Result:
         unwatch 0
     """
     recorder = session.controller.recorder
-    chosen = session.some_ids(ids) if ids else recorder.watched()
+    chosen = some_ids(session, ids) if ids else recorder.watched()
     session.at_boundary(lambda: recorder.unwatch(chosen))
     return _watched(session)
 
@@ -120,7 +121,7 @@ def traj(
     watches = session.controller.recorder.watches
     if not watches.features():
         raise StateError("no feature was watched yet", "`watch 3 17` follows features from the next step on")
-    ids = session.some_ids([word for word in metrics_and_ids if looks_like_ids(word)])
+    ids = some_ids(session, [word for word in metrics_and_ids if looks_like_ids(word)])
     names = [word for word in metrics_and_ids if not looks_like_ids(word)]
     features = ids or watches.features()
     marks = session.marks()

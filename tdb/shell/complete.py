@@ -9,6 +9,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 
 from tdb.commands.arguments import COMMON_OPTIONS
+from tdb.names import command_names
 
 if TYPE_CHECKING:
     from tdb.commands import Command
@@ -27,7 +28,7 @@ class ShellCompleter(Completer):
         text = document.text_before_cursor.rpartition(";;")[2].lstrip()
         words = text.split(" ")
         if len(words) == 1:
-            yield from _matching(words[0], self._session.command_names())
+            yield from _matching(words[0], command_names(self._session))
             return
         command = self._session.registry.find(words[0])
         if command is None:

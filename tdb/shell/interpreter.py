@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import io
 import subprocess
-import traceback
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tdb.commands.arguments import Options, bind
 from tdb.commands.flow import Quit
-from tdb.commands.looking import value_of
-from tdb.commands.python import part_of
-from tdb.errors import StateError, TdbError, UsageError, did_you_mean
-from tdb.frames import compiled
-from tdb.gate import OVER, RUNNING
-from tdb.results import Part, Result, Text
+from tdb.errors import TdbError, UsageError
+from tdb.gate import RUNNING
+from tdb.results import Result
+from tdb.shell.at_stop import AtStop
+from tdb.shell.bugs import logged
 from tdb.shell.parse import Typed, expanded, understand
+from tdb.shell.typed_python import answer_python
 from tdb.stopping import StopReport
 
 if TYPE_CHECKING:
     from tdb.displays import Display
-    from tdb.session import Reader, Session
+    from tdb.front import Reader
+    from tdb.session import Session
     from tdb.shell.show import Show
 
 
@@ -61,14 +60,13 @@ class Interpreter:
         self._depth = 0
         self._reader: Reader | None = None
         self._reading: Typed | None = None  # the command whose reader it is
-        self._due: deque[str] = deque()  # lines that the stop points at which training stands want run
-        self._told = self._stop()
+        self._at_stop = AtStop(session, lambda text: self._answer(understand(text, session.registry))[0])
         session.shell = self
 
     @property
     def stop_untold(self) -> bool:
         """Whether training has stopped or ended in the background, and nothing shown so far has said so."""
-        return self.session.status != RUNNING and self._stop() != self._told
+        return self._at_stop.is_untold
 
     def execute(self, line: str, location: Location | None = None) -> bool:
         """Run a line, `;;` and all, and return whether every command in it succeeded; the first failure ends it.
@@ -128,7 +126,7 @@ class Interpreter:
 
     def tell_stop(self, report: StopReport) -> None:
         """Show that training has stopped or ended in the background."""
-        self.show.result(Typed("stop"), self._stopped(report), Options())
+        self.show.result(Typed("stop"), self._at_stop.told(report), Options())
         self._run_due(None, background=True)
 
     def lines(self, lines: Iterable[str], name: str, *, echo: bool = False, go_on: bool = False) -> bool:
@@ -168,6 +166,14 @@ class Interpreter:
         text = buffer.getvalue()
         return subprocess.run(program, shell=True, input=text, text=True, check=False).returncode  # noqa: S602 - as typed
 
+    def displayed(self) -> Result:
+        """Return what all displays show now."""
+        return self._at_stop.displayed()
+
+    def displayed_one(self, display: Display) -> Result:
+        """Return what a display shows now."""
+        return self._at_stop.displayed_one(display)
+
     def _run(self, text: str, location: Location | None) -> bool:
         """Run a command, or let the reader have it, and then what the stop points want run at which it stopped."""
         if self._reader is not None:
@@ -176,17 +182,17 @@ class Interpreter:
 
     def _run_due(self, location: Location | None, *, background: bool = False) -> bool:
         """Run the lines of stop points; one that lets training go on is the last of its stop, as in pdb."""
-        while self._due:
-            text = self._due.popleft()
+        while due := self._at_stop.due:
+            text = due.popleft()
             word = text.split()[0]
             command = self.session.registry.find(word)
             if background and command is not None and command.name == "continue" and text == word:
                 text = f"{text} &"
             if not self._one(text, location):
-                self._due.clear()
+                due.clear()
                 return False
             if self.session.status == RUNNING:
-                self._due.clear()
+                due.clear()
         return True
 
     def _read(self, line: str, location: Location | None) -> bool:
@@ -227,13 +233,13 @@ class Interpreter:
         except TdbError as error:
             self._fail(typed, error, location)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the user's training run
-            self._fail(typed, self._bug(error), location)
+            self._fail(typed, logged(error, self._log_file), location)
         return False
 
     def _answer(self, typed: Typed) -> tuple[Result, Options]:
         command = typed.command
         if command is None:
-            return self._python(typed), Options()
+            return answer_python(self.session, typed), Options()
         if command.running == "no" and self.session.status == RUNNING:
             self.session.need_stopped()
         bound = bind(command.name, command.parameters, typed.arguments, command.way_out)
@@ -241,101 +247,10 @@ class Interpreter:
         self.session.typed = typed.text
         result: Result = command.function(self.session, *bound.positional, **bound.words)
         if isinstance(result, StopReport):
-            result = self._stopped(result)
+            result = self._at_stop.told(result)
         notes = [*result.notes, *self.session.take_notices()]
         return Result(result.parts, result.data, notes), bound.options
-
-    def _stopped(self, report: StopReport) -> Result:
-        """Return what is said of a stop: with the displays, or nothing if a stop point is silent; note its commands."""
-        told, self._told = self._told, self._stop()
-        if told == self._told:
-            return report
-        lines = [line for hit in self.session.hits() for line in hit.commands]
-        due = [piece for line in lines if line != "silent" for piece in expanded(line, self.session.aliases)]
-        self._due = deque(due)
-        if "silent" in lines:
-            return Result((), report.data, report.notes)
-        shown = self.displayed()
-        data = {**(report.data or {}), **({"displays": shown.data} if shown.data else {})}
-        return Result([*report.parts, *shown.parts], data, [*report.notes, *shown.notes])
-
-    def displayed(self) -> Result:
-        """Return what the displays show now."""
-        parts: list[Part] = []
-        data: dict[str, Any] = {}
-        notes: list[str] = []
-        for display in self.session.displays:
-            try:
-                answer = self.displayed_one(display)
-            except TdbError as error:
-                notes.append(f"display {display.text}: {error}")
-                continue
-            parts += answer.parts
-            notes += answer.notes
-            data[display.text] = answer.data
-        return Result(parts, data, notes)
-
-    def displayed_one(self, display: Display) -> Result:
-        """Return what a display shows now."""
-        if not display.is_command:
-            return value_of(self.session, display)
-        result, _ = self._answer(understand(display.text, self.session.registry))
-        return Result([Text(f"display {display.text}:"), *result.parts], result.data, result.notes)
-
-    def _python(self, typed: Typed) -> Result:
-        try:
-            value = self.session.python(typed.text)
-        except StateError:
-            if typed.forced or not self._looks_unknown(typed.text):
-                raise
-            raise self._unknown(typed.text) from None
-        except TdbError as error:
-            if typed.forced or not isinstance(error.__cause__, NameError | SyntaxError):
-                raise
-            if self._looks_unknown(typed.text):
-                raise self._unknown(typed.text) from None
-            raise
-        notes = self.session.take_notices()
-        if value is None:
-            return Result(notes=notes, data={"value": None})
-        self.session.value = value
-        part = part_of(value)
-        return Result([part], {"value": value if isinstance(part, Text) else part}, notes)
-
-    def _stop(self) -> tuple[int, bool]:
-        """Return what changes with every stop, and with the end."""
-        return self.session.controller.gate.stops, self.session.status in OVER
-
-    def _looks_unknown(self, text: str) -> bool:
-        word, _, rest = text.partition(" ")
-        if not word.replace("-", "_").isidentifier():
-            return False
-        return not rest or _does_not_compile(text)
-
-    def _unknown(self, text: str) -> UsageError:
-        word = text.split(maxsplit=1)[0]
-        near = did_you_mean(word, self.session.registry.names())
-        return UsageError(f"unknown command {word!r} (nor Python)", near or "`help` lists the commands")
 
     def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
         self.status = max(self.status, error.exit_status)
         self.show.error(typed, error, str(location) if location is not None else "")
-
-    def _bug(self, error: Exception) -> TdbError:
-        text = "".join(traceback.format_exception(error))
-        message = f"a bug in tdb: {type(error).__name__}: {error}"
-        try:
-            self._log_file.parent.mkdir(parents=True, exist_ok=True)
-            with self._log_file.open("a", encoding="utf-8") as log:
-                log.write(f"{text}\n")
-        except OSError:
-            return TdbError(message, f"Its traceback:\n{text}")
-        return TdbError(message, f"Its traceback is in {self._log_file}")
-
-
-def _does_not_compile(text: str) -> bool:
-    try:
-        compiled(text, "exec")
-    except (SyntaxError, ValueError):
-        return True
-    return False

@@ -18,8 +18,9 @@ from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.controller import DebugController
 from tdb.errors import TdbError, UsageError
+from tdb.front import Front, PlainFront
 from tdb.launch import Run, Script
-from tdb.session import Front, PlainFront, Session
+from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
 from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, terminal_restored

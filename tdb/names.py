@@ -1,0 +1,42 @@
+"""Names that can be typed, each with a word or two about it: for completion, and for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from tdb.features import panel_of, sources_of
+from tdb.layer import GENERIC_METRICS, layers_with_features
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+Names: TypeAlias = Iterable[tuple[str, str]]
+
+
+def key_names(session: Session) -> Names:
+    """Return the keys of the step data."""
+    return ((key, "step data") for key in session.controller.record.data)
+
+
+def metric_names(session: Session) -> Names:
+    """Return the metrics of the focus layer, with their meaning."""
+    panel = panel_of(session.controller)
+    own = [(name, "metric of the rule") for name in (panel.columns if panel is not None else ())]
+    return [*own, *GENERIC_METRICS.items()]
+
+
+def source_names(session: Session) -> Names:
+    """Return the sources of the focus layer."""
+    return ((name, "source") for name in sources_of(session.controller))
+
+
+def layer_names(session: Session) -> Names:
+    """Return the layers that have features."""
+    model = getattr(session.controller.target, "model", None)
+    return [] if model is None else [(info.name, info.kind) for info in layers_with_features(model)]
+
+
+def command_names(session: Session) -> Names:
+    """Return every command with its first line of help."""
+    return ((command.name, command.summary) for command in session.registry)

@@ -1,0 +1,24 @@
+"""A mistake of tdb's own: one line for the user, the traceback in a log file."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from tdb.errors import TdbError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def logged(error: Exception, log_file: Path) -> TdbError:
+    """Write the traceback of a bug to a log file, and return the line that says so."""
+    text = "".join(traceback.format_exception(error))
+    message = f"a bug in tdb: {type(error).__name__}: {error}"
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("a", encoding="utf-8") as log:
+            log.write(f"{text}\n")
+    except OSError:
+        return TdbError(message, f"Its traceback:\n{text}")
+    return TdbError(message, f"Its traceback is in {log_file}")

@@ -1,0 +1,62 @@
+"""What was typed and is no command: Python, or a command that does not exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdb.commands.python import part_of
+from tdb.errors import StateError, TdbError, UsageError, did_you_mean
+from tdb.frames import compiled
+from tdb.results import Result, Text
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+    from tdb.shell.parse import Typed
+
+
+def answer_python(session: Session, typed: Typed) -> Result:
+    """Evaluate what was typed in the selected frame.
+
+    Raises:
+        UsageError: it looks like a command, and there is none of this name.
+        TdbError: what the Python raised.
+    """
+    try:
+        value = session.python(typed.text)
+    except StateError:
+        if typed.forced or not _looks_unknown(typed.text):
+            raise
+        raise _unknown(session, typed.text) from None
+    except TdbError as error:
+        if typed.forced or not isinstance(error.__cause__, NameError | SyntaxError):
+            raise
+        if _looks_unknown(typed.text):
+            raise _unknown(session, typed.text) from None
+        raise
+    notes = session.take_notices()
+    if value is None:
+        return Result(notes=notes, data={"value": None})
+    session.value = value
+    part = part_of(value)
+    return Result([part], {"value": value if isinstance(part, Text) else part}, notes)
+
+
+def _looks_unknown(text: str) -> bool:
+    word, _, rest = text.partition(" ")
+    if not word.replace("-", "_").isidentifier():
+        return False
+    return not rest or _does_not_compile(text)
+
+
+def _unknown(session: Session, text: str) -> UsageError:
+    word = text.split(maxsplit=1)[0]
+    near = did_you_mean(word, session.registry.names())
+    return UsageError(f"unknown command {word!r} (nor Python)", near or "`help` lists the commands")
+
+
+def _does_not_compile(text: str) -> bool:
+    try:
+        compiled(text, "exec")
+    except (SyntaxError, ValueError):
+        return True
+    return False

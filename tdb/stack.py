@@ -1,0 +1,59 @@
+"""The Python stack of training: of the loop where it waits, or of the exception that ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tdb.frames import place_of, stack_of, stack_of_error
+from tdb.gate import CRASHED, RUNNING, STOPPED
+from tdb.selection import Selection, chain_of
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from tdb.frames import Place
+    from tdb.gate import Gate
+
+
+class Stack:
+    """The user's frames of the training thread, and which of them is selected."""
+
+    def __init__(self, gate: Gate, error: Callable[[], BaseException | None]) -> None:
+        self._gate = gate
+        self._error = error
+        self._selection = Selection()
+        self._selected_at: tuple[str, int] | None = None
+
+    def frames(self) -> list[FrameType]:
+        """Return the user's frames of the training thread, outermost first."""
+        if self._gate.status == CRASHED and self._error() is not None:
+            return stack_of_error(self.selection.error(self.errors()).__traceback__)
+        return stack_of(self._gate.thread) if self._gate.status in (RUNNING, STOPPED) else []
+
+    def frame(self) -> FrameType | None:
+        """Return the selected frame: the innermost of the user's, or where training crashed, unless `up` moved it."""
+        return self.selection.frame(self.frames())
+
+    def place(self) -> Place | None:
+        """Return where the training thread is in the user's code."""
+        frame = self.frame()
+        return place_of(frame) if frame is not None else None
+
+    @property
+    def selection(self) -> Selection:
+        """Which frame is selected; at another stop than before, the innermost is again."""
+        stop = self._gate.status, self._gate.stops
+        if stop != self._selected_at:
+            self._selected_at, self._selection = stop, Selection()
+        return self._selection
+
+    def errors(self) -> list[BaseException]:
+        """Return the exception that ended training with those that led to it, the first cause first; or none."""
+        error = self._error()
+        return chain_of(error) if error is not None else []
+
+    def error(self) -> BaseException | None:
+        """Return the chosen one of these exceptions: the last, unless `exceptions` chose another."""
+        errors = self.errors()
+        return self.selection.error(errors) if errors else None

@@ -1,0 +1,150 @@
+"""Questions about the step at which training stands, or about its next whole step while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdb.armed import ALWAYS_KNOWN
+from tdb.errors import StateError, TdbError, did_you_mean
+from tdb.features import features_of, sources_of
+from tdb.ids import ids_of
+from tdb.tensors import look_up, tensor_value
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tdb.features import Features
+    from tdb.results import Array
+    from tdb.session import Session
+    from tdb.step import Step
+
+# Before there is a layer nobody knows how many features it will have.
+ANY_FEATURE = 2**31
+
+
+def features_now(session: Session) -> Features:
+    """Return the features of this step."""
+    return session.ask(lambda: features_of(session.controller, session.settings.thresholds()))
+
+
+def feature_ids(session: Session, words: Iterable[str], of: Features) -> list[int]:
+    """Return the features that words such as `3`, `0:8` and `@dead` name."""
+    return ids_of(words, of.count, {**of.groups(), "watch": session.controller.recorder.watched()})
+
+
+def some_ids(session: Session, words: Iterable[str]) -> list[int]:
+    """Return the features that words name, whether training has begun or not.
+
+    Raises:
+        TdbError: there is no such feature.
+    """
+    words = list(words)
+    info = session.controller.layer.info
+    if info is None:
+        return ids_of(words, ANY_FEATURE, {})
+    groups: dict[str, list[int]] = {"watch": session.controller.recorder.watched()}
+    if any(word.startswith("@") and word != "@watch" for word in words):
+        groups.update(features_now(session).groups())
+    return ids_of(words, info.features, groups)
+
+
+def source_rows(session: Session, name: str) -> Tensor:
+    """Return a source as rows [D, F]; called in the training thread.
+
+    Raises:
+        TdbError: there is no such source, or it has no rows.
+    """
+    sources = sources_of(session.controller)
+    if name not in sources:
+        raise TdbError(f"no source {name!r}", did_you_mean(name, sources) or f"Sources: {', '.join(sources)}")
+    rows = sources[name]()
+    if rows.dim() < 2:
+        raise TdbError(f"{name} has shape {list(rows.shape)}, and no rows")
+    return rows.flatten(1)
+
+
+def row_image_shape(session: Session, width: int) -> tuple[int, ...] | None:
+    """Return the shape of a row of `width` weights as an image, or None if it is none."""
+    shape = session.controller.image_shape
+    if shape is not None and width == prod(shape):
+        return shape
+    info = session.controller.layer.info
+    if info is not None and len(info.row_shape) == 3 and info.row_shape[0] == 1 and width == prod(info.row_shape):
+        return info.row_shape[1:]
+    return None
+
+
+def look(session: Session, text: str) -> Array:
+    """Return captured data or a source by name, with an entry and a slice, as a numpy array.
+
+    Raises:
+        TdbError: there is nothing of this name.
+    """
+
+    def find() -> Array:
+        record = session.controller.record
+        values: dict[str, Callable[[], Any]] = dict(sources_of(session.controller))
+        values.update({name: partial(step_data, session, record, name) for name in record.data})
+        value = look_up(text, values)
+        if isinstance(value, Mapping):
+            raise TdbError(f"{text} is a set of entries", f"Take one: {', '.join(map(str, value))}")
+        return tensor_value(text, value).values
+
+    return session.ask(find)
+
+
+def step_data(session: Session, record: Step, key: str) -> Any:
+    """Return what `record` holds under `key`, computing it if nobody has looked at it yet.
+
+    Raises:
+        UnknownKeyError: nothing was captured under `key`.
+    """
+    if key in record.data and record is not session.controller.record:
+        return record.data[key]
+    return session.controller.get_step_data(key)
+
+
+def shapes_of(session: Session, names: Iterable[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Return the shapes of names that have a value in this step, and a note on each of the others.
+
+    Before the first step nothing can be said of any.
+    """
+    names = list(names)
+    if session.controller.position.tick == 0 or set(names) <= ALWAYS_KNOWN:
+        return {}, {}
+    namespace = session.armed.namespace
+
+    def ask() -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+        session.armed.renew()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in names:
+            with suppress(KeyError, TdbError):
+                shapes[name] = np.shape(namespace[name])
+        missing = [name for name in names if name not in shapes]
+        known = list(namespace) if missing else []
+        return shapes, {name: _unknown(name, known) for name in missing}
+
+    return session.at_boundary(ask)
+
+
+def trained_model(session: Session) -> nn.Module:
+    """Return the model that is trained.
+
+    Raises:
+        StateError: nobody has said which.
+    """
+    model: nn.Module | None = getattr(session.controller.target, "model", None)
+    if model is None:
+        raise StateError("no model is known", "It is once training has begun: `start`")
+    return model
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = did_you_mean(name, known)
+    return f"no metric, key or variable {name!r}{f'. {near}' if near else ''}"
