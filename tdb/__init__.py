@@ -1,8 +1,8 @@
 """tdb: pdb for PyTorch training.
 
-controller = tdb.active_controller()    # in a script run by `tdb SCRIPT`; None in a plain run
-controller = tdb.DebugController()      # in your own program
-session = tdb.run("train.py", ["--lr", "0.1"])      # the commands of the shell as Python: see tdb.api
+controller = tdb.attach(model, optimizer)       # in your script, run by `tdb SCRIPT` or without tdb
+controller = tdb.DebugController()              # in your own program
+session = tdb.run("train.py", ["--lr", "0.1"])  # the commands of the shell as Python: see tdb.api
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from tdb.api import run
     from tdb.controller import DebugController
     from tdb.errors import TdbError, TrainingStopped
+    from tdb.own_loop import attach
 
-__all__ = ["DebugController", "TdbError", "TrainingStopped", "__version__", "active_controller", "run"]
+__all__ = ["DebugController", "TdbError", "TrainingStopped", "__version__", "active_controller", "attach", "run"]
 
 __version__ = "0.1.0.dev0"
 
@@ -24,6 +25,7 @@ _HOMES = {
     "TdbError": "tdb.errors",
     "TrainingStopped": "tdb.errors",
     "active_controller": "tdb.active",
+    "attach": "tdb.own_loop",
     "run": "tdb.api",
 }
 

@@ -7,14 +7,19 @@ other scripts stands aside, so that no step is counted twice.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
 
+# More steps than any run takes.
+NEVER = 2**62
+
 _active: DebugController | None = None
 _process = 0
+_plain: tuple[int, DebugController] | None = None
 _explicit = False
 _stand_aside: list[Callable[[], None]] = []
 
@@ -33,6 +38,22 @@ def active_controller() -> DebugController | None:
 def current_controller() -> DebugController | None:
     """Return the same controller for those who do not drive it; None in child processes, which nobody controls."""
     return _active if os.getpid() == _process else None
+
+
+def plain_controller() -> DebugController:
+    """Return the controller of a process that tdb has not started; another one while the last one's loop still runs."""
+    global _plain  # noqa: PLW0603 - one script a process is what pdb has, too
+    from tdb.controller import DebugController
+    from tdb.gate import RUNNING, STOPPED
+
+    if _plain is not None and _plain[0] == os.getpid():
+        gate = _plain[1].gate
+        if gate.status not in (RUNNING, STOPPED) or gate.thread is threading.current_thread():
+            return _plain[1]
+    controller = DebugController()
+    controller.recorder.every = NEVER  # nobody has asked for anything yet
+    _plain = os.getpid(), controller
+    return controller
 
 
 def set_active_controller(controller: DebugController | None) -> None:

@@ -18,7 +18,7 @@ made only in a step whose boundary may stop.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from tdb.captures import Lazy, Lent, number
 from tdb.gate import OVER, READY, RUNNING, Gate
 from tdb.jobs import Answer, Job
 from tdb.loop_side import LoopSide, StopCheck, taken
+from tdb.steps import Steps
 
 if TYPE_CHECKING:
     from tdb.layer import FocusLayer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tdb.step import Position, Step
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 class DebugController:
@@ -262,6 +264,25 @@ class DebugController:
         self.panels.append(panel)
 
     # ---- the training loop -----------------------------------------------------------------------------------------
+
+    def attach(self, target: Any) -> None:
+        """A loop over `target` will follow, perhaps in another thread; nothing stops here. See `begin`."""
+        self._loop.attach(target)
+
+    def steps(self, batches: Iterable[Item], *, epoch: int | None = None) -> Steps[Item]:
+        """Return the batches for a loop in which each of them is one step: its boundary is where the iteration ends.
+
+        for images, labels in controller.steps(loader):
+            ...
+
+        Going over a loader again is the next epoch. An iteration that is left by `break` or by an exception was a step
+        if it has updated a parameter. `capture_batch` in the body hands over more than the batch itself.
+
+        Args:
+            batches: a DataLoader, or anything else that can be iterated over.
+            epoch: the loop's number of this epoch; without it they are counted from 1.
+        """
+        return Steps(self._loop, batches, epoch)
 
     def begin(self, target: Any = None) -> None:
         """A loop is about to take its first step; the one place where training can stop before it.

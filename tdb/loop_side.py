@@ -80,8 +80,8 @@ class LoopSide:
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
 
-    def begin(self, target: Any) -> None:
-        """A loop is about to take its first step."""
+    def attach(self, target: Any) -> None:
+        """A loop over `target` will follow, perhaps in another thread."""
         if target is not None:
             self.target = target
         self.layer.end_step()
@@ -89,7 +89,7 @@ class LoopSide:
         self.position = Position(self.position.tick, step_of(target))
         self._forget()
         self.record = Step(self._clock())
-        self._in_loop = self.under_way.capturing = True
+        self._leave_loop()
         model = model_of(target)
         if model is not None:
             try:
@@ -97,9 +97,20 @@ class LoopSide:
             except TdbError as error:  # a wrong name of a layer must not end training
                 self.notices.append(str(error))
         self.recorder.begin()
+
+    def enter(self) -> None:
+        """A loop is about to take its first step, unless it is under way already."""
+        if self._in_loop:
+            return
+        self._in_loop = self.under_way.capturing = True
         self._gate.begin()
         self._may_stop(self.position.step + 1)  # lets it capture in the first step, too
         self._look_ahead()
+
+    def begin(self, target: Any) -> None:
+        """A loop is about to take its first step."""
+        self.attach(target)
+        self.enter()
 
     def capture_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
         """Take this step's batch and loss."""

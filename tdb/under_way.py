@@ -44,7 +44,8 @@ class UnderWay:
             self._own_batch(batch, loss, labels)
         else:
             self.batch, self.labels, self.loss = batch, labels, loss
-        self.step, self.epoch = step, epoch
+        self.step = step
+        self.epoch = self.epoch if epoch is None else epoch  # whoever has fetched the batch may have said it
 
     def take_data(self, key: str, data: Any) -> None:
         """Take step data, or a function that gives them."""

@@ -1,0 +1,74 @@
+"""A training script that says itself what is trained, and runs the same with tdb and without.
+
+controller = tdb.attach(model, optimizer)
+for images, labels in controller.steps(loader):
+    ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tdb.active import active_controller, plain_controller
+from tdb.target import Training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tdb.controller import DebugController
+
+
+def attach(
+    model: nn.Module | None = None,
+    optimizer: Any = None,
+    *,
+    focus: str = "",
+    image_shape: Sequence[int] | None = None,
+    schedulers: Any = (),
+    scaler: Any = None,
+    step: int | None = None,
+    last_step: int | None = None,
+) -> DebugController:
+    """Return the controller of this process, told what is about to be trained.
+
+    Under `tdb SCRIPT` it is the script's, and training stops here if `start` was typed. In a plain run it never stops
+    anything, and records nothing but the losses, unless something asks: `pause()` or `step()` from another thread or
+    a notebook's cell, or `tdb.set_trace()`.
+
+    Args:
+        model: the module whose layers can be looked at.
+        optimizer: the one that updates it, or several in a list.
+        focus: the layer whose output units are the features of the tables.
+        image_shape: the shape of a feature's weights as an image.
+        schedulers: one learning-rate scheduler, or several in a list.
+        scaler: the gradient scaler.
+        step: the number of the last step that was taken before, in a run that is resumed; without it, the count of
+            this process goes on.
+        last_step: the number of the step after which training will be done, if that is known.
+
+    Raises:
+        TrainingStopped: somebody called `stop`.
+    """
+    controller = active_controller()
+    plain = controller is None
+    if controller is None:
+        controller = plain_controller()
+    if focus:
+        controller.focus_on(focus)
+    if image_shape is not None:
+        controller.image_shape = tuple(image_shape)
+    taken = controller.position.step if step is None else step
+    training = Training(model, _several(optimizer), _several(schedulers), scaler, taken, last_step)
+    if plain:
+        controller.attach(training)
+    else:
+        controller.begin(training)
+    return controller
+
+
+def _several(one_or_more: Any) -> list[Any]:
+    """Return a list of what may be one, several, or none."""
+    if one_or_more is None:
+        return []
+    return list(one_or_more) if isinstance(one_or_more, Iterable) else [one_or_more]

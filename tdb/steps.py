@@ -1,0 +1,99 @@
+"""The steps of a loop over batches: `for batch in controller.steps(loader)`, whose iterations end at a boundary."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tdb.errors import TrainingStopped
+from tdb.target import model_of, optimizers_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdb.loop_side import LoopSide
+
+Batch = TypeVar("Batch")
+
+
+class Steps(Generic[Batch]):
+    """Batches, each of them one training step; going over them again is the next epoch.
+
+    Args:
+        loop: what hears of the steps.
+        batches: a DataLoader, or anything else that can be iterated over.
+        epoch: the loop's number of this epoch; without it they are counted from 1.
+    """
+
+    def __init__(self, loop: LoopSide, batches: Iterable[Batch], epoch: int | None = None) -> None:
+        self._loop = loop
+        self._batches = batches
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch, if the batches can be counted."""
+        return len(self._batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go through one epoch.
+
+        An iteration that is left by `break` or by an exception was a step if it has updated a parameter.
+
+        Raises:
+            TrainingStopped: somebody called `stop`.
+        """
+        loop = self._loop
+        loop.enter()
+        epoch = (loop.position.epoch or 0) + 1 if self._epoch is None else self._epoch
+        parameters = parameters_of(loop.target)
+        here = threading.get_ident()
+        for batch in self._batches:
+            before = updates_of(parameters)
+            loop.capture_batch(batch, None, None, None, epoch)
+            try:
+                yield batch
+            except GeneratorExit:
+                if updates_of(parameters) != before and threading.get_ident() == here:
+                    self._last_boundary(sys._getframe(1))  # noqa: SLF001 - the loop that is being left
+                raise
+            loop.wait_if_paused()
+
+    def _last_boundary(self, frame: FrameType | None) -> None:
+        try:
+            self._loop.wait_if_paused()
+        except TrainingStopped as error:
+            raise_in(frame, error)
+
+
+def parameters_of(target: Any) -> list[Tensor]:
+    """Return the parameters of what is trained: the optimizers' and the model's, each once."""
+    groups = [group for optimizer in optimizers_of(target) for group in getattr(optimizer, "param_groups", ())]
+    model = model_of(target)
+    found = [parameter for group in groups for parameter in group["params"]]
+    found += list(model.parameters()) if model is not None else []
+    return list({id(parameter): parameter for parameter in found}.values())
+
+
+def updates_of(parameters: list[Tensor]) -> int:
+    """Return a number that grows whenever a parameter is changed in place, as optimizers do."""
+    return sum([parameter._version for parameter in parameters])  # noqa: SLF001 - torch has no other name for it
+
+
+def raise_in(frame: FrameType | None, error: BaseException) -> None:
+    """Raise `error` at the next line that `frame`, or one that called it, runs.
+
+    For what happens while Python closes a generator: an exception raised there is reported and lost.
+    """
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        del frame, event, argument
+        sys.settrace(None)
+        raise error
+
+    while frame is not None:
+        frame.f_trace = trace
+        frame = frame.f_back
+    sys.settrace(lambda *_: None)

@@ -1,0 +1,205 @@
+"""A script that says itself what is trained: `tdb.attach` and `controller.steps`, with tdb and in a plain run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import tdb
+from tdb import active
+from tdb.errors import TrainingStopped
+from tdb.gate import STOPPED
+from tests.conftest import join
+from tests.typing_session import TypingSession
+
+SCRIPT = """
+    import sys
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    import tdb
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    data = TensorDataset(torch.randn(24, 4), torch.randint(3, (24,)))
+    loader = DataLoader(data, batch_size=4, shuffle=True)
+
+
+    def evaluate():
+        model.eval()
+        with torch.no_grad():
+            loss = sum(nn.functional.cross_entropy(model(x), y).item() for x, y in loader)
+        model.train()
+        return loss
+
+
+    def train():
+        controller = tdb.attach(model, optimizer, focus="2")
+        for epoch in range(3):
+            for step, (x, y) in enumerate(controller.steps(loader)):
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                if epoch == 1 and step == 3:
+                    break
+            evaluate()
+
+
+    train()
+    torch.save(model.state_dict(), "weights.pt" if len(sys.argv) < 2 else sys.argv[1])
+"""
+
+
+def plain_weights(folder: Path) -> dict[str, torch.Tensor]:
+    subprocess.run([sys.executable, "train.py", "plain.pt"], cwd=folder, check=True, timeout=60)
+    weights: dict[str, torch.Tensor] = torch.load(folder / "plain.pt")
+    return weights
+
+
+def test_a_loop_over_steps_is_debugged_and_ends_with_the_weights_of_a_plain_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session = TypingSession(tmp_path, SCRIPT)
+    session.play("""
+        (tdb) start
+        > step 0        train.py(...) train
+        -> controller = tdb.attach(model, optimizer, focus="2")
+        (tdb) step
+        > step 1  epoch 1...train.py(...) train
+        -> for step, (x, y) in enumerate(controller.steps(loader)):
+        (tdb) p x.shape
+        torch.Size([4, 4])
+        (tdb) !torch.randn(5); None
+        (tdb) focus
+        layer  kind    features  row  focus
+        0      Linear         6  4
+        2      Linear         3  6    <-
+        2 layers with features
+        (tdb) until 7
+        > step 7  epoch 2...train.py(...) train
+        -> for step, (x, y) in enumerate(controller.steps(loader)):
+        (tdb) until 10
+        > step 10  epoch 2...train.py(...) train
+        -> break
+        (tdb) step
+        > step 11  epoch 3...train.py(...) train
+        -> for step, (x, y) in enumerate(controller.steps(loader)):
+        (tdb) continue
+        Training finished after 16 steps
+    """)
+    session.close()
+    debugged = torch.load(tmp_path / "weights.pt")
+    for name, weight in plain_weights(tmp_path).items():
+        assert torch.equal(weight, debugged[name]), name
+
+
+@pytest.fixture
+def controller() -> Iterator[tdb.DebugController]:
+    active._plain = None
+    made = tdb.attach()
+    yield made
+    made.stop()
+    made.gate.dismiss()
+    active._plain = None
+
+
+def a_step(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.sub_(0.1)
+
+
+def test_in_a_plain_run_nothing_stops_and_every_iteration_is_a_step(controller: tdb.DebugController) -> None:
+    for _ in controller.steps(range(5)):
+        assert not controller.is_paused
+    assert controller.position.step == 5
+    assert list(controller.steps("ab", epoch=7)) == ["a", "b"]
+    assert controller.position[1:3] == (7, 7)
+    assert len(controller.steps("abc")) == 3
+
+
+def test_a_broken_iteration_counts_if_it_has_updated_a_parameter(controller: tdb.DebugController) -> None:
+    model = nn.Linear(2, 2)
+    assert tdb.attach(model) is controller
+    for step in controller.steps(range(5)):
+        if step == 2:
+            break
+        a_step(model)
+    assert controller.position.step == 2
+
+    def crash() -> None:
+        for step in controller.steps(range(5)):
+            a_step(model)
+            _ = step // 0
+
+    with pytest.raises(ZeroDivisionError):
+        crash()
+    assert controller.position.step == 3
+
+
+def test_training_that_is_ended_at_the_boundary_of_a_break_ends_right_there(controller: tdb.DebugController) -> None:
+    model = nn.Linear(2, 2)
+    tdb.attach(model)
+    after = []
+
+    def train() -> None:
+        for _ in controller.steps(range(5)):
+            controller.stop()
+            a_step(model)
+            break
+        after.append("the script goes on")
+
+    with pytest.raises(TrainingStopped):
+        train()
+    assert not after
+    assert sys.gettrace() is None
+    assert controller.gate.status == "ended"
+
+
+def test_attaching_again_goes_on_counting_unless_the_script_says_where_it_is(controller: tdb.DebugController) -> None:
+    list(controller.steps(range(3)))
+    assert tdb.attach().position.step == 3
+    assert tdb.attach(step=100).position.step == 100
+    list(controller.steps(range(2)))
+    assert controller.position.step == 102
+
+
+def test_cells_of_a_notebook_control_a_loop_in_a_thread(
+    controller: tdb.DebugController, elsewhere: Callable[..., object]
+) -> None:
+    import threading
+
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def train() -> None:
+        for x in controller.steps(torch.ones(10**6, 1, 2)):
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+
+    assert tdb.attach(model, optimizer) is controller
+    controller.pause()
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    assert controller.wait(20) == STOPPED
+    assert controller.position.step == 1
+    assert controller.step(3) == 3
+    assert controller.wait(20) == STOPPED
+    assert controller.get_state()["step"] == 4
+    batch = controller.get_batch()
+    assert batch is not None
+    assert batch["batch"].shape == (1, 2)
+    another = elsewhere(tdb.attach)
+    assert another is not controller  # the loop of the first one still runs
+    controller.stop()
+    join(thread)
