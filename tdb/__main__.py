@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from tdb.command_line import CommandLine, parser, split
+from tdb.command_line import CommandLine, parser, replay_line, split
+from tdb.errors import UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"tdb {__version__}")  # noqa: T201 - the answer
         return 0
+    if rest[:1] == ["replay"] and not Path("replay").exists():
+        return _replay(rest[1:], json=options.json, figures=options.figures)
     is_module = rest[:1] == ["-m"]
     rest = rest[is_module:]
     if not rest:
@@ -33,6 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.figures,
         not options.nx,
     )
+    from tdb.shell.start import debug
+
+    return debug(line)
+
+
+def _replay(arguments: Sequence[str], *, json: bool, figures: str) -> int:
+    try:
+        line = replay_line(arguments, json=json, figures=figures)
+    except UsageError as error:
+        print(f"*** {error}", file=sys.stderr)  # noqa: T201 - before there is anything to show with
+        return error.exit_status
     from tdb.shell.start import debug
 
     return debug(line)

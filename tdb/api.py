@@ -23,6 +23,7 @@ from tdb.commands.arguments import bind
 from tdb.controller import DebugController
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.gate import RUNNING
+from tdb.journal import Entry, standing
 from tdb.launch import Run, Script
 from tdb.queries import array_of
 from tdb.results import Facts, Result, Table, TensorValue, Text
@@ -223,7 +224,9 @@ class ScriptSession:
             session.need_stopped()
         session.adopt_panels()
         session.typed = line
+        before = standing(self._controller)
         result: Result = command.function(session, *arguments, **words)
+        session.journal.add(Entry(line, before, standing(self._controller), changes=command.changes))
         self.notes = [*result.notes, *session.take_notices()]
         if result.data is not None:
             return plain(result.data)

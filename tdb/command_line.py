@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from tdb.errors import UsageError
+from tdb.recording import Recording, parse_recording
 
 TAKES_VALUE = {"-c", "--command", "-x", "--execute", "--on-error", "--figures"}
 
@@ -22,6 +28,8 @@ class CommandLine:
     go_on: bool = False
     figures: str = ""
     startup: bool = True
+    seed: int | None = None
+    recording: Recording | None = None
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -41,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of tdb's own options."""
     made = argparse.ArgumentParser(
         prog="tdb",
-        usage="tdb [options] SCRIPT [ARGS...]\n       tdb [options] -m MODULE [ARGS...]",
+        usage="tdb [options] SCRIPT [ARGS...]\n       tdb [options] -m MODULE [ARGS...]\n       tdb replay FILE",
         description="pdb for PyTorch training: stop at any step, look inside the batch, step again.",
         epilog="At the prompt, `help` lists the commands.",
         allow_abbrev=False,
@@ -72,3 +80,52 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="store_true", help="show the version and exit")
     made.set_defaults(sources=[])
     return made
+
+
+def replay_line(arguments: Sequence[str], *, json: bool, figures: str) -> CommandLine:
+    """Return what `tdb replay FILE` asks for, in the environment of the recorded run.
+
+    Raises:
+        UsageError: the file cannot be read, or is no recording.
+    """
+    made = argparse.ArgumentParser(
+        prog="tdb replay",
+        description="Run a recorded session again, and say whether it came out the same: exit status 0, otherwise 1.",
+        epilog="`record FILE` at the prompt records a session.",
+        allow_abbrev=False,
+    )
+    made.add_argument("file", metavar="FILE", help="what `record FILE` has written")
+    made.add_argument("--json", action="store_true", default=json, help="answer in JSON")
+    options = made.parse_args(arguments)
+    path = Path(options.file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    recording = parse_recording(text, str(path))
+    _enter_environment(recording, arguments)
+    origin = recording.origin
+    if not origin.is_module and not Path(origin.target).is_file() and (path.parent / origin.target).is_file():
+        os.chdir(path.parent)
+    return CommandLine(
+        origin.target,
+        list(origin.arguments),
+        origin.is_module,
+        json=options.json,
+        batch=True,
+        figures=figures,
+        startup=False,
+        seed=origin.seed,
+        recording=recording,
+    )
+
+
+def _enter_environment(recording: Recording, arguments: Sequence[str]) -> None:
+    """Set the variables of the recorded run, before any library has read them; Python itself may have to begin anew."""
+    wanted = dict(recording.origin.environment)
+    if recording.origin.threads is not None:
+        wanted.setdefault("OMP_NUM_THREADS", str(recording.origin.threads))
+    anew = os.environ.get("PYTHONHASHSEED") != wanted.get("PYTHONHASHSEED", os.environ.get("PYTHONHASHSEED"))
+    os.environ.update(wanted)
+    if anew:
+        os.execv(sys.executable, [sys.executable, "-m", "tdb", "replay", *arguments])  # noqa: S606 - this very program

@@ -48,7 +48,15 @@ class Lines(Protocol):
 
 
 class Reader(Protocol):
-    """What reads lines in the shell's place: `commands` and `interact`."""
+    """What reads lines in the shell's place: `commands` and `interact`.
+
+    Attributes:
+        last_line: what ends its lines in a file of commands.
+        line_if_abandoned: what ends them if the user thinks better of it; None if they are then as if never typed.
+    """
+
+    last_line: str
+    line_if_abandoned: str | None
 
     @property
     def prompt(self) -> str:

@@ -22,6 +22,7 @@ from tdb.active import set_active_controller
 from tdb.carry import carried_signals
 from tdb.errors import TrainingStopped, UsageError
 from tdb.gate import CRASHED, ENDED, FINISHED
+from tdb.origin import seed_generators
 
 if TYPE_CHECKING:
     from tdb.carry import MainThread
@@ -92,11 +93,21 @@ def _on_path(entry: str) -> Iterator[None]:
 
 
 class Run:
-    """One run of a script: its thread, and how it ended."""
+    """One run of a script: its thread, and how it ended.
 
-    def __init__(self, controller: DebugController, script: Script, main_thread: MainThread) -> None:
+    Args:
+        controller: what the script finds as `tdb.active_controller()`.
+        script: what to run.
+        main_thread: runs for the script what only the main thread may.
+        seed: of python's and numpy's generators before the script begins; None leaves them as they are.
+    """
+
+    def __init__(
+        self, controller: DebugController, script: Script, main_thread: MainThread, seed: int | None = None
+    ) -> None:
         self.controller = controller
         self.script = script
+        self.seed = seed
         self.error: BaseException | None = None
         self.exit_code: int = 0
         self.module: types.ModuleType | None = None
@@ -151,6 +162,8 @@ class Run:
             import torch
 
             torch.set_num_threads(self._main_thread.torch_threads)
+        if self.seed is not None:
+            seed_generators(self.seed)
         set_active_controller(self.controller)
 
 

@@ -14,11 +14,13 @@ from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
 from tdb.gate import CRASHED, OVER, READY, RUNNING, STOPPED
+from tdb.journal import Journal
 from tdb.settings import Settings
 from tdb.stack import Stack
 
 if TYPE_CHECKING:
     from tdb.commands import Registry
+    from tdb.commands.recording import RecordingFile
     from tdb.controller import DebugController
     from tdb.front import Front, Lines
     from tdb.launch import Run
@@ -49,6 +51,8 @@ class Session:
         self.shell: Lines
         self.names = Namespace()
         self.history: list[str] = []
+        self.journal = Journal()
+        self.recording: RecordingFile | None = None
         self.value: Any = None
         self._panels_seen = 0
         self._crash_hits: list[Hit] | None = None
@@ -147,7 +151,7 @@ class Session:
 
     def take_notices(self) -> list[str]:
         """Return what has to be said once: what was put back or not assigned, and what stop points wait for."""
-        notices = [*self.controller.take_notices(), *self.names.take_notices()]
+        notices = [*self.controller.take_notices(), *self.names.take_notices(), *self.journal.take_notices()]
         return notices if self.status == RUNNING else [*notices, *self.armed.take_notices()]
 
     def python(self, text: str) -> Any:

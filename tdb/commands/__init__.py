@@ -33,6 +33,7 @@ class Command:
         running: while training runs, it answers from the last finished step ("now"), waits for the next boundary
             ("queued"), works as always ("yes") or is refused ("no").
         repeats: an empty line repeats it.
+        changes: it may change training itself, which a run that is taken anew then has to repeat.
         topic: the heading it stands under in `help`.
     """
 
@@ -41,6 +42,7 @@ class Command:
     short: tuple[str, ...]
     running: Running
     repeats: bool
+    changes: bool
     topic: str
     parameters: tuple[Parameter, ...]
 
@@ -72,7 +74,7 @@ class Command:
 
 
 def command(
-    short: str = "", *, name: str = "", running: Running = "no", repeats: bool = False
+    short: str = "", *, name: str = "", running: Running = "no", repeats: bool = False, changes: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the decorated function as a command; its name is the command's unless `name` is given."""
 
@@ -83,6 +85,7 @@ def command(
             tuple(short.split()),
             running,
             repeats,
+            changes,
             function.__module__.rpartition(".")[2],
             parameters_of(function),
         )

@@ -129,7 +129,7 @@ def _holds_in_python(session: Session, text: str, error: TdbError) -> bool:
     return bool(np.all(value))
 
 
-@command()
+@command(changes=True)
 def interact(session: Session) -> Result:
     """Open a Python prompt on the selected frame: every line is Python until Ctrl-D or `exit()`.
 
@@ -144,6 +144,9 @@ def interact(session: Session) -> Result:
 
 class PythonLines:
     """Reads the lines of `interact`."""
+
+    last_line = "quit()"
+    line_if_abandoned: str | None = "quit()"
 
     def __init__(self, session: Session) -> None:
         self.done = False

@@ -180,6 +180,8 @@ class CommandLines:
     """Reads the lines of `commands`."""
 
     prompt = "(com) "
+    last_line = "end"
+    line_if_abandoned: str | None = None
 
     def __init__(self, session: Session, number: int) -> None:
         self.done = False

@@ -16,6 +16,7 @@ from tdb.gate import RUNNING
 from tdb.results import Result
 from tdb.shell.at_stop import AtStop
 from tdb.shell.bugs import logged
+from tdb.shell.noting import Noting
 from tdb.shell.parse import Typed, expanded, understand
 from tdb.shell.typed_python import answer_python
 from tdb.stopping import StopReport
@@ -60,6 +61,7 @@ class Interpreter:
         self._depth = 0
         self._reader: Reader | None = None
         self._reading: Typed | None = None  # the command whose reader it is
+        self._noting = Noting(session)
         self._at_stop = AtStop(session, lambda text: self._answer(understand(text, session.registry))[0])
         session.shell = self
 
@@ -85,18 +87,23 @@ class Interpreter:
         """What a person is asked for the next line with."""
         return PROMPT if self._reader is None else self._reader.prompt
 
+    @property
+    def reads(self) -> bool:
+        """Whether the lines that follow are another command's to read."""
+        return self._reader is not None
+
     def take_lines(self, reader: Reader) -> None:
         """Give the lines that follow to `reader`, until it has had enough."""
         self._reader = reader
 
     def end_reader(self) -> bool:
         """No more lines will come for the reader; return whether there is one."""
-        return self._let_go(self._reader.end()) if self._reader is not None else False
+        return self._let_go(self._reader.end(), self._reader.last_line) if self._reader is not None else False
 
     def abandon(self) -> None:
         """The user has thought better of what was being read."""
         if self._reader is not None:
-            self._let_go(self._reader.abandon())
+            self._let_go(self._reader.abandon(), self._reader.line_if_abandoned)
 
     def source(self, path: Path, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a file, as `lines` does; return whether all succeeded.
@@ -126,6 +133,7 @@ class Interpreter:
 
     def tell_stop(self, report: StopReport) -> None:
         """Show that training has stopped or ended in the background."""
+        self._noting.stopped()
         self.show.result(Typed("stop"), self._at_stop.told(report), Options())
         self._run_due(None, background=True)
 
@@ -140,8 +148,8 @@ class Interpreter:
         """
         succeeded = True
         for number, line in enumerate(lines, 1):
-            text = line.strip()
-            if not text or text.startswith("#"):
+            text = line.rstrip() if self.reads else line.strip()  # Python's own lines are indented
+            if not self.reads and (not text or text.startswith("#")):
                 continue
             if echo:
                 self.show.echo(text)
@@ -178,7 +186,12 @@ class Interpreter:
         """Run a command, or let the reader have it, and then what the stop points want run at which it stopped."""
         if self._reader is not None:
             return self._read(text, location)
-        return self._one(text, location) and self._run_due(location)
+        self._noting.begin(text)
+        try:
+            succeeded = self._one(text, location)
+        finally:
+            self._noting.end(reads=self.reads)
+        return succeeded and self._run_due(location)
 
     def _run_due(self, location: Location | None, *, background: bool = False) -> bool:
         """Run the lines of stop points; one that lets training go on is the last of its stop, as in pdb."""
@@ -197,19 +210,21 @@ class Interpreter:
 
     def _read(self, line: str, location: Location | None) -> bool:
         assert self._reader is not None
+        self._noting.read(line)
         try:
             answer = self._reader.read(line)
         except TdbError as error:
             self._fail(self._reading or Typed(line), error, location)
             return False
         if self._reader.done:
-            self._let_go(answer)
+            self._let_go(answer, "")
         elif answer is not None:
             self.show.result(self._reading or Typed(line), answer, Options())
         return True
 
-    def _let_go(self, answer: Result | None) -> bool:
+    def _let_go(self, answer: Result | None, last_line: str | None) -> bool:
         typed, self._reader, self._reading = self._reading, None, None
+        self._noting.all_read(last_line)
         if answer is not None:
             self.show.result(typed or Typed(""), answer, Options())
         return True
@@ -218,6 +233,7 @@ class Interpreter:
         typed = Typed(text)
         try:
             typed = understand(text, self.session.registry)
+            self._noting.changes = typed.command is None or typed.command.changes
             self._repeat = text if typed.command is not None and typed.command.repeats else ""
             result, options = self._answer(typed)
             if self._reader is None:
@@ -253,4 +269,5 @@ class Interpreter:
 
     def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
         self.status = max(self.status, error.exit_status)
+        self._noting.error = str(error)
         self.show.error(typed, error, str(location) if location is not None else "")

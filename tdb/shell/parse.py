@@ -27,12 +27,18 @@ _ASSIGNMENT = re.compile(r"=(?!=)")
 
 @dataclass(frozen=True)
 class Typed:
-    """One command as typed: a command with its arguments, or Python."""
+    """One command as typed: a command with its arguments, or Python; or, with `event`, something that was not typed."""
 
     text: str
     command: Command | None = None
     arguments: str = ""
     forced: bool = False  # a leading "!" said that it is Python
+    event: str = ""
+
+    @property
+    def name(self) -> str:
+        """What answers and figures are called."""
+        return self.command.name if self.command is not None else self.event or "python"
 
 
 def split_line(line: str) -> list[str]:

@@ -132,9 +132,8 @@ class Show:
                 self._text(text)
         else:
             self._text(text)
-        name = typed.command.name if typed.command is not None else "python"
         for picture in pictures:
-            for line in self.sink.show(picture, name):
+            for line in self.sink.show(picture, typed.name):
                 self.line(line)
 
     def _text(self, parts: Sequence[TEXTUAL]) -> None:
@@ -185,6 +184,5 @@ class Show:
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.controller.get_state()
-        name = typed.command.name if typed.command is not None else "python"
         shown = {key: state[key] for key in ("status", "step", "epoch")}
-        self.line(dumps({"v": 1, "cmd": name, "ok": answer["ok"], "state": shown, **answer}))
+        self.line(dumps({"v": 1, "cmd": typed.name, "ok": answer["ok"], "state": shown, **answer}))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from math import inf
 from pathlib import Path
+from secrets import randbits
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tdb.carry import MainThread
@@ -25,6 +26,7 @@ from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
 from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, terminal_restored
 from tdb.shell.output import TrainingOutput
+from tdb.shell.replay import replayed
 from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
 from tdb.shell.show import Show
 
@@ -118,7 +120,7 @@ def _assemble(
         front = TerminalFront(output, main_thread)
     session = Session(controller, all_commands(), front)
     session.main_thread = main_thread
-    session.run = Run(controller, script, main_thread)
+    session.run = Run(controller, script, main_thread, line.seed if line.seed is not None else randbits(32))
     sink = FigureSink(line.figures, out=out, interactive=person)
     stack.callback(sink.close)
     if line.figures != "auto":
@@ -132,6 +134,8 @@ def _assemble(
 def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, person: bool) -> int | None:
     """Run startup files, scripts, and the prompt or what is piped in; return the exit status asked for, if any."""
     try:
+        if line.recording is not None:
+            return replayed(interpreter, line.recording)
         if line.startup:
             _run_startup_files(interpreter)
         sources = [Source(text, is_file) for text, is_file in line.sources]

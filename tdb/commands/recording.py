@@ -1,0 +1,94 @@
+"""A session that somebody else can rerun."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tdb.commands import command
+from tdb.commands.arguments import File
+from tdb.errors import StateError, TdbError
+from tdb.files import written_whole
+from tdb.gate import STOPPED
+from tdb.journal import Entry
+from tdb.origin import Origin, environment_of, threads, versions
+from tdb.recording import recorded_text
+from tdb.results import Result, Text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tdb.session import Session
+
+
+@command(running="yes")
+def record(session: Session, path: File | None = None) -> Result:
+    """Write this session to a file that `tdb replay FILE` runs again: what was typed so far, and from now on.
+
+    The file says what was run, with its arguments, seeds, threads and versions; then the commands, each with where
+    training stood after it. It is text, may be edited, and `source` takes it too. A replay says whether it came out the
+    same, to the last bit of the loss. Without FILE, the one being written is shown.
+
+    Example:
+        record session.tdb
+        record
+    """
+    if path is None:
+        if session.recording is None:
+            raise StateError("nothing is being recorded", "`record FILE` begins")
+        return Result([Text(f"recording to {session.recording.path}")], {"file": str(session.recording.path)})
+    if session.run is None:
+        raise StateError("there is no script that could be run again", "`save FILE` writes the set-up of a session")
+    path = path.expanduser()
+    recording = RecordingFile(session, path)
+    recording.write()
+    if session.recording is not None:
+        session.journal.no_longer(session.recording.take)
+    session.recording = recording
+    session.journal.on_entry(recording.take)
+    return Result([Text(f"recording to {path}: `tdb replay {path}` runs it again")], {"file": str(path)})
+
+
+class RecordingFile:
+    """The file of a session being recorded; it is whole after every command."""
+
+    def __init__(self, session: Session, path: Path) -> None:
+        self.path = path
+        self._session = session
+        self._date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+        self._threads: int | None = None
+        self._failed = False
+
+    def write(self) -> None:
+        """Write the file.
+
+        Raises:
+            TdbError: it cannot be written.
+        """
+        written_whole(self.path, recorded_text(self._origin(), self._session.journal.entries, self._date))
+
+    def take(self, entry: Entry) -> None:
+        """Write the file with an entry more; if that fails, say so once."""
+        del entry
+        try:
+            self.write()
+        except TdbError as error:
+            if not self._failed:
+                self._session.journal.notices.append(f"the session is not recorded: {error}")
+            self._failed = True
+
+    def _origin(self) -> Origin:
+        run, controller = self._session.run, self._session.controller
+        assert run is not None
+        if controller.gate.status == STOPPED:  # the count belongs to the training thread
+            self._threads = controller.gate.call(threads)
+        script = run.script
+        return Origin(
+            script.target,
+            tuple(script.arguments),
+            script.is_module,
+            run.seed,
+            self._threads,
+            environment_of(),
+            versions(),
+        )

@@ -1,0 +1,109 @@
+"""The journal of a session: every line that was run, with where training stood when it had been.
+
+`record` writes it to a file, and a run that is taken anew repeats from it what the user has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tdb.gate import OVER, STOPPED
+
+if TYPE_CHECKING:
+    from tdb.controller import DebugController
+
+PAUSED_BY_HAND = "pause"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where training stands.
+
+    Attributes:
+        stops: how many times it has stopped so far; it tells two stops at the same step apart.
+    """
+
+    status: str
+    reason: str
+    tick: int
+    step: int
+    epoch: int | None
+    loss: float | None
+    stops: int
+
+    @property
+    def is_still(self) -> bool:
+        """Whether training stands where nothing but a command moves it."""
+        return self.status == STOPPED or self.status in OVER
+
+
+def standing(controller: DebugController) -> Standing:
+    """Return where training stands."""
+    state = controller.get_state()
+    return Standing(
+        state["status"],
+        state["reason"],
+        state["tick"],
+        state["step"],
+        state["epoch"],
+        state["loss"],
+        controller.gate.stops,
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line that was run, or a stop that came by itself.
+
+    Attributes:
+        text: one command, aliases replaced; empty where training stopped in the background.
+        before: where training stood when it was typed.
+        after: where it stood when the line had been run.
+        error: what was wrong, empty if nothing was.
+        changes: it may have changed training itself: a run that is taken anew repeats it.
+    """
+
+    text: str
+    before: Standing
+    after: Standing
+    error: str = ""
+    changes: bool = False
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether training stands at another stop than before, or has ended."""
+        return self.after.is_still and (self.after.stops, self.after.status) != (self.before.stops, self.before.status)
+
+
+class Journal:
+    """The entries of a session, in order.
+
+    Attributes:
+        notices: what a listener had to say; shown with the next answer.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.notices: list[str] = []
+        self._listeners: list[Callable[[Entry], None]] = []
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry and tell the listeners."""
+        self.entries.append(entry)
+        for listener in list(self._listeners):
+            listener(entry)
+
+    def on_entry(self, listener: Callable[[Entry], None]) -> None:
+        """Call `listener(entry)` for each entry from now on."""
+        self._listeners.append(listener)
+
+    def no_longer(self, listener: Callable[[Entry], None]) -> None:
+        """Stop calling a listener."""
+        self._listeners.remove(listener)
+
+    def take_notices(self) -> list[str]:
+        """Return the notices and forget them."""
+        notices, self.notices = self.notices, []
+        return notices

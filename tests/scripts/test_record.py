@@ -1,0 +1,94 @@
+"""A recorded session, run again: the same, or different at which step and by how much."""
+
+from __future__ import annotations
+
+import json
+
+from tests.scripts.conftest import Place
+
+# Nobody seeds the generators: tdb has to know how they began.
+TRAINING = """
+    import random
+    import sys
+    import numpy
+    import tdb
+
+    controller = tdb.active_controller()
+    rate, noise = 0.1, [random.random() for _ in range(8)]
+    loss = 1.0
+    for step in range(1, int(sys.argv[1]) + 1):
+        loss = loss * (1 - rate) + 0.01 * numpy.random.rand() * noise[step % 8]
+        controller.capture_batch([step], loss, step)
+        controller.wait_if_paused()
+"""
+
+SESSION = """\
+alias go step 2
+go
+record session.tdb
+break when loss < 0.5
+commands
+p loss
+end
+continue
+p no_such_name
+rate = 0.5
+clear 1
+interact
+for _ in range(2):
+    rate = rate / 2
+
+quit()
+continue
+"""
+
+
+def test_a_session_comes_out_the_same_again_and_says_so(place: Place) -> None:
+    place.write("train.py", TRAINING)
+    status, _, error = place.tdb("--on-error", "continue", "train.py", "40", stdin=SESSION)
+    assert (status, "no_such_name" in str(error)) == (1, True)
+    recorded = (place.folder / "session.tdb").read_text()
+    for line in ("#: script train.py", "#: arguments 40", "step 2", "# failed: p no_such_name", "rate = 0.5"):
+        assert line in recorded.splitlines()
+    ended = place.tdb("replay", "session.tdb")
+    assert (ended.status, ended.error) == (0, "")
+    assert ended.out.endswith("\nthe same: 3 checks over 40 steps\n")
+    (place.folder / "elsewhere").mkdir()
+    place.folder /= "elsewhere"
+    assert place.tdb("replay", "../session.tdb").status == 0
+
+
+def test_a_change_in_the_file_is_a_difference_with_its_step_and_size(place: Place) -> None:
+    place.write("train.py", TRAINING)
+    place.tdb("train.py", "40", stdin=SESSION.replace("p no_such_name\n", ""))
+    path = place.folder / "session.tdb"
+    path.write_text(path.read_text().replace("rate = 0.5", "rate = 0.25"))
+    ended = place.tdb("--json", "replay", "session.tdb")
+    answer = json.loads(ended.out.splitlines()[-1])
+    assert (ended.status, answer["cmd"], answer["data"]["same"]) == (1, "replay", False)
+    (difference,) = answer["data"]["differences"]
+    assert difference["step"] == 40
+    assert "it differs by" in difference["what"]
+
+
+def test_what_is_no_recording(place: Place) -> None:
+    place.write("other.tdb", "step 5\n")
+    place.write("broken.tdb", "#: recording 1\n#: script loop.py\nstep\n#= stopped at last\n")
+    for name, words in [
+        ("missing.tdb", "cannot read missing.tdb"),
+        ("other.tdb", "other.tdb is no recorded session"),
+        ("broken.tdb", "broken.tdb:4: a check is such as"),
+    ]:
+        ended = place.tdb("replay", name)
+        assert (ended.status, ended.out) == (2, "")
+        assert words in ended.error
+
+
+def test_a_stop_by_hand_is_recorded_as_the_step_it_came_at(place: Place) -> None:
+    lines = "record by_hand.tdb\nuntil 3\ncontinue &\npause\nstep\n"
+    place.tdb("loop.py", "1000000", stdin=lines)
+    recorded = (place.folder / "by_hand.tdb").read_text().splitlines()
+    stop = recorded[recorded.index("# continue &: stopped by hand") + 1]
+    assert stop.startswith("until ")
+    ended = place.tdb("replay", "by_hand.tdb")
+    assert (ended.status, ended.out.splitlines()[-1].partition(":")[0]) == (0, "the same")
