@@ -238,6 +238,7 @@ def plain(value: Any) -> Any:
     """Return a command's data without tdb's own types: tables as dicts of columns, tensors as arrays."""
     match value:
         case Table():
+            value = value.exact or value
             return {**value.columns, **({"status": list(value.status)} if value.status else {})}
         case TensorValue():
             return value.values

@@ -30,6 +30,7 @@ from tdb.steps import Steps
 
 if TYPE_CHECKING:
     from tdb.layer import FocusLayer
+    from tdb.model_capture import ModelCapture
     from tdb.panel import Panel
     from tdb.recorder import Recorder
     from tdb.step import Position, Step
@@ -176,6 +177,11 @@ class DebugController:
     def layer(self) -> FocusLayer:
         """The layer whose output units are the features of the tables."""
         return self._loop.layer
+
+    @property
+    def model_capture(self) -> ModelCapture:
+        """What the last step did in all modules of the model; to be looked at in the training thread."""
+        return self._loop.model_capture
 
     @property
     def focus_name(self) -> str:

@@ -13,6 +13,8 @@ from tdb.errors import StateError, TrainingStopped
 
 Result = TypeVar("Result")
 
+_here = threading.local()
+
 # How often a blocked thread looks for an interpreter that exits or a training thread that died without a word.
 HEARTBEAT_SECONDS = 0.2
 
@@ -55,6 +57,12 @@ class Answer(Future[Result]):
             self.set_exception(StateError(reason))
 
 
+def at_the_prompt() -> bool:
+    """Return whether this thread runs what another one has asked for: hooks of captures and stops ignore that."""
+    asked: bool = getattr(_here, "at_the_prompt", False)
+    return asked
+
+
 class Job(NamedTuple):
     """A function that another thread wants run in the training thread."""
 
@@ -65,11 +73,14 @@ class Job(NamedTuple):
         """Run the function; whatever it raises belongs to the thread that asked."""
         if not self.answer.set_running_or_notify_cancel():
             return
+        before, _here.at_the_prompt = at_the_prompt(), True
         try:
             self.answer.set_result(self.function())
         except BaseException as error:  # noqa: BLE001 - handed over to the thread that asked, nothing is swallowed
             self.answer.set_exception(error)
             del self  # the error holds this frame: see Answer.result
+        finally:
+            _here.at_the_prompt = before
 
 
 def let_threads_end_quietly() -> None:

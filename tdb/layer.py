@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.errors import StateError, UsageError, did_you_mean
+from tdb.jobs import at_the_prompt
+from tdb.step import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,8 +74,9 @@ def layers_with_features(model: nn.Module) -> list[LayerInfo]:
 class FocusLayer:
     """Captures of one layer during one step; used in the training thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         self.name = ""
+        self._progress = progress or Progress()
         self.info: LayerInfo | None = None
         self._module: nn.Module | None = None
         self._optimizer: Any = None
@@ -148,13 +151,13 @@ class FocusLayer:
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
         # An in-place activation would overwrite it, and a forward without gradients is no training.
-        if module.training and getattr(output, "requires_grad", False):
+        if not at_the_prompt() and module.training and getattr(output, "requires_grad", False):
             self._output = output.detach().clone()
 
     def _keep_grad(self, *_: Any) -> None:
         # Loops that clear gradients right after the update leave none for the boundary.
         assert self._module is not None
-        if self._module.weight.grad is not None:
+        if self._module.weight.grad is not None and not at_the_prompt():
             self._grad = self._rows(self._module.weight.grad)
 
     # ---- what can be looked at -------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import CRASHED, Gate
 from tdb.guard import guarded
 from tdb.layer import FocusLayer
+from tdb.model_capture import ModelCapture
 from tdb.recorder import Recorder
-from tdb.step import Clock, Position, Step
+from tdb.step import Clock, Position, Progress, Step
 from tdb.target import model_of, step_of
 from tdb.under_way import UnderWay
 
@@ -56,6 +57,8 @@ class LoopSide:
         check: what may stop training besides a pause; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
         notices: what is to be told at the prompt.
+        progress: how far the step under way has come, where training stands inside it.
+        model_capture: what a step did in all modules of the model; the training thread alone may look.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -70,7 +73,9 @@ class LoopSide:
         self.target: Any = None
         self.focus_name = ""
         self.panels: list[Panel] = []
-        self.layer = FocusLayer()
+        self.progress = Progress()
+        self.layer = FocusLayer(self.progress)
+        self.model_capture = ModelCapture(self.progress)
         self.recorder = Recorder(self.layer, self.panels)
         self._gate = gate
         self._in_loop = False
@@ -84,7 +89,7 @@ class LoopSide:
         """A loop over `target` will follow, perhaps in another thread."""
         if target is not None:
             self.target = target
-        self.layer.end_step()
+        self._end_captures()
         self._last_step = getattr(target, "last_step", None)
         self.position = Position(self.position.tick, step_of(target))
         self._forget()
@@ -155,7 +160,7 @@ class LoopSide:
                 self._commit(Clock(self.timeline, self.position.tick, under_way, "crash"))
         self.refuse_wanted()
         self._leave_loop()
-        self.layer.end_step()
+        self._end_captures()
         if self._unrecorded:
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=False)
@@ -165,8 +170,8 @@ class LoopSide:
 
     def _busy_boundary(self) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
-        if self.layer.capturing:
-            self.layer.end_step()
+        if self.layer.capturing or self.under_way.capturing:
+            self._end_captures()
         unrecorded, self._unrecorded = self._unrecorded, []
         metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
         self.recorder.record(self.timeline, unrecorded, metrics=metrics)
@@ -210,6 +215,10 @@ class LoopSide:
     def _look_ahead(self) -> None:
         """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
+        if self.under_way.capturing:
+            self.model_capture.begin_step(model_of(self.target))
+        else:
+            self.model_capture.forget_step()
         if self.under_way.capturing or self.recorder.needs_layer:
             self.layer.begin_step()
         elif not self.layer.capturing:  # a stop check may have seen to it already
@@ -219,6 +228,11 @@ class LoopSide:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:
             self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
+
+    def _end_captures(self) -> None:
+        """Take off the hooks of the step that is over."""
+        self.layer.end_step()
+        self.model_capture.end_step()
 
     def _enter(self) -> None:
         """Notice the first step of a loop that has not called `begin`."""

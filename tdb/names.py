@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tdb.features import panel_of, sources_of
 from tdb.layer import GENERIC_METRICS, layers_with_features
+from tdb.target import model_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -35,6 +36,12 @@ def layer_names(session: Session) -> Names:
     """Return the layers that have features."""
     model = getattr(session.controller.target, "model", None)
     return [] if model is None else [(info.name, info.kind) for info in layers_with_features(model)]
+
+
+def module_names(session: Session) -> Names:
+    """Return all modules of the model."""
+    model = model_of(session.controller.target)
+    return [] if model is None else [(path, type(each).__name__) for path, each in model.named_modules() if path]
 
 
 def command_names(session: Session) -> Names:

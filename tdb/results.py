@@ -24,6 +24,7 @@ class Table:
         status: one word a row ("dead", "contender", "winner"), or empty.
         summary: row label ("mean", "min", "max") -> column -> value, shown under the rows.
         note: how many rows of how many, and how they are sorted.
+        exact: the table for files and programs, if the cells of this one are laid out for the eye.
     """
 
     columns: Mapping[str, Sequence[Any] | Array]
@@ -31,6 +32,7 @@ class Table:
     summary: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
     title: str = ""
+    exact: Table | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

@@ -100,6 +100,7 @@ def _array(values: Array) -> Any:
 
 def _table(table: Table) -> dict[str, Any]:
     """Return a table as its columns' names and its rows, and the status of each row, if they have one."""
+    table = table.exact or table
     columns = {name: to_json(values) for name, values in table.columns.items()}
     return {
         "columns": list(columns),

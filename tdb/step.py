@@ -22,6 +22,46 @@ class Clock(NamedTuple):
     phase: str = "boundary"
 
 
+BOUNDARY = "boundary"
+
+
+@dataclass
+class Progress:
+    """How far the step under way has come, for those who look at it before it is complete.
+
+    Attributes:
+        phase: where it stands: one of `tdb.phases.PHASES`; "boundary" if it is complete.
+        forwards: passes through the model that are done.
+        backwards: passes backward that are done.
+        updates: updates by an optimizer that are done.
+    """
+
+    phase: str = BOUNDARY
+    forwards: int = 0
+    backwards: int = 0
+    updates: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the step is complete: all of it can be looked at."""
+        return self.phase == BOUNDARY
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the model has given something in this step."""
+        return self.complete or self.forwards > 0
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the gradients are those of this step."""
+        return self.complete or self.backwards > 0
+
+    @property
+    def has_update(self) -> bool:
+        """Whether an optimizer has updated in this step."""
+        return self.complete or self.updates > 0
+
+
 class Position(NamedTuple):
     """Where training is: its last finished step; published whole, so that a reader never sees half of it."""
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tdb.errors import UsageError, did_you_mean
-from tdb.names import command_names, key_names, layer_names, metric_names, source_names
+from tdb.names import command_names, key_names, layer_names, metric_names, module_names, source_names
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -92,6 +92,7 @@ KeyName = Annotated[str, Kind("KEY", complete=key_names)]
 MetricName = Annotated[str, Kind("COL", complete=metric_names)]
 SourceName = Annotated[str, Kind("SOURCE", complete=source_names)]
 LayerName = Annotated[str, Kind("LAYER", complete=layer_names)]
+ModuleName = Annotated[str, Kind("MODULE", complete=module_names)]
 SettingName = Annotated[str, Kind("K", complete=lambda session: session.settings.described())]
 CommandName = Annotated[str, Kind("COMMAND", complete=command_names)]
 Ids = Annotated[str, Kind("IDS")]

@@ -168,7 +168,7 @@ class Show:
 
             for part in result.parts:
                 if isinstance(part, Table):
-                    return [written_whole(path, csv_text(part))]
+                    return [written_whole(path, csv_text(part.exact or part))]
         if suffix == ".txt":
             return [written_whole(path, "".join(plain_text(p) for p in result.parts if isinstance(p, TEXTUAL)))]
         pictures: list[Picture] = [part for part in result.parts if not isinstance(part, TEXTUAL)]

@@ -1,0 +1,84 @@
+"""The whole model: its modules, its optimizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdb.commands import command
+from tdb.commands.arguments import Count, ModuleName
+from tdb.errors import StateError
+from tdb.model_tree import chosen_rows, exact_table, remarks_text, tree_table
+from tdb.model_view import ModuleRow, model_rows
+from tdb.optimizer_view import groups_table, scheduler_facts
+from tdb.results import Facts, Part, Result, Table
+from tdb.target import optimizers_of, scaler_of, schedulers_of
+from tdb.this_step import trained_model
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+DEEP = 10**6
+
+
+@command(running="queued")
+def layers(
+    session: Session, module: ModuleName | None = None, *, depth: Count | None = None, all_: bool = False
+) -> Result:
+    """Show the model as a tree: parameters, gradient, update and output of each module in this step.
+
+    |w| and grad are L2 norms over the module and all inside it, update is the norm of the step's change relative to the
+    norm before, mean, std and zeros are of the module's output. Levels are shown as far as they fit a screen, "+" marks
+    what has more inside: MODULE shows its subtree, `depth N` so many levels, `all` everything. "!" marks what is wrong.
+    A step that training ran through freely was not captured: there are norms then, and `step` brings the rest.
+
+    Example:
+        layers
+        layers encoder
+        layers depth 3
+        layers all -o layers.csv
+    """
+    model, capture = trained_model(session), session.controller.model_capture
+    rows = session.ask(lambda: model_rows(model, capture))
+    shown, hidden = chosen_rows(rows, module or "", DEEP if all_ else depth)
+    parts: list[Part] = [tree_table(shown, rows, _note(rows, shown, hidden)), *remarks_text(shown if module else rows)]
+    notes = _what_is_missing(session)
+    return Result(parts, {"layers": exact_table(shown), "captured": capture.captured}, notes)
+
+
+def _note(rows: list[ModuleRow], shown: list[ModuleRow], hidden: int) -> str:
+    deepest = max(row.depth for row in shown)
+    folded = next((row.path for row in shown if row.children and row.depth == deepest), "")
+    more = f"; `layers {folded}` shows what is inside" if hidden and folded else ""
+    return f"{len(shown)} of {len(rows)} modules{more}"
+
+
+def _what_is_missing(session: Session) -> list[str]:
+    capture = session.controller.model_capture
+    if not capture.captured:
+        return ["this step was not captured: outputs and updates are there after `step`"]
+    if capture.compiled:
+        return ["the model is compiled: what its modules give cannot be seen"]
+    return []
+
+
+@command(running="queued")
+def optim(session: Session) -> Result:
+    """Show the optimizers: groups, learning rates, momentum, weight decay, and what they remember.
+
+    `updates` is how many updates an optimizer has counted itself, `this step` how many it made in this step: none if a
+    gradient scaler or `skip` left it out. Schedulers and the scaler are shown if the loop has named them.
+
+    Example:
+        optim
+    """
+    target, capture = session.controller.target, session.controller.model_capture
+    optimizers = optimizers_of(target)
+    if not optimizers:
+        raise StateError("no optimizer is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
+
+    def look() -> tuple[Table, dict[str, str]]:
+        updates = capture.updates if capture.captured and capture.progress.has_update else None
+        return groups_table(optimizers, updates), scheduler_facts(schedulers_of(target), scaler_of(target))
+
+    table, facts = session.at_boundary(look)
+    return Result([table, *([Facts(facts)] if facts else [])], {"groups": table, **facts})

@@ -1,0 +1,106 @@
+"""Optimizers, their groups and what they remember; schedulers and the gradient scaler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tdb.model_capture import dense_values
+from tdb.results import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+USUAL = ("lr", "momentum", "betas", "weight_decay")
+"""Settings that have a column of their own; the others are shown where they differ from the optimizer's defaults."""
+
+
+def groups_table(optimizers: Sequence[Any], updates: Mapping[int, int] | None) -> Table:
+    """Return a row for each parameter group; called in the training thread.
+
+    Args:
+        optimizers: in the order in which the loop has named them.
+        updates: how often each has updated in this step, by its identity; None if nobody counted.
+    """
+    rows = [
+        _row(number, optimizer, index, group, updates)
+        for number, optimizer in enumerate(optimizers)
+        for index, group in enumerate(optimizer.param_groups)
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return Table(
+        {name: _column([row.get(name) for row in rows]) for name in names},
+        note=f"{len(optimizers)} optimizer{'s' if len(optimizers) != 1 else ''}; |x| are L2 norms over the group",
+    )
+
+
+def _column(values: list[Any]) -> list[Any]:
+    return ["" if value is None else value for value in values] if any(isinstance(v, str) for v in values) else values
+
+
+def _row(
+    number: int, optimizer: Any, index: int, group: Mapping[str, Any], updates: Mapping[int, int] | None
+) -> dict[str, Any]:
+    weights: list[Tensor] = group["params"]
+    row: dict[str, Any] = {
+        "optimizer": f"{number} {type(optimizer).__name__}",
+        "group": group.get("name", index),
+        "params": sum(weight.numel() for weight in weights),
+    }
+    row |= {name: setting(group[name]) for name in USUAL if name in group}
+    row["also"] = ", ".join(
+        f"{name} {setting(value)}"
+        for name, value in group.items()
+        if name in optimizer.defaults and name not in USUAL and value not in (optimizer.defaults[name], None)
+    )
+    states = [optimizer.state[weight] for weight in weights if weight in optimizer.state]
+    steps = [int(state["step"]) for state in states if "step" in state]
+    if steps:
+        row["updates"] = max(steps)
+    if updates is not None:
+        count = updates.get(id(optimizer), 0)
+        row["this step"] = "none" if count == 0 else "1 update" if count == 1 else f"{count} updates"
+    row["|w|"] = _norm(weight.detach() for weight in weights)
+    row |= {f"|{name}|": norm for name, norm in _memory_norms(weights, optimizer).items()}
+    return {name: value for name, value in row.items() if value != ""}
+
+
+def setting(value: Any) -> Any:
+    """Return a setting as one word: numbers as they are, a tensor's number, a pair joined by a slash."""
+    if isinstance(value, tuple | list):
+        return "/".join(f"{setting(item):g}" for item in value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def _norm(tensors: Iterable[Tensor]) -> float:
+    import torch
+
+    return math.sqrt(sum(float(torch.linalg.vector_norm(dense_values(tensor))) ** 2 for tensor in tensors))
+
+
+def _memory_norms(weights: Sequence[Tensor], optimizer: Any) -> dict[str, float]:
+    """Return the norms of what an optimizer remembers an entry for each entry of its parameters, by name."""
+    found: dict[str, list[Tensor]] = {}
+    for weight in weights:
+        for name, value in optimizer.state.get(weight, {}).items():
+            if hasattr(value, "shape") and value.numel() == weight.numel() and name != "step":
+                found.setdefault(name, []).append(value)
+    return {name: _norm(tensors) for name, tensors in found.items()}
+
+
+def scheduler_facts(schedulers: Sequence[Any], scaler: Any) -> dict[str, str]:
+    """Return a line for each scheduler, and one for the gradient scaler."""
+    facts = {}
+    for number, scheduler in enumerate(schedulers):
+        rates = getattr(scheduler, "_last_lr", None) or [group["lr"] for group in scheduler.optimizer.param_groups]
+        said = ", ".join(f"{float(rate):.4g}" for rate in dict.fromkeys(map(float, rates)))
+        name = f"scheduler {number}" if len(schedulers) > 1 else "scheduler"
+        facts[name] = f"{type(scheduler).__name__}, stepped {scheduler.last_epoch} times, learning rate {said}"
+    if scaler is not None and scaler.is_enabled():
+        state = scaler.state_dict()
+        good = state["_growth_tracker"]
+        facts["scaler"] = (
+            f"scale {state['scale']:g}, {good} updates without overflow, grows after {state['growth_interval']}"
+        )
+    return facts
