@@ -95,7 +95,7 @@ class ModelCapture:
         self._parameters: dict[int, str] = {}
         self._handles: list[RemovableHandle] = []
         self._held = 0
-        self._last: tuple[Any, Output] | None = None
+        self._last: tuple[Any, int | None, Output] | None = None
         self._samples = False  # something in this model overwrites outputs
 
     def begin_step(self, model: nn.Module | None) -> None:
@@ -142,14 +142,15 @@ class ModelCapture:
             return
         before = self.outputs.get(name)
         calls = 1 if before is None else before.calls + 1
-        if self._last is not None and output is self._last[0]:  # a container gives what the last inside it gave
-            self.outputs[name] = replace(self._last[1], calls=calls)
+        version = getattr(output, "_version", None)
+        if self._last is not None and output is self._last[0] and version == self._last[1]:
+            self.outputs[name] = replace(self._last[2], calls=calls)  # a container gives what the last inside it gave
             return
         tensor = next((found for _, found in tensors_in(output) if _is_real(found)), None)
         kept = self.outputs[name] = Output(calls)
         if tensor is not None:
             self._keep(kept, tensor.detach())
-        self._last = (output, kept)
+        self._last = (output, version, kept)
 
     def _keep(self, kept: Output, tensor: Tensor) -> None:
         count, size = tensor.numel(), tensor.numel() * tensor.itemsize
