@@ -2,6 +2,7 @@
 
 controller = tdb.attach(model, optimizer)       # in your script, run by `tdb SCRIPT` or without tdb
 controller = tdb.DebugController()              # in your own program
+tdb.set_trace()                                 # the shell at this point of any script
 session = tdb.run("train.py", ["--lr", "0.1"])  # the commands of the shell as Python: see tdb.api
 """
 
@@ -15,8 +16,18 @@ if TYPE_CHECKING:
     from tdb.controller import DebugController
     from tdb.errors import TdbError, TrainingStopped
     from tdb.own_loop import attach
+    from tdb.trace import set_trace
 
-__all__ = ["DebugController", "TdbError", "TrainingStopped", "__version__", "active_controller", "attach", "run"]
+__all__ = [
+    "DebugController",
+    "TdbError",
+    "TrainingStopped",
+    "__version__",
+    "active_controller",
+    "attach",
+    "run",
+    "set_trace",
+]
 
 __version__ = "0.1.0.dev0"
 
@@ -27,6 +38,7 @@ _HOMES = {
     "active_controller": "tdb.active",
     "attach": "tdb.own_loop",
     "run": "tdb.api",
+    "set_trace": "tdb.trace",
 }
 
 

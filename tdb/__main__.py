@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.on_error == "continue",
         options.figures,
         not options.nx,
+        options.training_thread == "main",
     )
     from tdb.shell.start import debug
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tdb.errors import UsageError
 from tdb.recording import Recording, parse_recording
 
-TAKES_VALUE = {"-c", "--command", "-x", "--execute", "--on-error", "--figures"}
+TAKES_VALUE = {"-c", "--command", "-x", "--execute", "--on-error", "--figures", "--training-thread"}
 
 
 @dataclass
@@ -28,6 +28,7 @@ class CommandLine:
     go_on: bool = False
     figures: str = ""
     startup: bool = True
+    in_main_thread: bool = False
     seed: int | None = None
     recording: Recording | None = None
 
@@ -75,6 +76,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--figures", choices=("auto", "window", "inline", "file", "off"), default="auto", help="where figures go"
+    )
+    made.add_argument(
+        "--training-thread",
+        choices=("worker", "main"),
+        default="worker",
+        help="main: the script keeps the main thread and its signals, the prompt takes another",
     )
     made.add_argument("--nx", action="store_true", help="run no startup files")
     made.add_argument("--version", action="store_true", help="show the version and exit")

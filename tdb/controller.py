@@ -334,6 +334,17 @@ class DebugController:
         """
         self._loop.wait_if_paused()
 
+    def stop_here(self, reason: str) -> None:
+        """Block where the script is, inside a step or outside any loop, until somebody lets training go on.
+
+        Args:
+            reason: what stops, such as "breakpoint()".
+
+        Raises:
+            TrainingStopped: somebody called `stop`.
+        """
+        self._loop.stop_here(reason)
+
     def finish(self, status: str, reason: str = "", *, linger: bool = False) -> None:
         """The loop is over: "finished", "crashed" or "ended"; called by whoever started its thread.
 

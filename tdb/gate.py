@@ -71,6 +71,7 @@ class Gate:
         self._unwinding = False  # the loop was told to stop, and its thread has not said that it is done
         self._stop_at_begin = False
         self._armed = False
+        self._interruption: Callable[[], object] | None = None
         self._stops = 0
         self._jobs: deque[Job] = deque()
         self._thread: threading.Thread | None = None
@@ -105,6 +106,12 @@ class Gate:
         """The thread in which the loop was last seen."""
         with self._lock:
             return self._thread
+
+    @property
+    def serves_here(self) -> bool:
+        """Whether the calling thread is blocked here, and runs what another has asked for."""
+        with self._lock:
+            return self._server is threading.current_thread()
 
     def now(self) -> Moment:
         """Return status, reason and is_paused of one moment."""
@@ -171,6 +178,25 @@ class Gate:
             if self._status == STOPPED:
                 self._status = RUNNING
             self._announce()
+
+    def interrupt(self, action: Callable[[], object]) -> None:
+        """Run `action` in the training thread where it is stopped, or at its next boundary, and let it run on.
+
+        What `action` raises, such as KeyboardInterrupt, is raised in the training loop.
+        """
+        with self._lock:
+            self._interruption = action
+            self._paused = self._pause_due = False
+            self._granted = 0
+            if self._status == STOPPED:
+                self._status = RUNNING
+            self._announce()
+
+    def take_back_interruption(self) -> bool:
+        """Return whether `interrupt` still waits for a boundary; it does no longer."""
+        with self._lock:
+            waits, self._interruption = self._interruption is not None, None
+            return waits
 
     def stop_at_begin(self) -> None:
         """Stop before the first step of a loop that has not begun, whatever was granted."""
@@ -347,9 +373,13 @@ class Gate:
                     self._unwinding = True
                     let_threads_end_quietly()
                     raise TrainingStopped("training was told to stop")
+                interruption, self._interruption = self._interruption, None
+            if interruption is not None:
+                interruption()
+            with self._lock:
                 return self._leave()
         except BaseException:
-            # TrainingStopped, or a KeyboardInterrupt in a loop that runs in the main thread: nobody serves here now.
+            # TrainingStopped, or a KeyboardInterrupt: nobody serves here now.
             with self._lock:
                 self._server = None
                 if self._status == STOPPED:

@@ -13,20 +13,25 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.active import set_active_controller
 from tdb.carry import carried_signals
 from tdb.errors import TrainingStopped, UsageError
 from tdb.gate import CRASHED, ENDED, FINISHED
+from tdb.jobs import HEARTBEAT_SECONDS
 from tdb.origin import seed_generators
+from tdb.trace import breakpoints_stop_here
 
 if TYPE_CHECKING:
     from tdb.carry import MainThread
     from tdb.controller import DebugController
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,17 @@ class Run:
         script: what to run.
         main_thread: runs for the script what only the main thread may.
         seed: of python's and numpy's generators before the script begins; None leaves them as they are.
+        in_main_thread: the script runs in the main thread, inside `beside`, and not in a thread of its own.
     """
 
     def __init__(
-        self, controller: DebugController, script: Script, main_thread: MainThread, seed: int | None = None
+        self,
+        controller: DebugController,
+        script: Script,
+        main_thread: MainThread,
+        seed: int | None = None,
+        *,
+        in_main_thread: bool = False,
     ) -> None:
         self.controller = controller
         self.script = script
@@ -112,12 +124,22 @@ class Run:
         self.exit_code: int = 0
         self.module: types.ModuleType | None = None
         self._main_thread = main_thread
+        self._in_main_thread = in_main_thread
+        self._started = threading.Event()
+        self._gone = False
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+        if in_main_thread:
+            self._thread = threading.main_thread()
 
     @property
     def started(self) -> bool:
         """Whether the script has been started."""
-        return self._thread.ident is not None
+        return self._started.is_set()
+
+    @property
+    def lives(self) -> bool:
+        """Whether the script's thread is at work, or still here to be asked about it."""
+        return self.started and (not self._gone if self._in_main_thread else self._thread.is_alive())
 
     @property
     def thread(self) -> threading.Thread:
@@ -127,16 +149,43 @@ class Run:
     def start(self) -> None:
         """Start the script."""
         self.controller.gate.launched(self._thread)
-        self._thread.start()
+        self._started.set()
+        if not self._in_main_thread:
+            self._thread.start()
+
+    def beside(self, converse: Callable[[], Result]) -> Result:
+        """Run `converse` in another thread, and in this one, the main thread, the script when that starts it."""
+        outcome: Future[Result] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(converse())
+            except BaseException as error:  # noqa: BLE001 - raised in the main thread
+                outcome.set_exception(error)
+
+        threading.Thread(target=work, name="tdb", daemon=True).start()
+        while not (self.started or outcome.done()):
+            with suppress(KeyboardInterrupt):  # nothing runs that it could interrupt
+                self._started.wait(HEARTBEAT_SECONDS)
+        if self.started:
+            self._work()
+        return outcome.result()
 
     def _work(self) -> None:
         with _process_globals_kept():
             status, reason = self._train()
-            self.controller.finish(status, reason, linger=True)
+            lingering = True
+            while lingering:
+                try:
+                    self.controller.finish(status, reason, linger=True)
+                    lingering = False
+                except KeyboardInterrupt:  # in the main thread, after the script: there is nothing left to interrupt
+                    continue
+        self._gone = True
 
     def _train(self) -> tuple[str, str]:
         """Run the script, and return how it ended: a status, and a line about it."""
-        with carried_signals(self._main_thread):
+        with nullcontext() if self._in_main_thread else carried_signals(self._main_thread), breakpoints_stop_here():
             try:
                 self._prepare()
                 self.module, execute = self.script.load()
@@ -153,8 +202,9 @@ class Run:
         return FINISHED, ""
 
     def _prepare(self) -> None:
-        # Children inherit this mask: Ctrl-C in the terminal must pause training, not kill its DataLoader workers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        if not self._in_main_thread:
+            # Children inherit this mask: Ctrl-C in the terminal must pause training, not kill its DataLoader workers.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         target = self.script.target
         sys.argv = [target, *self.script.arguments]
         sys.path[0:0] = [str(Path.cwd()) if self.script.is_module else str(Path(target).resolve().parent)]

@@ -6,6 +6,7 @@ boundary may stop; whether it may is decided one boundary before.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tdb.captures import number, reading
 from tdb.errors import TdbError, TrainingStopped
-from tdb.gate import CRASHED, Gate
+from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.layer import FocusLayer
 from tdb.model_capture import ModelCapture
@@ -79,6 +80,7 @@ class LoopSide:
         self.recorder = Recorder(self.layer, self.panels)
         self._gate = gate
         self._in_loop = False
+        self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
         self._last_step: int | None = None
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
         self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
@@ -151,13 +153,28 @@ class LoopSide:
             under_way.data = {}
         under_way.step = under_way.epoch = under_way.loss = under_way.batch = under_way.labels = None
 
+    def stop_here(self, reason: str) -> None:
+        """Stop wherever the script is: inside a step, or outside any loop."""
+        thread = self._gate.thread
+        if self._gate.serves_here:
+            self.notices.append(f"{reason} at the prompt stops nothing: training is stopped already")
+            return
+        if thread not in (None, threading.current_thread()) and self._gate.status == RUNNING:
+            self.notices.append(f"{reason} in another thread than training's stops nothing")
+            return
+        if self.under_way.batch is not None:
+            self._commit(self._clock_under_way("inside"))
+        try:
+            self._stopped_inside = self._gate.arrive(False, reason)
+        except TrainingStopped:
+            self._leave_loop()
+            raise
+
     def finish(self, status: str, reason: str, linger: bool) -> None:
         """The loop is over."""
         if status == CRASHED and self.under_way.batch is not None:
-            step = self.under_way.step
-            under_way = self.position.step + 1 if step is None else step
             with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
-                self._commit(Clock(self.timeline, self.position.tick, under_way, "crash"))
+                self._commit(self._clock_under_way("crash"))
         self.refuse_wanted()
         self._leave_loop()
         self._end_captures()
@@ -186,18 +203,21 @@ class LoopSide:
     def _boundary(self) -> None:
         hit = self._reason_to_stop()
         whole = self.under_way.capturing
+        stoppable, self._stopped_inside = whole or self._stopped_inside, False
         clock, stops = self._clock(), self._gate.stops
         self._in_loop = True
-        if whole or hit:
+        if stoppable or hit:
             self._commit(clock)
         if whole and (self.wanted or self._is_last(self.position.step)):
             self._compute_all()
             self._hand_out()
         try:
-            may_stop = self._gate.arrive(whole, hit)
-        except TrainingStopped:
-            if not (whole or hit):
+            may_stop = self._gate.arrive(stoppable, hit)
+        except BaseException as error:  # TrainingStopped, or a KeyboardInterrupt that belongs to the script
+            if not (stoppable or hit):
                 self._commit(clock)
+            if not isinstance(error, TrainingStopped):
+                self._forget()
             self._leave_loop()
             raise
         if self._gate.stops != stops:
@@ -265,6 +285,10 @@ class LoopSide:
 
     def _clock(self) -> Clock:
         return Clock(self.timeline, *self.position[:2])
+
+    def _clock_under_way(self, phase: str) -> Clock:
+        step = self.under_way.step
+        return Clock(self.timeline, self.position.tick, self.position.step + 1 if step is None else step, phase)
 
     def _is_last(self, step: int) -> bool:
         return step == self._last_step

@@ -51,7 +51,9 @@ def stop_report(session: Session) -> StopReport:
     if status == STOPPED:
         place = session.stack.place()
         data["place"] = str(place) if place is not None else None
-        asked_for = re.fullmatch(r"step|pause|start|until \d+", state["reason"]) is not None
+        asked_for = (
+            re.fullmatch(r"step|pause|start|until \d+|breakpoint\(\)|set_trace\(\)", state["reason"]) is not None
+        )
         lead = [] if asked_for else [state["reason"]]
         lines = [*lead, position_line(session), source_line(session)]
     elif status == CRASHED:

@@ -7,9 +7,10 @@ import select
 import signal
 import sys
 import termios
+import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,19 @@ def terminal_restored() -> Iterator[None]:
             termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
             if left_raw and os.environ.get("TERM", "dumb") != "dumb":
                 os.write(sys.stdout.fileno(), b"\r\n\x1b[J\x1b[?2004l\x1b[?25h")  # no bracketed paste, a cursor
+
+
+@contextmanager
+def interrupts_handled(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let `handle` answer SIGINTs, unless the script has the main thread, and with it its signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Pace:
@@ -189,11 +203,8 @@ class TerminalFront:
             del number, frame
             self._signals_received += 1
 
-        before = signal.signal(signal.SIGINT, handle)
-        try:
+        with interrupts_handled(handle):
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 def whereabouts(session: Session) -> str:

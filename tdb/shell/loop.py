@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -77,7 +78,12 @@ class Prompt:
         try:
             if is_dumb_terminal():
                 return asyncio.run(self._read_dumb())
-            return self._prompt.prompt(self._interpreter.prompt, pre_run=self._begin, inputhook=self._inputhook())
+            return self._prompt.prompt(
+                self._interpreter.prompt,
+                pre_run=self._begin,
+                inputhook=self._inputhook(),
+                handle_sigint=threading.current_thread() is threading.main_thread(),
+            )
         except KeyboardInterrupt:
             self._interpreter.abandon()
             return "#"

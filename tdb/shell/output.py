@@ -22,6 +22,7 @@ class TrainingOutput:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._partial = ""
+        self.shell = threading.main_thread()  # the one that shows what the others print
 
     @property
     def progress(self) -> str:
@@ -47,7 +48,7 @@ class TrainingOutput:
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        """Take what other threads than the main one print, while the context lasts."""
+        """Take what other threads than the shell's print, while the context lasts."""
         plain_out, plain_error = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = _Stream(plain_out, self), _Stream(plain_error, self)
         try:
@@ -57,7 +58,7 @@ class TrainingOutput:
 
 
 class _Stream(io.TextIOBase):
-    """A standard stream that passes the main thread's text on, and queues that of the others."""
+    """A standard stream that passes the shell's text on, and queues that of the others."""
 
     def __init__(self, plain: TextIO, output: TrainingOutput) -> None:
         self._plain = plain
@@ -72,13 +73,13 @@ class _Stream(io.TextIOBase):
         return self._plain.buffer  # type: ignore[return-value]
 
     def write(self, text: str) -> int:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is self._output.shell:
             return self._plain.write(text)
         self._output.put(str(text))
         return len(text)
 
     def flush(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is self._output.shell:
             self._plain.flush()
 
     def isatty(self) -> bool:

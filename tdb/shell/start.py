@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,7 +25,7 @@ from tdb.launch import Run, Script
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
-from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, terminal_restored
+from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, interrupts_handled, terminal_restored
 from tdb.shell.output import TrainingOutput
 from tdb.shell.replay import replayed
 from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
@@ -64,11 +65,8 @@ class ScriptFront(PlainFront):
             self._interrupted = True
             session.controller.pause()
 
-        before = signal.signal(signal.SIGINT, handle)
-        try:
+        with interrupts_handled(handle):
             super().wait(session, goal, seconds)
-        finally:
-            signal.signal(signal.SIGINT, before)
         if self._interrupted:
             self._interrupted = False
             step = session.controller.position.step
@@ -88,26 +86,38 @@ def debug(line: CommandLine) -> int:
         return error.exit_status
     with ExitStack() as stack:
         main_thread = MainThread()
-        if _is_terminal(sys.stdin):
+        if is_terminal(sys.stdin):
             stack.enter_context(terminal_restored())
         stack.enter_context(_ended_by_signals(main_thread))
         out = stack.enter_context(_answers_only()) if line.json else sys.stdout
         if isinstance(out, io.TextIOWrapper) and out.encoding.lower() in NARROW:
             out.reconfigure(errors="backslashreplace")
-        person = _is_terminal(sys.stdin) and sys.stdout.isatty() and not line.json
+        person = is_terminal(sys.stdin) and sys.stdout.isatty() and not line.json
         session, interpreter = _assemble(line, script, out, main_thread, person=person, stack=stack)
-        status: int | None = None
-        try:
-            status = _converse(line, session, interpreter, person=person)
-        except BrokenPipeError:
-            # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-        except SystemExit as leaving:  # SIGTERM or SIGHUP
-            status, main_thread.leaving = int(leaving.code or 0), None
-        _end_training(session)
-        status = _exit_status(status, session, interpreter, line)
-        _leave_behind(session, status)
-        return status
+
+        def converse() -> int:
+            return _to_the_end(line, session, interpreter, out, person=person)
+
+        run = session.run
+        return run.beside(converse) if line.in_main_thread and run is not None else converse()
+
+
+def _to_the_end(line: CommandLine, session: Session, interpreter: Interpreter, out: TextIO, *, person: bool) -> int:
+    """Converse, and end training; return the exit status."""
+    status: int | None = None
+    if isinstance(session.front, TerminalFront):
+        session.front.output.shell = threading.current_thread()
+    try:
+        status = _converse(line, session, interpreter, person=person)
+    except BrokenPipeError:
+        # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    except SystemExit as leaving:  # SIGTERM or SIGHUP
+        status, session.main_thread.leaving = int(leaving.code or 0), None
+    _end_training(session)
+    status = _exit_status(status, session, interpreter, line)
+    _leave_behind(session, status)
+    return status
 
 
 def _assemble(
@@ -120,15 +130,17 @@ def _assemble(
         front = TerminalFront(output, main_thread)
     session = Session(controller, all_commands(), front)
     session.main_thread = main_thread
-    session.run = Run(controller, script, main_thread, line.seed if line.seed is not None else randbits(32))
-    sink = FigureSink(line.figures, out=out, interactive=person)
+    seed = line.seed if line.seed is not None else randbits(32)
+    session.run = Run(controller, script, main_thread, seed, in_main_thread=line.in_main_thread)
+    # Windows belong to the main thread.
+    sink = FigureSink(line.figures, out=out, interactive=person and not line.in_main_thread)
     stack.callback(sink.close)
     if line.figures != "auto":
         session.settings.change("figures", line.figures)
     show = Show(session, sink, out, sys.stderr, json=line.json, terminal=out.isatty() and not line.json)
     if person:
         stack.enter_context(output.captured())
-    return session, Interpreter(session, show, _state_folder() / "tdb.log")
+    return session, Interpreter(session, show, state_folder() / "tdb.log")
 
 
 def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, person: bool) -> int | None:
@@ -137,7 +149,7 @@ def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, 
         if line.recording is not None:
             return replayed(interpreter, line.recording)
         if line.startup:
-            _run_startup_files(interpreter)
+            run_startup_files(interpreter)
         sources = [Source(text, is_file) for text, is_file in line.sources]
         succeeded = run_sources(interpreter, sources, go_on=line.go_on)
         if person and not line.batch:
@@ -145,7 +157,7 @@ def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, 
 
             if not sources:
                 interpreter.show.notice(_banner(session))
-            Prompt(interpreter, session.front, _state_folder() / "history").run()  # type: ignore[arg-type]
+            Prompt(interpreter, session.front, state_folder() / "history").run()  # type: ignore[arg-type]
         elif (succeeded or line.go_on) and not line.batch and sys.stdin is not None:
             # A person may type at a terminal while the answers go elsewhere: a mistake is then no end.
             run_stdin(interpreter, sys.stdin, go_on=line.go_on or sys.stdin.isatty())
@@ -161,7 +173,7 @@ def _banner(session: Session) -> str:
     return f"{name} is ready, nothing has run: `start`, `step` or `continue` begins, `help` lists the commands"
 
 
-def _run_startup_files(interpreter: Interpreter) -> None:
+def run_startup_files(interpreter: Interpreter) -> None:
     """Run the user's and the folder's startup file, if they belong to the user alone."""
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tdb" / "tdbrc"
     for path in (config, Path(".tdbrc")):
@@ -204,7 +216,7 @@ def _leave_behind(session: Session, status: int) -> None:
 
 
 def _lives(session: Session) -> bool:
-    return session.run is not None and session.run.started and session.run.thread.is_alive()
+    return session.run is not None and session.run.lives
 
 
 def _exit_status(status: int | None, session: Session, interpreter: Interpreter, line: CommandLine) -> int:
@@ -213,7 +225,7 @@ def _exit_status(status: int | None, session: Session, interpreter: Interpreter,
     run = session.run
     if run is not None and run.error is not None:
         return CRASHED_STATUS
-    scripted = line.batch or bool(line.sources) or not _is_terminal(sys.stdin)
+    scripted = line.batch or bool(line.sources) or not is_terminal(sys.stdin)
     if scripted and interpreter.status:
         return interpreter.status
     if scripted and any(hit.is_catch for hit in session.armed.now):
@@ -251,10 +263,11 @@ def _ended_by_signals(main_thread: MainThread) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a standard stream is a terminal; it is None where whoever started tdb has closed it."""
     return stream is not None and stream.isatty()
 
 
-def _state_folder() -> Path:
+def state_folder() -> Path:
+    """Return the folder of what tdb keeps between sessions: the history of the prompt, and the log of its own bugs."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tdb"

@@ -1,0 +1,49 @@
+"""`tdb.set_trace()` and `breakpoint()`: the shell where the script is, as pdb's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tdb.active import current_controller
+
+
+def set_trace() -> None:
+    """Stop here, and open the shell.
+
+    Under `tdb SCRIPT` it is the shell that is there already. In a plain run it opens at the first call; `step`,
+    `until` and stop points then work with a loop that `tdb.attach` knows, and `continue` runs to the next `set_trace`.
+
+    Raises:
+        TrainingStopped: the user has left.
+    """
+    controller = current_controller()
+    if controller is None:
+        from tdb.shell.beside import open_beside
+
+        controller = open_beside()
+    controller.stop_here("set_trace()")
+
+
+def stop_at_breakpoint(*args: Any, **kws: Any) -> None:
+    """What `breakpoint()` calls while a script runs under tdb; takes what any debugger may take."""
+    controller = current_controller()
+    if controller is None:  # a child process of the script
+        sys.__breakpointhook__(*args, **kws)
+        return
+    controller.stop_here("breakpoint()")
+
+
+@contextmanager
+def breakpoints_stop_here() -> Iterator[None]:
+    """Let `breakpoint()` open tdb's shell while the context lasts, unless PYTHONBREAKPOINT names another debugger."""
+    before = sys.breakpointhook
+    if not os.environ.get("PYTHONBREAKPOINT"):
+        sys.breakpointhook = stop_at_breakpoint
+    try:
+        yield
+    finally:
+        sys.breakpointhook = before

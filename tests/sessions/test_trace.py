@@ -1,0 +1,158 @@
+"""`breakpoint()` and `tdb.set_trace()`: the shell where the script is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.typing_session import TypingSession
+
+SCRIPT = """
+    import threading
+    import tdb
+
+    print("before")
+    breakpoint()
+
+
+    def loss_of(step):
+        secret = step * 10
+        if step in (3, 5):
+            breakpoint()
+        return 1 / step
+
+
+    def train():
+        controller = tdb.attach()
+        for step in controller.steps(range(1, 8)):
+            controller.capture_batch([step], loss_of(step))
+
+
+    train()
+    tdb.set_trace()
+    print("after")
+"""
+
+
+def test_breakpoint_stops_where_it_stands_inside_a_step_and_outside_any_loop(tmp_path: Path) -> None:
+    before = sys.breakpointhook
+    session = TypingSession(tmp_path, SCRIPT)
+    session.play("""
+        (tdb) continue
+        > step 0        ...train.py(6) <module>
+        -> breakpoint()
+        (tdb) p controller
+        *** NameError: name 'controller' is not defined
+        (tdb) step
+        > step 1  epoch 1  loss 1.0000        ...train.py(18) train
+        -> for step in controller.steps(range(1, 8)):
+        (tdb) continue
+        > step 2  epoch 1  loss 0.5000        ...train.py(12) loss_of
+        -> breakpoint()
+        (tdb) p secret
+        30
+        (tdb) up
+        > ...train.py(19) train
+        -> controller.capture_batch([step], loss_of(step))
+        (tdb) p step
+        3
+        (tdb) batch
+        step 3  epoch 1
+        ...
+        (tdb) !loss_of(5); None
+        breakpoint() at the prompt stops nothing: training is stopped already
+        (tdb) step
+        > step 3  epoch 1  loss 0.3333        ...train.py(18) train
+        -> for step in controller.steps(range(1, 8)):
+        (tdb) until 5
+        > step 4  epoch 1  loss 0.2500        ...train.py(12) loss_of
+        -> breakpoint()
+        (tdb) until 6
+        > step 6  epoch 1  loss 0.1667        ...train.py(18) train
+        -> for step in controller.steps(range(1, 8)):
+        (tdb) continue
+        > step 7  epoch 1  loss 0.1429        ...train.py(23) <module>
+        -> tdb.set_trace()
+        (tdb) continue
+        Training finished after 7 steps
+    """)
+    session.close()
+    assert sys.breakpointhook is before
+
+
+def test_another_debugger_named_in_the_environment_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONBREAKPOINT", "0")
+    session = TypingSession(tmp_path, "breakpoint()")
+    session.play("""
+        (tdb) continue
+        Training finished without a step that tdb could see: the script asked for no controller
+    """)
+    session.close()
+
+
+def test_set_trace_in_a_plain_run_changes_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        textwrap.dedent("""
+        import sys
+        import torch
+        from torch import nn
+        import tdb
+
+
+        def train(trace):
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1))
+            optimizer = torch.optim.Adam(model.parameters())
+            controller = tdb.attach(model, optimizer, step=0)
+            for x in controller.steps(torch.randn(9, 8, 4)):
+                optimizer.zero_grad()
+                loss = model(x).square().mean()
+                loss.backward()
+                if trace and controller.position.step == 3:
+                    tdb.set_trace()
+                optimizer.step()
+            return model
+
+
+        model = train(True)
+        plain, traced = train(False).state_dict(), model.state_dict()
+        print("same", all(torch.equal(plain[name], traced[name]) for name in plain))
+        print("hooks", [hook for module in model.modules() for hook in module._forward_hooks])
+        print("hook", sys.breakpointhook is sys.__breakpointhook__)
+        """)
+    )
+    typed = "p model(torch.randn(2, 4)).shape\nmodel.eval()\nstep 2 ;; p tuple(x.shape)\nmetrics top 1\nwrong\nc\n"
+    ended = subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=tmp_path,
+        input=typed,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    shown = ended.stdout.splitlines()
+    assert shown[:3] == ["> step 3  epoch 1        train.py(18) train", "-> tdb.set_trace()", "torch.Size([2, 1])"]
+    assert "> step 5  epoch 1        train.py(13) train" in shown
+    assert "(8, 4)" in shown
+    assert shown[-3:] == ["same True", "hooks []", "hook True"]
+    assert "*** unknown command 'wrong'" in ended.stderr
+
+
+def test_leaving_a_plain_run_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import tdb\ntdb.set_trace()\nprint('went on')\n")
+    command = [sys.executable, "train.py"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, input="p 1\n", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout.splitlines()[-1] == "1"
+    assert ended.stderr == "training was told to stop\n"
+    assert ended.returncode == 1
