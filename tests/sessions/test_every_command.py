@@ -15,7 +15,7 @@ from tests.typing_session import TypingSession
 
 WIDTHS = (20, 40, 60, 80, 100, 200)
 # They leave, let go of training or run it to its end, and nothing could be looked at after them.
-LEAVING = {"quit", "detach", "continue", "return", "until"}
+LEAVING = {"interrupt", "quit", "detach", "continue", "return", "until"}
 
 
 class EveryWidth(Show):
