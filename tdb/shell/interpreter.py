@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -265,7 +265,7 @@ class Interpreter:
         if isinstance(result, StopReport):
             result = self._at_stop.told(result)
         notes = [*result.notes, *self.session.take_notices()]
-        return Result(result.parts, result.data, notes), bound.options
+        return replace(result, notes=notes), bound.options
 
     def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
         self.status = max(self.status, error.exit_status)

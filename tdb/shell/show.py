@@ -81,8 +81,9 @@ class Show:
             UsageError: `-o FILE` names a kind of file that this answer cannot be.
         """
         notes = list(result.notes)
-        if options.output is not None:
-            notes += [f"wrote {line}" for line in self._save(result, options.output)]
+        file = options.output or result.file
+        if file is not None:
+            notes += [f"wrote {line}" for line in self._save(result, file)]
             result = Result((), result.data, ())
         if self.json or options.json:
             self._json(typed, {"ok": True, "data": self._data(result), **({"notes": notes} if notes else {})})
