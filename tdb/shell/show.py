@@ -113,10 +113,10 @@ class Show:
         """Show a line as it is."""
         print(text, file=self.out, flush=True)
 
-    def echo(self, line: str) -> None:
+    def echo(self, prompt: str, line: str) -> None:
         """Show a script's line before its answer."""
         if not self.json:
-            self.line(f"(tdb) {line}")
+            self.line(f"{prompt}{line}")
 
     def into(self, buffer: TextIO, typed: Typed, result: Result, options: Options) -> None:
         """Show an answer as plain text in `buffer`."""
