@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-@command()
+@command(changes=True)
 def pystep(session: Session) -> Result:
     """Take the next training step under the real pdb, line by line.
 
