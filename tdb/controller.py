@@ -31,6 +31,7 @@ from tdb.steps import Steps
 if TYPE_CHECKING:
     from tdb.layer import FocusLayer
     from tdb.model_capture import ModelCapture
+    from tdb.overhead import Measured, Overhead
     from tdb.panel import Panel
     from tdb.recorder import Recorder
     from tdb.step import Position, Step
@@ -121,6 +122,19 @@ class DebugController:
 
         self._gate.at_boundary(lambda: self._loop.wanted.append(job)).add_done_callback(pass_on)
         return answer
+
+    def measure(self, overhead: Overhead, *others: Measured) -> None:
+        """Measure what tdb costs over the next steps: in the training thread at a boundary, or while there is no loop.
+
+        Args:
+            overhead: the measurement; one that is under way already is broken off.
+            others: whose methods are timed besides those of what captures and records.
+        """
+        self._loop.measure(overhead, *others)
+
+    def stop_measuring(self) -> None:
+        """Break off the measurement, if there is one; where `measure` may be called."""
+        self._loop.stop_measuring()
 
     def take_notices(self) -> list[str]:
         """Return what guarded calls had to put back since this was last asked."""

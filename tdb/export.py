@@ -7,6 +7,7 @@ JSON and NPZ keep what was recorded apart. JSON has one object, NPZ one array a 
 
     steps                 tick, step, wall_time, loss, timeline, epoch     [n]; epoch -1 where the loop did not tell it
     marks                 tick, step, timeline, word                       [k]
+    left_out              tick, step, timeline; only if `overhead` was used                  [l]
     numbers               tick, step, timeline, and a column a metric      [n]
     metrics/LAYER         tick, step, timeline, and a column a metric      [n], metrics [n, D]
     trajectories/FEATURE  step, timeline, tick, segment, weight_cos_to_init, and a column a metric     [n]
@@ -16,9 +17,9 @@ In JSON, NaN and infinities are the strings "NaN", "Infinity" and "-Infinity", a
 `"version": 1` come first. Metrics are float32, and written as the exact value of that float32.
 
 CSV and Parquet are one table, a row a tick, ordered by tick: tick, timeline, step, epoch, wall_time, loss, mark, then
-numbers by name, `LAYER.METRIC`, `watch.FEATURE.COLUMN`, and `cos.ONE-OTHER`. What a tick did not record is an empty
-cell in CSV and null in Parquet; NaN is `nan`. A metric of D features is one column of lists in Parquet, and D columns
-`LAYER.METRIC[0]` ... in CSV.
+left_out (1 where `overhead` kept tdb out of a step), numbers by name, `LAYER.METRIC`, `watch.FEATURE.COLUMN`, and
+`cos.ONE-OTHER`. What a tick did not record is an empty cell in CSV and null in Parquet; NaN is `nan`. A metric of D
+features is one column of lists in Parquet, and D columns `LAYER.METRIC[0]` ... in CSV.
 """
 
 from __future__ import annotations
@@ -155,6 +156,8 @@ def _joined(title: str, table: Mapping[str, Array], rows: Array) -> Iterator[Col
         yield Column("epoch", rows[told], table["epoch"][told])
         yield Column("wall_time", rows, table["wall_time"])
         yield Column("loss", rows, table["loss"])
+    elif kind == "left_out":
+        yield Column("left_out", rows, np.ones(len(rows), np.int8))
     elif kind == "marks":
         last = np.unique(rows[::-1], return_index=True)
         yield Column("mark", last[0], table["word"][::-1][last[1]])

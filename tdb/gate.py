@@ -426,7 +426,7 @@ class Gate:
         self.attention.clear()
         if self._paused or self._armed or self._jobs or self._stop_at_begin:
             self.attention.set()
-        self._changed.notify_all()
+        # Nobody is told: whoever waits for a stop would be woken at every step of an armed run, and take the GIL.
         return self._stop_at_begin or (self._paused and (self._pause_due or self._granted == 0))
 
     def _over(self, status: str, reason: str) -> None:

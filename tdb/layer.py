@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -73,6 +73,10 @@ def layers_with_features(model: nn.Module) -> list[LayerInfo]:
 
 class FocusLayer:
     """Captures of one layer during one step; used in the training thread only."""
+
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "captures": ("begin_step", "forget_step", "end_step", "_keep_output", "_keep_grad")
+    }
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.name = ""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tdb.captures import number, reading
 from tdb.errors import TdbError, TrainingStopped
@@ -27,6 +27,7 @@ from tdb.under_way import UnderWay
 
 if TYPE_CHECKING:
     from tdb.jobs import Job
+    from tdb.overhead import Measured, Overhead
     from tdb.panel import Panel
 
 Result = TypeVar("Result")
@@ -62,6 +63,12 @@ class LoopSide:
         model_capture: what a step did in all modules of the model; the training thread alone may look.
     """
 
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "captures": ("capture_batch", "capture_step_data"),
+        "stop points": ("_may_stop", "_reason_to_stop"),
+        "boundary": ("wait_if_paused",),
+    }
+
     def __init__(self, gate: Gate) -> None:
         self.timeline = 0
         self.position = Position()
@@ -83,6 +90,7 @@ class LoopSide:
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
         self._last_step: int | None = None
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
+        self._overhead: Overhead | None = None
         self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
@@ -137,7 +145,10 @@ class LoopSide:
 
     def wait_if_paused(self) -> None:
         """The step is complete."""
-        last, under_way = self.position, self.under_way
+        last, under_way, overhead = self.position, self.under_way, self._overhead
+        left_out = overhead is not None and overhead.leaves_out(last.tick + 1)
+        if overhead is not None and left_out:
+            overhead.left_out_step_ends()
         self.position = last = Position(
             last.tick + 1,
             last.step + 1 if under_way.step is None else under_way.step,
@@ -146,12 +157,31 @@ class LoopSide:
         )
         self._unrecorded.append((last, time.time()))
         if last.tick >= self._busy_from or self._gate.attention.is_set():
-            self._busy_boundary()
+            self._busy_boundary(left_out)
             return
         # Nothing here but what must be: between two steps all of this runs in cold caches.
         if under_way.data:
             under_way.data = {}
         under_way.step = under_way.epoch = under_way.loss = under_way.batch = under_way.labels = None
+        if overhead is not None:
+            self._next_step_begins()
+
+    def measure(self, overhead: Overhead, *others: Measured) -> None:
+        """Measure what tdb costs over the next steps; at a boundary, or while there is no loop.
+
+        Args:
+            overhead: the measurement; one that is under way already is broken off.
+            others: whose methods are timed besides those of what records and captures.
+        """
+        self.stop_measuring()
+        overhead.begin([self, self.layer, self.recorder, *others])
+        self._overhead = overhead
+
+    def stop_measuring(self) -> None:
+        """Break off the measurement, if there is one: training stops, or is over."""
+        if self._overhead is not None:
+            self._overhead.end()
+            self._overhead = None
 
     def stop_here(self, reason: str) -> None:
         """Stop wherever the script is: inside a step, or outside any loop."""
@@ -164,6 +194,7 @@ class LoopSide:
             return
         if self.under_way.batch is not None:
             self._commit(self._clock_under_way("inside"))
+        self.stop_measuring()
         try:
             self._stopped_inside = self._gate.arrive(False, reason)
         except TrainingStopped:
@@ -185,18 +216,23 @@ class LoopSide:
 
     # ---- inside a boundary -----------------------------------------------------------------------------------------
 
-    def _busy_boundary(self) -> None:
+    def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
         if self.layer.capturing or self.under_way.capturing:
             self._end_captures()
         unrecorded, self._unrecorded = self._unrecorded, []
-        metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
-        self.recorder.record(self.timeline, unrecorded, metrics=metrics)
+        if left_out:
+            self.recorder.leave_out(self.timeline, unrecorded)
+        else:
+            metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
+            self.recorder.record(self.timeline, unrecorded, metrics=metrics)
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
         if self._gate.attention.is_set() or self._is_last(self.position.step + 1):
             self._boundary()
         else:
             self._forget()
+            if self._overhead is not None:
+                self._next_step_begins()
         if self._in_loop:
             self._look_ahead()
 
@@ -204,10 +240,11 @@ class LoopSide:
         hit = self._reason_to_stop()
         whole = self.under_way.capturing
         stoppable, self._stopped_inside = whole or self._stopped_inside, False
-        clock, stops = self._clock(), self._gate.stops
+        clock, stops, overhead = self._clock(), self._gate.stops, self._overhead
         self._in_loop = True
         if stoppable or hit:
             self._commit(clock)
+            self.recorder.keep(self.timeline, self.position)
         if whole and (self.wanted or self._is_last(self.position.step)):
             self._compute_all()
             self._hand_out()
@@ -222,11 +259,20 @@ class LoopSide:
             raise
         if self._gate.stops != stops:
             self.recorder.history.mark(self.position.step, self._gate.reason)
+            if self._overhead is overhead:  # it was not begun at this very stop
+                self.stop_measuring()
         if self._is_last(self.position.step):
             self._leave_loop()
             return
         self._forget()
         ahead = self.position.step + 1
+        if may_stop or self._is_last(ahead):
+            self.stop_measuring()
+        if self._overhead is not None:
+            self._next_step_begins()
+        if self._left_out(self.position.tick + 1):
+            self.under_way.capturing = False
+            return
         known = self._may_stop(ahead) or self._is_last(ahead)
         self.under_way.capturing = may_stop or known or bool(self.wanted)
         if self.under_way.capturing:
@@ -235,6 +281,11 @@ class LoopSide:
     def _look_ahead(self) -> None:
         """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
+        if self._left_out(tick + 1):
+            self.layer.forget_step()
+            self.model_capture.forget_step()
+            self._busy_from = tick + 1
+            return
         if self.under_way.capturing:
             self.model_capture.begin_step(model_of(self.target))
         else:
@@ -254,6 +305,17 @@ class LoopSide:
         self.layer.end_step()
         self.model_capture.end_step()
 
+    def _next_step_begins(self) -> None:
+        """The time of the step that has ended is complete, but for what it costs to look ahead."""
+        assert self._overhead is not None
+        if self._overhead.next_step(self.position.tick):
+            self._overhead = None
+        elif self._left_out(self.position.tick + 1):
+            self._busy_from = 0
+
+    def _left_out(self, tick: int) -> bool:
+        return self._overhead is not None and self._overhead.leaves_out(tick)
+
     def _enter(self) -> None:
         """Notice the first step of a loop that has not called `begin`."""
         if not self._in_loop:
@@ -263,6 +325,7 @@ class LoopSide:
 
     def _leave_loop(self) -> None:
         """Keep the last step to be looked at; should another loop follow, its first step is captured."""
+        self.stop_measuring()
         self._in_loop, self.under_way.capturing = False, True
         self._gate.attention.set()
 

@@ -7,8 +7,9 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +35,12 @@ class Recorder:
         layer: the focus layer, for its metrics and weights.
         panels: what rules have declared; the one of the focus layer says which metrics are recorded.
     """
+
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "metrics": ("_metrics",),
+        "watches": ("_record_watched",),
+        "history": ("record",),
+    }
 
     def __init__(self, layer: FocusLayer, panels: Sequence[Panel]) -> None:
         self.history = History()
@@ -142,14 +149,30 @@ class Recorder:
                 return
         self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
 
+    def leave_out(self, timeline: int, steps: Sequence[tuple[Position, float]]) -> None:
+        """Record finished steps, but of the last that it was left out, and why it is missing."""
+        if steps[:-1]:
+            self.record(timeline, steps[:-1], metrics=False)
+        tick, step, *_ = steps[-1][0]
+        self.history.leave_out(timeline, tick, step)
+
+    def keep(self, timeline: int, position: Position) -> None:
+        """Training stops at its last finished step: it is in history even if it was left out."""
+        tick, step, epoch, loss = position
+        if self.history.newest != (tick, step):
+            self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
+
     def _record_metrics(self, timeline: int, tick: int, step: int, epoch: int | None, now: float, loss: Any) -> None:
         names, block = self._metrics()
         if names != self._names:
             self._names = names  # history is fastest with the very same tuple each time
         self.history.append_block(timeline, tick, step, epoch, now, loss, self._names, block)
         if self._index is not None:
-            rows = self._layer.rows_of(self._index)
-            self.watches.append(timeline, tick, step, rows, self._names, block[:, self.watches.get_watched()])
+            self._record_watched(self._index, timeline, tick, step, block)
+
+    def _record_watched(self, index: Tensor, timeline: int, tick: int, step: int, block: Array) -> None:
+        rows = self._layer.rows_of(index)
+        self.watches.append(timeline, tick, step, rows, self._names, block[:, self.watches.get_watched()])
 
     def _metrics(self) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values, [m, D]."""

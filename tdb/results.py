@@ -127,13 +127,17 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines over steps: label -> (steps [n], values [n]); `marks` are vertical lines: step -> word."""
+    """Lines over steps: label -> (steps [n], values [n]); `marks` are vertical lines: step -> word.
+
+    At the steps of `gaps` every line is broken: tdb kept out of them, and nobody knows their values.
+    """
 
     lines: Mapping[str, tuple[Array, Array]]
     y_name: str
     x_name: str = "step"
     marks: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[str, int] = field(default_factory=dict)
+    gaps: Sequence[int] | Array = ()
     log: bool = False
     caption: str = ""
     title: str = ""

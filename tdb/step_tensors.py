@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.queries import array_of, tensors_in
 
@@ -28,6 +28,10 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
 
     Without a model the groups are empty. "updates" and "activations" are there only if the step was captured for them.
     """
+
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "captures": ("begin_step", "end_step", "_keep_grads", "_keep_output")
+    }
 
     def __init__(self) -> None:
         self._model: nn.Module | None = None

@@ -22,6 +22,7 @@ from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
 from tdb.controller import DebugController
 from tdb.errors import StateError, TdbError
+from tdb.overhead import Overhead
 from tests.conftest import PATIENCE, join
 
 STEPS = 40
@@ -189,6 +190,7 @@ def disturb(controller: DebugController, chance: random.Random) -> None:
         lambda: controller.at_boundary(lambda: controller.recorder.watch(chance.sample(range(16), 2))),
         lambda: controller.at_boundary(lambda: controller.recorder.unwatch(controller.recorder.watched())),
         lambda: controller.peek(lambda _: torch.rand(3)),
+        lambda: controller.at_boundary(lambda: controller.measure(Overhead(controller.position.tick, 20))),
     ]
     ask(chance.choice(things))
 
@@ -222,6 +224,21 @@ def test_pausing_stepping_and_asking_change_nothing(
     assert differences(session.end(), undisturbed(name)) == []
     assert controller.gate.stops > 3
     assert controller.get_state()["tick"] == STEPS
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_measuring_what_tdb_costs_changes_nothing(
+    name: str, controller: DebugController, undisturbed: Callable[[str], Final]
+) -> None:
+    controller.step(3)
+    session = Session(controller, TRAININGS[name])
+    session.start()
+    assert controller.wait(PATIENCE) == "stopped"
+    measured = Overhead(controller.position.tick, 20)
+    controller.recorder.dense = True
+    controller.call(lambda: controller.measure(measured))
+    assert differences(session.end(), undisturbed(name)) == []
+    assert len(measured.cost.recorded) == 10
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -30,10 +30,19 @@ def _history(session: Session) -> History:
     return history
 
 
-def _notes(session: Session) -> list[str]:
-    """Return what is missing in history, if anything is."""
-    recorder = session.controller.recorder
-    return [recorder.failure] if recorder.failure else []
+def _notes(session: Session, first: int | None = None, last: int | None = None) -> list[str]:
+    """Return what is missing in history from one step to another, if anything is."""
+    left_out = session.controller.recorder.history.left_out(first, last)
+    notes = _failures(session)
+    if len(left_out):
+        steps = f"{len(left_out):,} step{'s' if len(left_out) != 1 else ''}"
+        notes.append(f"{steps} between {left_out.min():,} and {left_out.max():,} left out by `overhead`: not recorded")
+    return notes
+
+
+def _failures(session: Session) -> list[str]:
+    failure = session.controller.recorder.failure
+    return [failure] if failure else []
 
 
 @command(running="yes")
@@ -124,9 +133,9 @@ def traj(
     ids = some_ids(session, [word for word in metrics_and_ids if looks_like_ids(word)])
     names = [word for word in metrics_and_ids if not looks_like_ids(word)]
     features = ids or watches.features()
-    marks = session.marks()
+    marks, gaps = session.marks(), session.controller.recorder.history.left_out()
     if pairs:
-        curves = [over_time.pair_curves(watches, ids, from_, to, smooth, marks)]
+        curves = [over_time.pair_curves(watches, ids, from_, to, smooth, marks, gaps)]
     else:
         known = watches.metric_names()
         for name in names:
@@ -134,28 +143,28 @@ def traj(
                 near = did_you_mean(name, known) or f"Metrics: {', '.join(known)}"
                 raise TdbError(f"no trajectory of {name!r}", near)
         curves = [
-            over_time.trajectory_curves(watches, name, features, from_, to, smooth, log, marks)
+            over_time.trajectory_curves(watches, name, features, from_, to, smooth, log, marks, gaps)
             for name in names or known[:FIRST_METRICS]
         ]
-    return _curves(session, curves, as_table=table)
+    return _curves(session, curves, _notes(session, from_, to), as_table=table)
 
 
 FIRST_METRICS = 6
 """Weight cosine and the first five metrics: what still fits on a page."""
 
 
-def _curves(session: Session, curves: Sequence[Curves], *, as_table: bool) -> Result:
+def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *, as_table: bool) -> Result:
     from tdb.results import Page
 
     tables = {curve.y_name: over_time.curves_table(curve) for curve in curves}
     data = {"curves": tables}
     if as_table:
-        return Result(list(tables.values()), data, _notes(session))
+        return Result(list(tables.values()), data, notes)
     if session.settings["figures"] == "off":
-        return Result([over_time.sparkline_table(curve) for curve in curves], data, _notes(session))
+        return Result([over_time.sparkline_table(curve) for curve in curves], data, notes)
     caption = "; ".join(curve.caption for curve in curves)
     picture = curves[0] if len(curves) == 1 else Page(curves, columns=2, caption=caption)
-    return Result([picture], data, _notes(session))
+    return Result([picture], data, notes)
 
 
 @command()
@@ -180,7 +189,8 @@ def loss(
         loss from 100 to 500 smooth 20 log
     """
     history = _history(session)
-    return _curves(session, [over_time.loss_curve(history, from_, to, smooth, log)], as_table=False)
+    notes = _notes(session, from_, to)
+    return _curves(session, [over_time.loss_curve(history, from_, to, smooth, log)], notes, as_table=False)
 
 
 @command(running="now")
@@ -213,7 +223,7 @@ def heat(session: Session, metric: MetricName, *, from_: Integer | None = None, 
     """
     matrix = over_time.heat(_history(session), metric, from_, to)
     data = {"metric": metric, "steps": matrix.column_ids, "values": matrix.values}
-    return Result([matrix], data, _notes(session))
+    return Result([matrix], data, _notes(session, from_, to))
 
 
 @command(running="now")
@@ -231,10 +241,10 @@ def find(session: Session, condition: Expression) -> Result:
     expression = compile_expression(condition[: match.start()] if match else condition)
     steps, columns = over_time.recorded(_history(session), expression.names)
     held = evaluate_history(expression, {**columns, "step": steps})
-    table = over_time.find(steps, held, which)
+    table = over_time.find(steps, held, which, _history(session).left_out())
     found = steps[held]
     data = {"steps": found, "first": found[0] if found.size else None, "last": found[-1] if found.size else None}
-    return Result([table], {**data, "table": table}, _notes(session))
+    return Result([table], {**data, "table": table}, _failures(session))
 
 
 @command(running="yes")

@@ -17,6 +17,7 @@ from tdb.history.series import Series
 if TYPE_CHECKING:
     from tdb.results import Array
 
+LEFT_OUT = np.dtype([("tick", "i8"), ("step", "i8"), ("timeline", "i4")], align=True)
 STEP = np.dtype(
     [("tick", "i8"), ("step", "i8"), ("wall_time", "f8"), ("loss", "f8"), ("timeline", "i4"), ("epoch", "i4")]
 )
@@ -41,6 +42,7 @@ class History:
         self.timeline = 0
         self._last = (-1, -1)  # tick and step of the newest row
         self._steps = Series(self.budget, STEP)
+        self._left_out = Series(self.budget, LEFT_OUT)
         self._layers: dict[str, Metrics] = {}
         self._numbers: Metrics | None = None
         self._focus = ""
@@ -122,6 +124,10 @@ class History:
         self._append_features(timeline, tick, step, names, host(block))
         self._append_step(timeline, tick, step, epoch, wall_time, loss, stopped)
 
+    def leave_out(self, timeline: int, tick: int, step: int) -> None:
+        """Take note that a step is not recorded because tdb kept out of it: no thinning, and nothing was lost."""
+        self._left_out.append((tick, step, timeline))
+
     def mark(self, step: int, word: str) -> None:
         """Pin a recorded step, so that thinning never takes it, and remember why: "stop", "breakpoint 2".
 
@@ -182,6 +188,11 @@ class History:
     def nbytes(self) -> int:
         """Bytes taken by everything that shares the budget."""
         return self.budget.used
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        """Tick and step of the newest row; (-1, -1) before the first."""
+        return self._last
 
     def layers(self) -> list[str]:
         """Return the layers that have metrics here, in the order in which they were focused."""
@@ -255,17 +266,28 @@ class History:
         steps, words = snapshot.column("step")[chosen], snapshot.column("word")[chosen]
         return {int(step): self._words[word] for step, word in zip(steps, words, strict=True)}
 
+    def left_out(self, first: int | None = None, last: int | None = None, timeline: int | None = None) -> Array:
+        """Return the steps [k] from `first` to `last` that were left out by `overhead`: no other answer has them."""
+        snapshot = self._left_out.snapshot()
+        steps = snapshot.column("step")
+        missing: Array = steps[self._chosen(snapshot.column("timeline"), steps, first, last, timeline)]
+        return np.setdiff1d(missing, self.range(first, last, timeline)["step"])  # training stopped there
+
     def tables(self) -> dict[str, dict[str, Array]]:
         """Return everything that is recorded, of all timelines, as owned columns: for those who carry it elsewhere.
 
-        "steps" has the columns of `range`, "marks" tick, step, timeline and word; "numbers" (metrics that are one
-        number a step) and "metrics/LAYER" tick, step, timeline and a column a metric, [n] and [n, D].
+        "steps" has the columns of `range`, "marks" tick, step, timeline and word; "left_out" tick, step and timeline,
+        if there are any; "numbers" (metrics that are one number a step) and "metrics/LAYER" tick, step, timeline and a
+        column a metric, [n] and [n, D].
         """
         snapshot = self._steps.snapshot()
         found = {"steps": {name: snapshot.column(name) for name in STEP.names or ()}}
         snapshot = self.budget.marks.snapshot()
         found["marks"] = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
         found["marks"]["word"] = np.array([self._words[word] for word in snapshot.column("word")], dtype=str)
+        if len(self._left_out):
+            snapshot = self._left_out.snapshot()
+            found["left_out"] = {name: snapshot.column(name) for name in LEFT_OUT.names or ()}
         stores = {f"metrics/{layer}": self._layers[layer] for layer in self.layers()}
         if self._numbers is not None:
             stores["numbers"] = self._numbers
@@ -291,6 +313,8 @@ class History:
         dense = ", ".join(map(str, self.density())) or "none yet"
         marked = len(self.marks())
         kept = f"; {marked:,} marked step{'s' if marked != 1 else ''}" if marked else ""
+        missing = len(self.left_out())
+        kept += f"; {missing:,} left out by `overhead`" if missing else ""
         size = f"{self.nbytes / MIB:.1f} of {self.budget.limit / MIB:.1f} MiB"
         return f"{len(self):,} of {self.appended:,} steps: {dense}{kept}; {size}{self._refused}"
 

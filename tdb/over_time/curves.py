@@ -73,7 +73,7 @@ def loss_curve(
     lines: Lines = {"loss": (steps, losses)}
     if smooth != 1:
         lines[f"mean of the last {smooth}"] = (steps, trailing_mean(losses, smooth))
-    return _curves(lines, "loss", first, last, log=log, marks=history.marks())
+    return _curves(lines, "loss", first, last, log=log, marks=history.marks(), gaps=history.left_out())
 
 
 def metric_curves(
@@ -91,8 +91,11 @@ def metric_curves(
         UsageError: no such metric or feature, no feature named, or nothing recorded from `first` to `last`.
     """
     steps, values = history.metric(metric)
+    gaps = history.left_out()
     if values.ndim == 1:
-        return _curves({metric: (steps, _smoothed(values, smooth))}, metric, first, last, log, history.marks())
+        return _curves(
+            {metric: (steps, _smoothed(values, smooth))}, metric, first, last, log, history.marks(), gaps=gaps
+        )
     if not ids:
         raise UsageError(f"{metric} has a value a feature", f"Name features: traj {metric} 0 15 31")
     for feature in ids:
@@ -100,7 +103,7 @@ def metric_curves(
             raise UsageError(f"no feature {feature}", f"Features are 0..{values.shape[1] - 1}")
     lines: Lines = {str(feature): (steps, _smoothed(values[:, feature], smooth)) for feature in ids}
     colors = {str(feature): feature for feature in ids}
-    return _curves(lines, metric, first, last, log, history.marks(), colors)
+    return _curves(lines, metric, first, last, log, history.marks(), colors, gaps)
 
 
 def trajectory_curves(
@@ -112,6 +115,7 @@ def trajectory_curves(
     smooth: int = 1,
     log: bool = False,
     marks: Mapping[int, str] | None = None,
+    gaps: Sequence[int] | Array = (),
 ) -> Curves:
     """Return one metric of watched features over steps, a line a feature and segment; all trajectories if no `ids`.
 
@@ -133,7 +137,7 @@ def trajectory_curves(
             here = trajectory["segment"] == segment
             lines[label] = (trajectory["step"][here], _smoothed(trajectory[metric][here], smooth))
             colors[label] = feature
-    return _curves(lines, metric, first, last, log, marks or {}, colors)
+    return _curves(lines, metric, first, last, log, marks or {}, colors, gaps)
 
 
 def pair_curves(
@@ -143,6 +147,7 @@ def pair_curves(
     last: int | None = None,
     smooth: int = 1,
     marks: Mapping[int, str] | None = None,
+    gaps: Sequence[int] | Array = (),
 ) -> Curves:
     """Return the weight cosines of all pairs among `ids` (the features watched now, if none) over steps.
 
@@ -156,7 +161,7 @@ def pair_curves(
     for one, other in combinations(features, 2):
         steps, cosines = watches.pair(one, other)
         lines[f"{one}-{other}"] = (steps, _smoothed(cosines, smooth))
-    return _curves(lines, "weight cosine", first, last, marks=marks or {})
+    return _curves(lines, "weight cosine", first, last, marks=marks or {}, gaps=gaps)
 
 
 def pair_matrix(watches: Watches) -> Matrix:
@@ -206,6 +211,7 @@ def _curves(
     log: bool = False,
     marks: Mapping[int, str] | None = None,
     colors: Mapping[str, int] | None = None,
+    gaps: Sequence[int] | Array = (),
 ) -> Curves:
     """Cut all lines to the steps asked for, and say in one line what they show."""
     low = -np.inf if first is None else first
@@ -214,7 +220,7 @@ def _curves(
     for label, (steps, values) in lines.items():
         here = (steps >= low) & (steps <= high)
         shown[label] = (steps[here], values[here])
-    taken = np.concatenate([steps for steps, _ in shown.values()])
+    taken = np.concatenate([np.empty(0, np.int64), *(steps for steps, _ in shown.values())])
     if not len(taken):
         where = "" if first is None and last is None else f" from step {first or 0} to {last or 'the last'}"
         raise UsageError(f"no {name} is recorded{where}", "step, then ask again" if not where else "")
@@ -223,6 +229,7 @@ def _curves(
         y_name=name,
         marks={step: word for step, word in (marks or {}).items() if low <= step <= high},
         colors=colors or {},
+        gaps=gaps,
         log=log,
         caption=f"{name} over steps {taken.min():,} to {taken.max():,}: {_told(shown)}",
         title=name,

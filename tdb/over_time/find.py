@@ -105,7 +105,9 @@ def stretches(steps: Array, held: Array, which: Literal["first", "last", "all"] 
     ]
 
 
-def find(steps: Array, held: Array, which: Literal["first", "last", "all"] = "all") -> Table:
+def find(
+    steps: Array, held: Array, which: Literal["first", "last", "all"] = "all", left_out: Sequence[int] | Array = ()
+) -> Table:
     """Return when a condition held: a row for each stretch of steps, or only the first or the last.
 
     Columns `began` and `ended` say when in words, `first` and `last` are the recorded steps, `steps` their number. What
@@ -115,6 +117,7 @@ def find(steps: Array, held: Array, which: Literal["first", "last", "all"] = "al
         steps: [n], the recorded steps.
         held: [n] bool, whether the condition held at each.
         which: "first", "last" or "all".
+        left_out: [k], the steps that were left out by `overhead`.
     """
     found = stretches(steps, held, which)
     columns: dict[str, Sequence[Any]] = {
@@ -124,13 +127,15 @@ def find(steps: Array, held: Array, which: Literal["first", "last", "all"] = "al
         "last": [stretch.last for stretch in found],
         "steps": [stretch.count for stretch in found],
     }
-    return Table(columns, note=_note(steps, held))
+    return Table(columns, note=_note(steps, held, np.asarray(left_out, np.int64)))
 
 
-def _note(steps: Array, held: Array) -> str:
+def _note(steps: Array, held: Array, left_out: Array) -> str:
     if not len(steps):
         return "no steps are recorded"
     times = f"held at {int(held.sum()):,} of" if held.any() else "never held at the"
     gaps = int((np.diff(steps) > 1).sum()) + int(steps[0] > 1)
     missing = f"; steps are missing in {gaps:,} place{'s' if gaps != 1 else ''}, where it is not known" if gaps else ""
+    kept_out = int(((left_out > steps[0]) & (left_out < steps[-1])).sum())
+    missing += f" ({kept_out:,} step{'s' if kept_out != 1 else ''} left out by `overhead`)" if kept_out else ""
     return f"{times} {len(steps):,} recorded steps from {steps[0]:,} to {steps[-1]:,}{missing}"

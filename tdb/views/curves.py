@@ -66,8 +66,17 @@ def drawable(picture: Curves) -> dict[str, tuple[Array, Array]]:
     for label, (steps, values) in _as_floats(picture).items():
         with np.errstate(invalid="ignore"):
             fit = np.isfinite(values) & ((values > 0) if picture.log else True)
-        lines[label] = (steps, np.where(fit, values, np.nan))
+        lines[label] = _broken(steps, np.where(fit, values, np.nan), np.asarray(picture.gaps, steps.dtype))
     return lines
+
+
+def _broken(steps: Array, values: Array, gaps: Array) -> tuple[Array, Array]:
+    """Return a line with NaN where a gap lies between two of its points."""
+    if not len(gaps) or (np.diff(steps) <= 0).any():  # steps that were taken again are joined as they were recorded
+        return steps, values
+    places = np.searchsorted(steps, gaps)
+    inside = (places > 0) & (places < len(steps))
+    return np.insert(steps, places[inside], gaps[inside]), np.insert(values, places[inside], np.nan)
 
 
 def remarks(picture: Curves) -> list[str]:

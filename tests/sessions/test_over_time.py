@@ -208,3 +208,15 @@ def test_a_mistake_is_said_and_changes_nothing(watched: TypingSession, line: str
     assert message in shown
     assert '"ok":false' in shown
     assert (watched.answer("state"), watched.answer("watch"), watched.answer("set")) == before
+
+
+def test_watched_features_without_a_step_have_no_chart_yet(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "30"))
+    session.type("step 2")
+    session.type("watch 3 17")
+    assert "*** no weight_cos_to_init is recorded: step, then ask again" in session.type("traj")
+    session.type("step 2")
+    session.type("watch clear")
+    for line in ("traj win_rate", "traj pairs", "pairs", "traj --table"):
+        assert "***" in session.type(line)
+        assert "a bug in tdb" not in session.type(line)
