@@ -174,7 +174,7 @@ class LoopSide:
             others: whose methods are timed besides those of what records and captures.
         """
         self.stop_measuring()
-        overhead.begin([self, self.layer, self.recorder, *others])
+        overhead.begin([self, self.layer, self.model_capture, self.recorder, *others])
         self._overhead = overhead
 
     def stop_measuring(self) -> None:

@@ -7,9 +7,9 @@ an evenly spaced sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
@@ -82,6 +82,10 @@ class ModelCapture:
         captured: the step was captured from its start.
         compiled: a part of the model is compiled: what its modules give cannot be seen.
     """
+
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "captures": ("begin_step", "end_step", "forget_step", "_keep_output", "_keep_grads", "_count_update")
+    }
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress or Progress()

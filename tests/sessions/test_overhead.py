@@ -167,7 +167,7 @@ def test_a_pause_comes_at_the_next_whole_step(controller: DebugController) -> No
     assert controller.wait(PATIENCE) == "stopped"
     assert measured.over.is_set()
     assert controller.record.clock.step == controller.position.step
-    assert "wait_if_paused" not in vars(controller._loop)  # noqa: SLF001 - nothing stays replaced
+    assert "wait_if_paused" not in vars(controller._loop)  # nothing stays replaced
     controller.stop()
     loop.join()
 
