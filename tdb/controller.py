@@ -136,8 +136,12 @@ class DebugController:
         """Break off the measurement, if there is one; where `measure` may be called."""
         self._loop.stop_measuring()
 
+    def notify(self, text: str) -> None:
+        """Have a line told at the prompt."""
+        self._loop.notices.append(text)
+
     def take_notices(self) -> list[str]:
-        """Return what guarded calls had to put back since this was last asked."""
+        """Return what is to be told at the prompt, such as what guarded calls had to put back; each is told once."""
         return list(taken(self._loop.notices))
 
     # ---- looking: any thread ---------------------------------------------------------------------------------------

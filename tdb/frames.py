@@ -45,6 +45,12 @@ def is_own(frame: FrameType) -> bool:
     return name.startswith((HERE, "<frozen")) or name == threading.__file__
 
 
+def is_torch(frame: FrameType) -> bool:
+    """Return whether a frame runs code of torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and frame.f_code.co_filename.startswith(str(Path(torch.__file__ or "torch").parent) + "/")
+
+
 def stack_of(thread: threading.Thread | None) -> list[FrameType]:
     """Return the user's frames of `thread`, outermost first; empty if it has ended or only runs code of tdb."""
     frame = sys._current_frames().get(thread.ident or -1) if thread is not None else None  # noqa: SLF001 - what pdb uses
@@ -62,7 +68,8 @@ def stack_of_error(traceback: TracebackType | None) -> list[FrameType]:
 
 def _user_frames(frame: FrameType | None) -> list[FrameType]:
     frames: list[FrameType] = []
-    while frame is not None and is_own(frame):
+    # A boundary may lie inside a call of torch's, such as the update: the line that called it is where training waits.
+    while frame is not None and (is_own(frame) or is_torch(frame)):
         frame = frame.f_back
     while frame is not None and not is_own(frame):
         frames.append(frame)

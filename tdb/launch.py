@@ -8,9 +8,11 @@ from __future__ import annotations
 import builtins
 import importlib.machinery
 import importlib.util
+import os
 import signal
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -19,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tdb.active import set_active_controller
+from tdb.active import current_controller, set_active_controller
 from tdb.carry import carried_signals
 from tdb.errors import TrainingStopped, UsageError
+from tdb.finder import Finder
 from tdb.gate import CRASHED, ENDED, FINISHED
 from tdb.jobs import HEARTBEAT_SECONDS
 from tdb.origin import seed_generators
@@ -106,6 +109,12 @@ class Run:
         main_thread: runs for the script what only the main thread may.
         seed: of python's and numpy's generators before the script begins; None leaves them as they are.
         in_main_thread: the script runs in the main thread, inside `beside`, and not in a thread of its own.
+
+    Attributes:
+        finder: finds the loop of a script that says nothing of it.
+        error: what ended the script, if it crashed.
+        exit_code: what the script left with.
+        module: the script's `__main__`.
     """
 
     def __init__(
@@ -123,6 +132,7 @@ class Run:
         self.error: BaseException | None = None
         self.exit_code: int = 0
         self.module: types.ModuleType | None = None
+        self.finder = Finder(controller)
         self._main_thread = main_thread
         self._in_main_thread = in_main_thread
         self._started = threading.Event()
@@ -149,6 +159,7 @@ class Run:
     def start(self) -> None:
         """Start the script."""
         self.controller.gate.launched(self._thread)
+        self.finder.aside = threading.get_ident()
         self._started.set()
         if not self._in_main_thread:
             self._thread.start()
@@ -190,16 +201,40 @@ class Run:
                 self._prepare()
                 self.module, execute = self.script.load()
                 sys.modules["__main__"] = self.module
-                execute()
+                self.finder.put_on()
+                self._execute(execute)
             except TrainingStopped:
                 return ENDED, "ended by the user"
-            except SystemExit as leaving:
-                self.exit_code = _exit_code(leaving.code)
-                return FINISHED, f"the script left with exit status {self.exit_code}" if self.exit_code else ""
             except BaseException as error:  # noqa: BLE001 - whatever the script raises is shown in post-mortem
                 self.error = error
+                self.finder.crashed()
                 return CRASHED, f"{type(error).__name__}: {error}"
-        return FINISHED, ""
+            finally:
+                self.finder.take_off()
+        return FINISHED, f"the script left with exit status {self.exit_code}" if self.exit_code else ""
+
+    def _execute(self, execute: Callable[[], None]) -> None:
+        try:
+            execute()
+        except TrainingStopped:
+            raise
+        except SystemExit as leaving:
+            self.exit_code = _exit_code(leaving.code)
+        except BaseException:
+            self._leave_if_child(1)
+            raise
+        self._leave_if_child(self.exit_code)
+        self.finder.end()
+
+    def _leave_if_child(self, exit_code: int) -> None:
+        """Exit if this is a process that the script has forked by itself: nobody waits for it here."""
+        if current_controller() is self.controller:
+            return
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
 
     def _prepare(self) -> None:
         if not self._in_main_thread:

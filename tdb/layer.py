@@ -19,6 +19,7 @@ import numpy as np
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
 from tdb.step import Progress
+from tdb.target import model_of, optimizer_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,13 +91,18 @@ class FocusLayer:
         self._grad: Tensor | None = None
         self._output: Tensor | None = None
         self._handles: list[RemovableHandle] = []
+        self.hooks_fire = True  # not in a model that was compiled before
 
-    def bind(self, model: nn.Module, optimizer: Any, name: str = "") -> None:
-        """Make the layer `name` of `model` the focus; without a name, its first layer with features.
+    def bind(self, target: Any, name: str = "") -> None:
+        """Make the layer `name` of the target's model the focus; without a name, its first layer with features.
 
         Raises:
             UsageError: there is no such layer, or it has no features; nothing changes then.
+            StateError: no model is known.
         """
+        model = model_of(target)
+        if model is None:
+            raise StateError("no model is known", "It is once training has begun: `start`")
         known = {info.name: info for info in layers_with_features(model)}
         if not known:
             raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
@@ -107,10 +113,11 @@ class FocusLayer:
         module = model.get_submodule(chosen.name)
         if module is not self._module:
             self.end_step()
-            self._module, self._optimizer = module, optimizer
+            self._module = module
             self._before = self._grad = self._output = None
             self._initial = self._rows(module.weight)
             self._initial_norm = self._initial.norm(dim=1)
+        self._optimizer = optimizer_of(target, module.weight)
         self.name, self.info = chosen.name, chosen
 
     def info_text(self) -> str:
@@ -137,7 +144,11 @@ class FocusLayer:
         if self._module is None:
             return
         self._before = self._rows(self._module.weight)
-        self._handles = [self._module.register_forward_hook(self._keep_output)]
+        if self.hooks_fire:
+            from torch.nn.modules.module import register_module_forward_hook
+
+            # A hook on the module itself would be pickled and copied with it: a loop may save its model at any moment.
+            self._handles.append(register_module_forward_hook(self._keep_output))
         if hasattr(self._optimizer, "register_step_pre_hook"):
             self._handles.append(self._optimizer.register_step_pre_hook(self._keep_grad))
 
@@ -155,7 +166,9 @@ class FocusLayer:
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
         # An in-place activation would overwrite it, and a forward without gradients is no training.
-        if not at_the_prompt() and module.training and getattr(output, "requires_grad", False):
+        if module is not self._module or at_the_prompt():
+            return
+        if module.training and getattr(output, "requires_grad", False):
             self._output = output.detach().clone()
 
     def _keep_grad(self, *_: Any) -> None:

@@ -105,10 +105,9 @@ class LoopSide:
         self._forget()
         self.record = Step(self._clock())
         self._leave_loop()
-        model = model_of(target)
-        if model is not None:
+        if model_of(target) is not None:
             try:
-                self.layer.bind(model, getattr(target, "optimizer", None), self.focus_name)
+                self.layer.bind(target, self.focus_name)
             except TdbError as error:  # a wrong name of a layer must not end training
                 self.notices.append(str(error))
         self.recorder.begin()

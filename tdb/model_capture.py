@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
 from tdb.step import Progress
+from tdb.update_hooks import Handle, after_updates, before_updates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,6 +81,7 @@ class ModelCapture:
         updates: how often each optimizer has updated in the step, by its identity.
         before: each trainable parameter when the step began, by its name.
         captured: the step was captured from its start.
+        hooks_do_not_fire: the model is known to run inside something compiled.
         compiled: a part of the model is compiled: what its modules give cannot be seen.
     """
 
@@ -95,9 +97,10 @@ class ModelCapture:
         self.before: dict[str, Tensor] = {}
         self.captured = False
         self.compiled = False
+        self.hooks_do_not_fire = False
         self._names: dict[int, str] = {}
         self._parameters: dict[int, str] = {}
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle | Handle] = []
         self._held = 0
         self._last: tuple[Any, int | None, Output] | None = None
         self._samples = False  # something in this model overwrites outputs
@@ -108,18 +111,17 @@ class ModelCapture:
         if model is None:
             return
         from torch.nn.modules.module import register_module_forward_hook
-        from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
         modules, weights = dict(model.named_modules()), dict(model.named_parameters())
         self.captured = True
-        self.compiled = any(map(is_compiled, modules.values()))
+        self.compiled = self.hooks_do_not_fire or any(map(is_compiled, modules.values()))
         self._samples |= any(getattr(module, "inplace", False) for module in modules.values())
         self._names = {id(module): name for name, module in modules.items()}
         self._parameters = {id(weight): name for name, weight in weights.items()}
         self.before = {name: weight.detach().clone() for name, weight in weights.items() if _moves(weight)}
         self._handles = [
-            register_optimizer_step_pre_hook(self._keep_grads),
-            register_optimizer_step_post_hook(self._count_update),
+            before_updates(self._keep_grads),
+            after_updates(self._count_update),
         ]
         if not self.compiled:  # torch warns of global hooks around compiled modules
             self._handles.append(register_module_forward_hook(self._keep_output))
@@ -166,7 +168,7 @@ class ModelCapture:
         if count <= SAMPLE or self._samples or not fits:
             kept.sample = tensor.flatten()[:: max(1, -(-count // SAMPLE))].clone()
 
-    def _keep_grads(self, optimizer: Any, *_: Any) -> None:
+    def _keep_grads(self, optimizer: Any) -> None:
         # Loops that clear gradients right after the update leave none for the boundary.
         import torch
 
@@ -182,7 +184,7 @@ class ModelCapture:
             version = 0 if grad.is_sparse else grad._version  # noqa: SLF001 - as above
             self.grads[name] = Gradient(norm, grad, version)
 
-    def _count_update(self, optimizer: Any, *_: Any) -> None:
+    def _count_update(self, optimizer: Any) -> None:
         if not at_the_prompt():
             self.updates[id(optimizer)] = self.updates.get(id(optimizer), 0) + 1
 

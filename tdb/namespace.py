@@ -142,6 +142,8 @@ class StepNamespace(Mapping[str, Any]):
         key, _, entry = name.partition(".")
         if key in controller.list_step_data_keys():
             yield partial(self._step_data, key, entry)
+        if "losses" in controller.list_step_data_keys() and "." not in name:
+            yield partial(self._step_data, "losses", name)  # as the script names them
         if controller.layer.info is not None and "." not in name:
             sources = sources_of(controller)
             if name in sources:

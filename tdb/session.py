@@ -54,7 +54,7 @@ class Session:
         self.journal = Journal()
         self.recording: RecordingFile | None = None
         self.value: Any = None
-        self._adopted: list[Callable[..., Any]] = []
+        self._panels_seen = 0
         self._crash_hits: list[Hit] | None = None
         self.settings.on_change(self._setting_changed)
 
@@ -64,6 +64,8 @@ class Session:
             recorder.every = value
         elif name == "history.budget":
             self.at_boundary(lambda: recorder.history.budget.resize(value))
+        elif name == "step.on" and self.run is not None:
+            self.run.finder.step_on(value)
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -190,8 +192,6 @@ class Session:
 
     def adopt_panels(self) -> None:
         """Take in the commands of learning rules that have declared themselves since."""
-        for panel in self.controller.panels:
-            # Of two layers under one rule, or of one that is attached anew, the commands are the same.
-            new = [function for function in panel.commands if function not in self._adopted]
-            self._adopted += new
-            self.registry.add(new)
+        for panel in self.controller.panels[self._panels_seen :]:
+            self.registry.add(panel.commands)
+        self._panels_seen = len(self.controller.panels)

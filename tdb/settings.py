@@ -44,6 +44,12 @@ def _every(text: str) -> int:
     return int(text)
 
 
+def _step_on(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        raise UsageError(f"auto, tick, fetch, backward or the name of an optimizer, not {text!r}")
+    return text
+
+
 def bytes_of(text: str) -> int:
     """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else, or too little."""
     match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
@@ -77,6 +83,11 @@ SETTINGS: Mapping[str, Setting] = {
     "record.every": Setting(10, _every, "metrics are recorded every so many steps while nobody looks"),
     "status.dead": Setting(0.01, _share, "a feature whose status metric is below this is dead"),
     "status.winner": Setting(0.05, _share, "a feature whose status metric is above this is a winner"),
+    "step.on": Setting(
+        "auto",
+        _step_on,
+        "what a step is, where tdb finds it: auto, tick, fetch, backward, or an optimizer's name",
+    ),
     "traceback": Setting("short", _choice("short", "full"), "how much of a crash in training is shown"),
 }
 

@@ -53,9 +53,11 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         if "grads" in groups and hasattr(optimizer, "register_step_pre_hook"):
             self._handles.append(optimizer.register_step_pre_hook(self._keep_grads))
         if "activations" in groups:
-            for name, module in model.named_modules():
-                if next(module.children(), None) is None:
-                    self._handles.append(module.register_forward_hook(partial(self._keep_output, name)))
+            from torch.nn.modules.module import register_module_forward_hook
+
+            leaves = {id(each): name for name, each in model.named_modules() if next(each.children(), None) is None}
+            # Hooks on the modules themselves would be pickled and copied with them.
+            self._handles.append(register_module_forward_hook(partial(self._keep_output, leaves)))
 
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
@@ -85,9 +87,10 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         assert self._model is not None
         self._captured["grads"] = {name: grad.clone() for name, grad in _gradients(self._model)}
 
-    def _keep_output(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _keep_output(self, leaves: Mapping[int, str], module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
-        if not module.training:
+        name = leaves.get(id(module))
+        if name is None or not module.training:
             return
         for path, tensor in tensors_in(output, name or "model"):
             if tensor.requires_grad:  # a forward without gradients is no training

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tdb.captures import number
 from tdb.frames import HERE
 from tdb.gate import CRASHED, ENDED, FINISHED, STOPPED
 from tdb.results import Result, Text
@@ -25,9 +27,19 @@ def position_line(session: Session) -> str:
     words = [f"step {state['step']}"]
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
     words += [about[key] for key in ("recipe", "condition") if key in about]
-    words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
+    words += losses_in_words(session, state["loss"])
     place = session.stack.place()
     return f"> {'  '.join(words)}{f'        {place}' if place is not None else ''}"
+
+
+def losses_in_words(session: Session, loss: float | None) -> list[str]:
+    """Return ["loss 0.1042"], or where tdb has found the losses, each with its name in the script."""
+    record = session.controller.record
+    losses = record.data.get("losses")
+    if isinstance(losses, Mapping) and record.clock.tick == session.controller.position.tick:
+        found = {name: number(value) for name, value in losses.items()}
+        return [f"{name} {value:.4f}" for name, value in found.items() if value is not None]
+    return [f"loss {loss:.4f}"] if loss is not None else []
 
 
 def source_line(session: Session) -> str:
@@ -75,7 +87,7 @@ def end_line(session: Session) -> str:
     words = {FINISHED: "Training finished", ENDED: "Training was ended"}.get(state["status"], "Training is over")
     steps = state["tick"]
     if not steps:
-        return f"{words} without a step that tdb could see: the script asked for no controller"
+        return f"{words} without a step that tdb could see: nothing was updated, and no gradients were computed"
     reason = f": {state['reason']}" if state["reason"] else ""
     return f"{words} after {steps} step{'s' if steps != 1 else ''}{reason}"
 

@@ -51,6 +51,16 @@ def optimizers_of(target: Any) -> list[Any]:
     return [] if one is None else [one]
 
 
+def optimizer_of(target: Any, parameter: Any) -> Any:
+    """Return the optimizer that updates a parameter; where none says so, the first that is known, or None."""
+    known = optimizers_of(target)
+    for optimizer in known:
+        groups = getattr(optimizer, "param_groups", ())
+        if any(each is parameter for group in groups for each in group["params"]):
+            return optimizer
+    return known[0] if known else None
+
+
 def schedulers_of(target: Any) -> list[Any]:
     """Return all learning-rate schedulers that are known."""
     several = getattr(target, "schedulers", None)

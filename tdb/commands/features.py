@@ -32,7 +32,7 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
     controller = session.controller
     model = trained_model(session)
     if layer is not None:
-        session.ask(lambda: controller.layer.bind(model, getattr(controller.target, "optimizer", None), layer))
+        session.ask(lambda: controller.layer.bind(controller.target, layer))
         controller.focus_on(controller.layer.name)
     found = layers_with_features(model)
     table = Table(

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tdb.controller import DebugController
-    from tdb.front import Meanwhile
 
 POLL_SECONDS = 0.02
 # The shell has nothing left to do by then: it only has to notice.
@@ -46,9 +45,7 @@ CLOSE_SECONDS = 2.0
 class LinesFront(PlainFront):
     """Nobody at a terminal."""
 
-    def wait(
-        self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
-    ) -> None:
+    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
         """Block until the script has stopped, or so long; the end of a loop is not the end of the script.
 
         Raises:
@@ -57,8 +54,6 @@ class LinesFront(PlainFront):
         del goal
         deadline = time.monotonic() + seconds
         while session.controller.wait(min(POLL_SECONDS, seconds)) != STOPPED and time.monotonic() < deadline:
-            if meanwhile is not None and meanwhile.is_answered:
-                return
             session.main_thread.attend()
             time.sleep(POLL_SECONDS)
 

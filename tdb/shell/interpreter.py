@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,25 +97,13 @@ class Interpreter:
         self._reader = reader
 
     def end_reader(self) -> bool:
-        """Tell the reader that input has ended; return whether there is one."""
-        if self._reader is None:
-            return False
-        self._heard(self._reader.end(), self._reader.last_line)
-        return True
+        """No more lines will come for the reader; return whether there is one."""
+        return self._let_go(self._reader.end(), self._reader.last_line) if self._reader is not None else False
 
     def abandon(self) -> None:
         """The user has thought better of what was being read."""
         if self._reader is not None:
-            self._heard(self._reader.abandon(), self._reader.line_if_abandoned)
-
-    def completions(self, line: str) -> Iterable[str] | None:
-        """Return what the reader offers for the last word of a line; None if there is no reader."""
-        return self._reader.completions(line) if self._reader is not None else None
-
-    @property
-    def answers_json(self) -> bool:
-        """Whether a program reads the answers."""
-        return self.show.json
+            self._let_go(self._reader.abandon(), self._reader.line_if_abandoned)
 
     def source(self, path: Path, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a file, as `lines` does; return whether all succeeded.
@@ -164,12 +152,11 @@ class Interpreter:
             if not self.reads and (not text or text.startswith("#")):
                 continue
             if echo:
-                self.show.echo(self.prompt, text)
+                self.show.echo(text)
             succeeded &= self.execute(text, Location(name, number))
             if not (succeeded or go_on):
                 break
-        while self.end_reader():
-            pass
+        self.end_reader()
         return succeeded
 
     def pipe(self, line: str, program: str) -> int:
@@ -229,19 +216,18 @@ class Interpreter:
         except TdbError as error:
             self._fail(self._reading or Typed(line), error, location)
             return False
-        self._heard(answer, "")
-        return self._run_due(location)
+        if self._reader.done:
+            self._let_go(answer, "")
+        elif answer is not None:
+            self.show.result(self._reading or Typed(line), answer, Options())
+        return True
 
-    def _heard(self, answer: Result | None, last_line: str | None) -> None:
-        """Show what the reader has answered, and let it go if it has had enough."""
-        typed = self._reading or Typed("")
-        if self._reader is not None and self._reader.done:
-            self._reader = self._reading = None
-            self._noting.all_read(last_line)
-        if isinstance(answer, StopReport):
-            answer = self._at_stop.told(answer)
+    def _let_go(self, answer: Result | None, last_line: str | None) -> bool:
+        typed, self._reader, self._reading = self._reading, None, None
+        self._noting.all_read(last_line)
         if answer is not None:
-            self.show.result(typed, answer, Options())
+            self.show.result(typed or Typed(""), answer, Options())
+        return True
 
     def _one(self, text: str, location: Location | None) -> bool:
         typed = Typed(text)
@@ -250,9 +236,9 @@ class Interpreter:
             self._noting.changes = typed.command is None or typed.command.changes
             self._repeat = text if typed.command is not None and typed.command.repeats else ""
             result, options = self._answer(typed)
-            if self._reader is None or result.parts:
+            if self._reader is None:
                 self.show.result(typed, result, options)
-            if self._reader is not None:
+            else:
                 self._reading = typed  # it has answered when its lines have been read
             return True
         except (Quit, BrokenPipeError):
@@ -279,7 +265,7 @@ class Interpreter:
         if isinstance(result, StopReport):
             result = self._at_stop.told(result)
         notes = [*result.notes, *self.session.take_notices()]
-        return replace(result, notes=notes), bound.options
+        return Result(result.parts, result.data, notes), bound.options
 
     def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
         self.status = max(self.status, error.exit_status)

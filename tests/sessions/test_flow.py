@@ -154,7 +154,7 @@ def test_a_crash_stops_in_post_mortem(make_session: Make) -> None:
 def test_a_script_that_never_asks_for_the_controller(make_session: Make) -> None:
     make_session("print('nothing here')").play("""
         (tdb) step
-        Training finished without a step that tdb could see: the script asked for no controller
+        Training finished without a step that tdb could see: nothing was updated, and no gradients were computed
     """)
 
 

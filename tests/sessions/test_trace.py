@@ -92,7 +92,7 @@ def test_another_debugger_named_in_the_environment_is_left_alone(
     session = TypingSession(tmp_path, "breakpoint()")
     session.play("""
         (tdb) continue
-        Training finished without a step that tdb could see: the script asked for no controller
+        Training finished without a step that tdb could see: nothing was updated, and no gradients were computed
     """)
     session.close()
 

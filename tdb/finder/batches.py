@@ -1,0 +1,100 @@
+"""Which of the batches that a script has drawn the step under way is taken on.
+
+A step may draw from several loaders, draw several batches from one, or none at all; and between two steps a script may
+evaluate on batches from yet another loader, which no step is taken on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tdb.tap import Fetch
+
+LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+
+
+class Batches:
+    """The batches drawn since the last step; `use` says that gradients are computed on them.
+
+    Attributes:
+        batch: what the step under way is taken on; of several loaders a tuple of their batches.
+        epoch: how many passes over the data steps have been taken in; None without a loader.
+    """
+
+    def __init__(self) -> None:
+        self.batch: Any = None
+        self.epoch: int | None = None
+        self._drawn: dict[int, Fetch] = {}
+        self._ended: set[tuple[int, int]] = set()
+        self._training: frozenset[int] = frozenset()  # the loaders that the last step drew from
+        self._pass: tuple[int, int] | None = None
+        self._number = 0
+        self._inputs: Any = None
+
+    def drawn(self, fetch: Fetch) -> None:
+        """A batch was drawn."""
+        self._drawn[id(fetch.loader)] = fetch
+
+    def exhausted(self, loader: Any, epoch: int) -> None:
+        """A pass over a loader has ended."""
+        self._ended.add((id(loader), epoch))
+
+    def called(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        """The model is called, in a way that gradients may follow from."""
+        if keywords:
+            self._inputs = {**{str(place): value for place, value in enumerate(inputs)}, **keywords}
+        else:
+            self._inputs = inputs[0] if len(inputs) == 1 else inputs
+
+    def is_for_training(self, loader: Any) -> bool:
+        """Return whether the last step was taken on a batch of this loader."""
+        return id(loader) in self._training
+
+    @property
+    def from_loader(self) -> bool:
+        """Whether steps are taken on batches from a loader."""
+        return bool(self._training)
+
+    def use(self) -> None:
+        """Gradients are about to be computed on what was drawn or called with last."""
+        drawn = self._drawn
+        if not drawn:
+            if self.batch is None:
+                self.batch = self._inputs
+            return
+        chosen = [fetch for key, fetch in drawn.items() if key in self._training]
+        if not chosen:
+            current = [fetch for key, fetch in drawn.items() if (key, fetch.epoch) not in self._ended]
+            chosen = current or list(drawn.values())[-1:]
+        self._training = frozenset(id(fetch.loader) for fetch in chosen)
+        self.batch = chosen[0].batch if len(chosen) == 1 else tuple(fetch.batch for fetch in chosen)
+        begun, number = (id(chosen[0].loader), chosen[0].epoch), chosen[0].number
+        if begun != self._pass or number < self._number:  # a loader made anew may have the same id
+            self._pass = begun
+            self.epoch = (self.epoch or 0) + 1
+        self._number = number
+
+    def under_way(self) -> Any:
+        """Return what a step that never came to its gradients was being taken on."""
+        if self.batch is None:
+            self.batch = list(self._drawn.values())[-1].batch if self._drawn else self._inputs
+        return self.batch
+
+    def end_step(self) -> None:
+        """The step is complete."""
+        self.batch = self._inputs = None
+        self._drawn.clear()
+        self._ended.clear()
+
+
+def labels_in(batch: Any) -> Any:
+    """Return the labels of a batch that is a mapping which names them, else None."""
+    if not isinstance(batch, Mapping):
+        return None
+    for key in LABEL_KEYS:
+        value = batch.get(key)
+        if value is not None and len(getattr(value, "shape", ())) == 1 and "int" in str(getattr(value, "dtype", "")):
+            return value
+    return None

@@ -1,0 +1,191 @@
+"""What torch does while a script runs, as events.
+
+Only what is global is hooked: torch's registry of optimizer hooks, functions of its modules, methods of its classes.
+Hooks on the script's own objects would be copied and pickled with them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tdb.patches import Patches
+from tdb.update_hooks import Handle, after_updates, before_updates, tidy
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+# Where torch wraps each optimizer's `step` in what calls the hooks.
+_OPTIMIZER_FILE = os.path.join("torch", "optim", "optimizer.py")  # noqa: PTH118 - the end of a path
+
+
+class Listener(Protocol):
+    """Who is told; each call comes in the thread in which it happens."""
+
+    def built(self, optimizer: Optimizer) -> None:
+        """An optimizer was made; its constructor has not ended yet."""
+
+    def updating(self, optimizer: Optimizer) -> None:
+        """An optimizer is about to make its update; with a closure, the step's forward and backward come inside."""
+
+    def updated(self, optimizer: Optimizer) -> None:
+        """An optimizer has made its update."""
+
+    def skipped(self, optimizer: Any, scaler: Any) -> None:
+        """A gradient scaler has left an update out: gradients were not finite."""
+
+    def scaled(self, loss: Any, scaled: Any) -> None:
+        """A gradient scaler has made `scaled` of a loss."""
+
+    def clearing(self) -> None:
+        """Gradients are about to be cleared."""
+
+    def differentiating(self, roots: Any, gradients: Any) -> None:
+        """A backward pass begins at these roots."""
+
+    def differentiated(self) -> None:
+        """The backward pass is done: gradients are there."""
+
+    def called(self, module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """A module that is listened to is about to compute."""
+
+
+class Events:
+    """Tells one listener, from `put_on` to `take_off`."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._lasting = Patches()
+        self._clearing = Patches()
+        self._calls = Patches()
+        self._called: frozenset[int] = frozenset()
+        self._handles: list[Handle] = []
+        self._last_updated: Any = None
+
+    def put_on(self) -> None:
+        """Tell from now on."""
+        import torch
+        from torch.optim import Optimizer
+
+        self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
+        self._lasting.replace(Optimizer, "__init__", self._telling_built)
+        self._lasting.replace(torch.autograd, "backward", self._telling_backward)
+        self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
+        self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
+        for owner in (Optimizer, torch.nn.Module):
+            self._clearing.replace(owner, "zero_grad", self._telling_clearing)
+
+    def take_off(self) -> None:
+        """Leave torch as it was."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        tidy()
+        self.ignore_clearing()
+        self.listen_to(())
+        self._lasting.take_off()
+
+    def ignore_clearing(self) -> None:
+        """Tell no more when gradients are cleared: who has seen an optimizer's update does not need it."""
+        self._clearing.take_off()
+
+    def listen_to(self, modules: Iterable[nn.Module]) -> None:
+        """Tell when these modules are called, and no others.
+
+        It is their classes' `__call__` that tells: the modules stay as they are, and those of other classes, such as
+        the transforms of a dataset, cost nothing.
+        """
+        modules = list(modules)
+        self._calls.take_off()
+        self._called = frozenset(map(id, modules))
+        for kind in {type(module) for module in modules}:
+            self._calls.replace(kind, "__call__", functools.partial(self._telling_call, kind))
+
+    def _updated(self, optimizer: Optimizer) -> None:
+        self._last_updated = optimizer
+        self._listener.updated(optimizer)
+
+    # ---- replacements ----------------------------------------------------------------------------------------------
+
+    def _telling_built(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(plain)
+        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            plain(optimizer, *args, **kwargs)
+            self._listener.built(optimizer)
+
+        return __init__
+
+    def _telling_backward(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(plain)
+        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
+            self._listener.differentiating(tensors, grad_tensors)
+            plain(tensors, grad_tensors, *args, **kwargs)
+            self._listener.differentiated()
+
+        return backward
+
+    def _telling_scaler_step(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(plain)
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            self._last_updated = None
+            result = plain(scaler, optimizer, *args, **kwargs)
+            if self._last_updated is not optimizer and scaler.is_enabled():
+                self._listener.skipped(optimizer, scaler)
+            return result
+
+        return step
+
+    def _telling_scale(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(plain)
+        def scale(scaler: Any, outputs: Any) -> Any:
+            scaled = plain(scaler, outputs)
+            self._listener.scaled(outputs, scaled)
+            return scaled
+
+        return scale
+
+    def _telling_clearing(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(plain)
+        def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> None:
+            self._listener.clearing()
+            plain(owner, *args, **kwargs)
+
+        return zero_grad
+
+    def _telling_call(self, kind: Any, plain: Callable[..., Any]) -> Callable[..., Any]:
+        inherited = "__call__" not in vars(kind)
+
+        @functools.wraps(plain)
+        def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            if type(module) is kind and id(module) in self._called:
+                self._listener.called(module, args, kwargs)
+            if inherited:  # looked up anew: others replace it for a while, too
+                return super(kind, module).__call__(*args, **kwargs)  # type: ignore[misc]
+            return plain(module, *args, **kwargs)
+
+        return __call__
+
+
+def inside_update(frame: FrameType | None) -> int:
+    """Return in how many updates of optimizers a frame is."""
+    count = 0
+    while frame is not None:
+        code = frame.f_code
+        count += code.co_name == "wrapper" and code.co_filename.endswith(_OPTIMIZER_FILE)
+        frame = frame.f_back
+    return count
+
+
+def caller_outside_torch() -> FrameType | None:
+    """Return the innermost frame that runs neither torch's code nor tdb's."""
+    from tdb.frames import is_own, is_torch
+
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger lives by
+    while frame is not None and (is_own(frame) or is_torch(frame)):
+        frame = frame.f_back
+    return frame

@@ -1,0 +1,379 @@
+"""Finds the loop of a script as it runs, and tells the controller what an explicit loop would tell it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tdb.active import when_explicit
+from tdb.finder.arrival import Arrival
+from tdb.finder.batches import Batches, labels_in
+from tdb.finder.children import Children
+from tdb.finder.events import Events, caller_outside_torch, inside_update
+from tdb.finder.losses import Losses
+from tdb.finder.models import Root, find_trained, is_compiled, leaves_of, names_around
+from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
+from tdb.finder.steps import StepRule
+from tdb.tap import Fetch, Tap
+from tdb.target import Training
+
+if TYPE_CHECKING:
+    from tdb.controller import DebugController
+
+# A script that builds optimizers again and again, as in an inner loop, is not searched for models every time.
+MOST_SEARCHES = 20
+# So many times gradients are cleared without an optimizer's update: the script updates by hand.
+UPDATES_BY_HAND = 3
+
+
+class Finder:
+    """Finds where steps end, and what they were taken on.
+
+    Attributes:
+        tap: the batches that the script draws; others may listen, too.
+        skipped_updates: how many updates a gradient scaler has left out.
+        aside: the thread in which somebody types at the prompt: what happens there is no training.
+    """
+
+    def __init__(self, controller: DebugController) -> None:
+        self.tap = Tap()
+        self.skipped_updates = 0
+        self.aside = threading.get_ident()
+        self._controller = controller
+        self._events = Events(self)
+        self._arrival = Arrival("torch", self._put_on_now)
+        self._children = Children(self)
+        self._on = False
+        self._thread: threading.Thread | None = None  # the loop's
+        self._loop = 0  # its identity, in a process that is not a child that goes its own way
+        self._is_child = False
+        self._busy = False  # tdb itself is at work in the loop's thread
+        self._told: set[str] = set()
+        self._step_on = "auto"
+        self._rule = StepRule()
+        self._optimizers = Optimizers()
+        self._losses = Losses()
+        self._batches = Batches()
+        self._target: Training | None = None
+        self._names: dict[int, str] = {}  # of optimizers
+        self._called: set[int] = set()  # the outermost modules that this step has called
+        self._listening = False
+        self._by_hand: HandUpdate | None = None
+        self._updates = 0
+        self._cleared = 0  # times that gradients were cleared after a backward pass, as long as there was no update
+        self._clears = False  # the script clears gradients in a way that is seen
+        self._pending = False  # something has happened that is going to be a step
+        self._inside: list[int] = []  # the optimizers that are making their updates, the outer one first
+        self._searches = 0
+
+    # ---- any thread ------------------------------------------------------------------------------------------------
+
+    def put_on(self) -> None:
+        """Find the loop of what runs from now on."""
+        self._on = True
+        self._children.put_on()
+        self._arrival.wait()
+        when_explicit(self.take_off)
+
+    def take_off(self) -> None:
+        """Leave everything as it was."""
+        self._on = False
+        self._arrival.give_up()
+        self._events.take_off()
+        self.tap.take_off()
+        self._children.take_off()
+
+    def step_on(self, what: str) -> None:
+        """Say what a step is: "auto", "tick", "fetch", "backward" or the name of an optimizer."""
+        self._step_on = what
+
+    def notify(self, text: str) -> None:
+        """Tell something once at the prompt."""
+        if text not in self._told:
+            self._told.add(text)
+            self._controller.notify(text)
+
+    def _put_on_now(self) -> None:
+        if self._on:
+            self._events.put_on()
+            self.tap.listeners = (*self.tap.listeners, self)
+            self.tap.put_on()
+
+    # ---- child processes -------------------------------------------------------------------------------------------
+
+    def left_behind(self) -> None:
+        """This process was forked from the one that is debugged: what happens in it is nobody's business."""
+        self._loop, self._is_child = 0, True
+
+    def follow(self) -> None:
+        """This forked process goes on as the script, in the thread that forked it: find its loop here."""
+        self._thread = threading.current_thread()
+        self._loop, self._is_child = threading.get_ident(), False
+
+    # ---- the script's end ------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The script has come to its end: a step whose end only the next one would have shown is complete.
+
+        Raises:
+            TrainingStopped: somebody called `stop`.
+        """
+        if self._mine() and self._pending and (self._by_hand is not None or self._step_on == "fetch"):
+            self._complete()
+
+    def crashed(self) -> None:
+        """The script has raised: hand over what the step under way was taken on."""
+        if self._mine():
+            batch = self._batches.under_way()
+            loss, _ = self._losses.take()
+            if batch is not None:
+                self._controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=self._batches.epoch)
+
+    # ---- events ----------------------------------------------------------------------------------------------------
+
+    def built(self, optimizer: Any) -> None:
+        """An optimizer was made."""
+        if self._busy or not self._on or self._is_child or threading.get_ident() == self.aside:
+            return
+        self._optimizers.add(optimizer)
+        if self._searches < MOST_SEARCHES:
+            self._safely(self._listen_early)
+
+    def fetching(self, loader: Any, epoch: int, number: int) -> None:
+        """A batch is about to be drawn."""
+        del epoch, number
+        begun = self._may_begin()
+        if begun and self._step_on == "fetch" and self._pending and self._batches.is_for_training(loader):
+            self._complete()
+
+    def fetched(self, fetch: Fetch) -> None:
+        """A batch was drawn."""
+        if self._mine():
+            self._batches.drawn(fetch)
+
+    def exhausted(self, loader: Any, epoch: int) -> None:
+        """A pass over a loader has ended."""
+        if self._mine():
+            self._batches.exhausted(loader, epoch)
+
+    def called(self, module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """One of the outermost modules is called."""
+        import torch
+
+        if torch.is_grad_enabled() and self._may_begin():
+            self._called.add(id(module))
+            self._batches.called(inputs, keywords)
+
+    def scaled(self, loss: Any, scaled: Any) -> None:
+        """A gradient scaler has made `scaled` of a loss."""
+        if self._mine():
+            self._losses.scaled(loss, scaled, caller_outside_torch())
+
+    def differentiating(self, roots: Any, gradients: Any) -> None:
+        """A backward pass begins."""
+        if not self._may_begin(roots):
+            return
+        if self._by_hand is not None and self._pending and not self._clears and self._step_on == "auto":
+            self._complete()
+        self._batches.use()
+        in_closure = bool(self._inside) and inside_update(sys._getframe()) > 0  # noqa: SLF001 - what a debugger reads
+        self._losses.add(roots, gradients, caller_outside_torch(), in_closure=in_closure)
+
+    def differentiated(self) -> None:
+        """The backward pass is done."""
+        if not self._mine():
+            return
+        self._pending = True
+        if self._by_hand is not None:
+            self._by_hand.gradients_are_there()
+        if self._step_on == "backward":
+            self._complete()
+
+    def clearing(self) -> None:
+        """Gradients are about to be cleared."""
+        if not self._may_begin():
+            return
+        self._clears = True
+        if not self._pending or self._inside:
+            return
+        if self._by_hand is None:
+            self._cleared += 1
+            if self._cleared < UPDATES_BY_HAND or self._target is None:
+                return
+            self._by_hand = HandUpdate(parameters_of(self._target.optimizers))
+        if self._step_on in ("auto", "tick"):
+            self._complete()
+
+    def updating(self, optimizer: Any) -> None:
+        """An optimizer is about to make its update."""
+        if self._may_begin():
+            if id(optimizer) in self._inside:  # its last update ended in an exception
+                del self._inside[self._inside.index(id(optimizer)) :]
+            self._inside.append(id(optimizer))
+
+    def updated(self, optimizer: Any) -> None:
+        """An optimizer has made its update."""
+        if not self._mine():
+            self._not_mine()
+            return
+        if id(optimizer) in self._inside:
+            del self._inside[self._inside.index(id(optimizer)) :]
+        if self._inside:  # a wrapper's own update is still to come, unless it was broken off
+            if inside_update(sys._getframe()) > 1:  # noqa: SLF001 - what a debugger reads
+                return
+            self._inside.clear()
+        self._tick(optimizer)
+
+    def skipped(self, optimizer: Any, scaler: Any) -> None:
+        """A gradient scaler has left an update out."""
+        if self._may_begin():
+            assert self._target is not None
+            self._target.scaler = scaler
+            self._inside.clear()
+            self.skipped_updates += 1
+            self._tick(optimizer)
+
+    # ---- steps -----------------------------------------------------------------------------------------------------
+
+    def _tick(self, optimizer: Any) -> None:
+        self._updates += 1
+        if self._updates == 1:
+            self._by_hand = None
+            self._events.ignore_clearing()
+        self._pending = True
+        self._losses.update()
+        if self._step_on == "auto":
+            complete = self._rule.tick(self._optimizers.number(optimizer), self._taking_part)
+        elif self._step_on in ("tick", "fetch", "backward"):
+            complete = self._step_on == "tick"
+        else:
+            complete = self._is_chosen(optimizer)
+        if complete:
+            self._complete()
+
+    def _taking_part(self) -> set[int]:
+        return self._optimizers.taking_part(self._called)
+
+    def _is_chosen(self, optimizer: Any) -> bool:
+        if self._step_on not in self._names.values():
+            known = ", ".join(self._names.values())
+            self.notify(f"no optimizer {self._step_on!r} is known ({known}): every update is a step")
+            return True
+        return self._names.get(id(optimizer)) == self._step_on
+
+    def _complete(self) -> None:
+        """The step is complete: hand it over, and wait if training is to stop here."""
+        controller, batches = self._controller, self._batches
+        loss, losses = self._losses.take()
+        batch, epoch = batches.batch, batches.epoch
+        controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=epoch)
+        if losses:
+            controller.capture_step_data("losses", losses)
+        if self._target is not None:
+            self._target.step, self._target.epoch = controller.position.step + 1, epoch
+        if self._listening and self._rule.cycle and batches.from_loader:
+            self._listening = False
+            self._events.listen_to(())
+        batches.end_step()
+        self._called.clear()
+        self._pending = False
+        self._busy = True
+        try:
+            controller.wait_if_paused()
+        finally:
+            self._busy = False
+
+    # ---- the beginning ---------------------------------------------------------------------------------------------
+
+    def _mine(self) -> bool:
+        return threading.get_ident() == self._loop and self._on and not self._busy
+
+    def _may_begin(self, roots: Any = None) -> bool:
+        """Return whether this is the loop; if one is about to begin here, it does.
+
+        Args:
+            roots: what is about to be differentiated, if anything is.
+        """
+        if self._busy or not self._on:
+            return False
+        fresh = self._optimizers.fresh
+        if not fresh and self._target is not None:
+            return threading.get_ident() == self._loop
+        if not (fresh or (roots is not None and not self._optimizers.any)) or not self._can_be_here():
+            return False
+        self._safely(self._begin_with_optimizers if fresh else lambda: self._begin_by_hand(roots))
+        return threading.get_ident() == self._loop and self._on
+
+    def _safely(self, begin: Callable[[], None]) -> None:
+        """Do something that looks around in the script's objects; a mistake of tdb's own must not end the script."""
+        self._busy = True
+        try:
+            begin()
+        except Exception as error:  # noqa: BLE001 - anything may be met there
+            self.take_off()
+            self.notify(f"tdb cannot find the loop of this script: {type(error).__name__}: {error}")
+        finally:
+            self._busy = False
+
+    def _can_be_here(self) -> bool:
+        """Return whether the loop may be in this thread: there is one loop at a time."""
+        me = threading.current_thread()
+        other = self._thread is not None and self._thread is not me and self._thread.is_alive()
+        return not other and me.ident != self.aside and not self._is_child
+
+    def _not_mine(self) -> None:
+        if self._on and not self._busy and self._loop and threading.get_ident() != self.aside:
+            self.notify("another thread trains as well: only the loop that was found first is followed")
+
+    def _listen_early(self) -> None:
+        """Have the first call of what a new optimizer trains begin the loop, should nothing else begin it before."""
+        optimizers = self._optimizers.alive()
+        self._searches += 1
+        roots = find_trained(optimizers, parameters_of(optimizers), {}).roots
+        if not any(is_compiled(root.module) for root in roots):
+            self._events.listen_to(root.outer for root in roots)
+
+    def _begin_with_optimizers(self) -> None:
+        optimizers = self._optimizers.alive()
+        self._optimizers.fresh = False
+        if not optimizers:
+            return
+        frame = sys._getframe()  # noqa: SLF001 - what a debugger reads
+        names = names_around(frame)
+        self._names = {
+            id(optimizer): names.get(id(optimizer), f"{type(optimizer).__name__}_{number}")
+            for number, optimizer in enumerate(optimizers, 1)
+        }
+        self._begin(optimizers, parameters_of(optimizers), names)
+
+    def _begin_by_hand(self, roots: Any) -> None:
+        parameters = leaves_of(roots)
+        self._by_hand = HandUpdate(parameters)
+        self._begin([self._by_hand], parameters, names_around(sys._getframe()))  # noqa: SLF001 - as above
+
+    def _begin(self, optimizers: list[Any], parameters: list[Any], names: dict[int, str]) -> None:
+        self._thread, self._loop = threading.current_thread(), threading.get_ident()
+        self._rule = StepRule()
+        target = Training(optimizers=optimizers, step=self._controller.position.step)
+        self._searches += 1
+        if self._searches > MOST_SEARCHES and self._target is not None:
+            target.model = self._target.model
+        else:
+            trained = find_trained(optimizers, parameters, names)
+            target.model, target.schedulers = trained.model, trained.schedulers
+            target.scaler = trained.scalers[0] if trained.scalers else None
+            self._listen_to(trained.roots)
+        self._target = target
+        self._controller.begin(target)
+
+    def _listen_to(self, roots: Sequence[Root]) -> None:
+        self._optimizers.belong_to(roots)
+        compiled = any(is_compiled(root.module) for root in roots)
+        self._controller.layer.hooks_fire = not compiled
+        self._controller.model_capture.hooks_do_not_fire = compiled
+        if compiled:
+            self.notify("the model is compiled: activations are not captured (hooks added after it do not fire)")
+        self._listening = True
+        self._events.listen_to(root.outer for root in roots if not compiled or root.outer is not root.module)

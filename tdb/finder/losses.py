@@ -1,0 +1,171 @@
+"""What was differentiated in a step, under the names that its author gave it, without the gradient scaler's factor.
+
+The objective of an update is the sum of the roots of all backward passes since the update before: several losses, or
+the parts of one that is accumulated over small batches. An optimizer with a closure evaluates its objective many times
+in one update: the first time counts, as in what its `step` returns.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Sequence
+from itertools import islice
+from types import CodeType, FrameType
+from typing import Any
+
+from tdb.captures import is_tensor
+
+UNNAMED = "loss"
+# Methods that change a loss in scale, shape or place, and leave it the loss that it is.
+SAME_LOSS = frozenset({"scale", "mean", "sum", "squeeze", "to", "float", "cpu", "cuda", "contiguous", "clone"})
+
+
+class Losses:
+    """The losses of the step under way, by name and by update."""
+
+    def __init__(self) -> None:
+        self._of_update: dict[str, Any] = {}
+        self._of_step: dict[str, Any] = {}
+        self._objective: Any = None
+        self._scaled: tuple[Any, Any, str] | None = None
+        self._names: dict[tuple[CodeType, int], list[str]] = {}
+        self._in_closure = False
+
+    def scaled(self, loss: Any, scaled: Any, frame: FrameType | None) -> None:
+        """A gradient scaler has made `scaled` of a loss."""
+        if is_tensor(loss):
+            self._scaled = scaled, loss.detach(), self._names_at(frame)[0]
+
+    def add(self, roots: Any, gradients: Any, frame: FrameType | None, *, in_closure: bool) -> None:
+        """A backward pass begins at these roots, in the user's `frame`."""
+        if in_closure and self._in_closure:
+            return
+        self._in_closure = in_closure
+        tensors = [roots] if is_tensor(roots) else list(roots)
+        factors = list(gradients) if isinstance(gradients, Sequence) else [gradients] * len(tensors)
+        names = self._names_at(frame)
+        if len(names) != len(tensors):
+            names = names[:1] if len(tensors) == 1 else [f"{names[0]}_{n}" for n in range(1, len(tensors) + 1)]
+        for root, factor, name in zip(tensors, factors, names, strict=True):
+            self._add(root, factor, name)
+
+    def _add(self, root: Any, factor: Any, name: str) -> None:
+        if self._scaled is not None and root is self._scaled[0]:
+            _, root, original = self._scaled
+            name = name if original == UNNAMED else original
+        self._scaled = None
+        value = value_of(root, factor)
+        if value is None:
+            return
+        self._of_update[name] = self._of_update[name] + value if name in self._of_update else value
+
+    def update(self) -> None:
+        """An update has been made of these gradients."""
+        if self._objective is None and self._of_update:
+            self._objective = sum(self._of_update.values())
+        for name, value in self._of_update.items():
+            free = next(each for each in _alternatives(name) if each not in self._of_step)
+            self._of_step[free] = value
+        self._of_update = {}
+        self._in_closure = False
+
+    def take(self) -> tuple[Any, dict[str, Any]]:
+        """Return the objective of the step's first update, and all losses by name; begin anew."""
+        self.update()
+        taken = self._objective, self._of_step
+        self._objective, self._of_step = None, {}
+        return taken
+
+    def _names_at(self, frame: FrameType | None) -> list[str]:
+        if frame is None:
+            return [UNNAMED]
+        key = frame.f_code, frame.f_lasti
+        names = self._names.get(key)
+        if names is None:
+            names = self._names[key] = names_in_call(frame) or [UNNAMED]
+        return names
+
+
+def value_of(root: Any, factor: Any) -> Any:
+    """Return a root as a number, or as a tensor on its device: nobody shall wait for that now."""
+    if not is_tensor(root) or root.numel() == 0:
+        return None
+    if root.numel() > 1:
+        root = root.detach()
+        root = (root * factor.detach()).sum() if is_tensor(factor) else root.sum()
+    return root.item() if root.is_cpu else root.detach().clone()
+
+
+def names_in_call(frame: FrameType) -> list[str]:
+    """Return what the roots of the backward pass that a frame calls are named in its source; empty if unknown."""
+    call = _call_in(frame)
+    if call is None:
+        return []
+    subjects: list[ast.expr] = []
+    function = call.func
+    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if called == "backward" and isinstance(function, ast.Attribute) and _is_tensor_in(function.value, frame):
+        subjects = [function.value]
+    elif call.args and called in ("backward", "scale", "manual_backward"):
+        first = call.args[0]
+        subjects = first.elts if isinstance(first, ast.List | ast.Tuple) else [first]
+    names = [_name(subject) for subject in subjects]
+    return [name or UNNAMED for name in names]
+
+
+def _is_tensor_in(subject: ast.expr, frame: FrameType) -> bool:
+    """Return whether an expression is a tensor, as far as that can be said without evaluating it."""
+    if isinstance(subject, ast.Name):
+        value = frame.f_locals.get(subject.id, frame.f_globals.get(subject.id))
+        return is_tensor(value) or value is None
+    if isinstance(subject, ast.Attribute) and isinstance(subject.value, ast.Name):
+        owner = frame.f_locals.get(subject.value.id, frame.f_globals.get(subject.value.id))
+        value = getattr(owner, "__dict__", {}).get(subject.attr)
+        return value is None or is_tensor(value)
+    return True
+
+
+def _name(subject: ast.expr) -> str:
+    """Return the variable that an expression is about."""
+    match subject:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(attr=name):
+            return name
+        case ast.Subscript(slice=ast.Constant(value=str() as name)) if name.isidentifier():
+            return name
+        case ast.Subscript(value=value, slice=ast.Constant(value=int() as number)):
+            return f"{_name(value)}_{number}"
+        case ast.Subscript(value=value):
+            return _name(value)
+        case ast.Call(func=ast.Attribute(attr="scale"), args=[first, *_]):
+            return _name(first)
+        case ast.Call(func=ast.Attribute(value=value, attr=method)) if method in SAME_LOSS:
+            return _name(value)
+        case ast.BinOp(left=left, op=ast.Div() | ast.Mult(), right=right):
+            return _name(left) or _name(right)
+        case ast.UnaryOp(operand=operand):
+            return _name(operand)
+    return ""
+
+
+def _call_in(frame: FrameType) -> ast.Call | None:
+    """Return the call that a frame is in, as it stands in the source."""
+    where = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
+    first, last, begin, end = where
+    if first is None or last is None or begin is None or end is None:
+        return None
+    lines = [linecache.getline(frame.f_code.co_filename, n, frame.f_globals) for n in range(first, last + 1)]
+    encoded = [line.encode() for line in lines]
+    encoded[-1] = encoded[-1][:end]
+    encoded[0] = encoded[0][begin:]
+    try:
+        expression = ast.parse(b"(" + b"".join(encoded) + b")", mode="eval").body
+    except SyntaxError:
+        return None
+    return expression if isinstance(expression, ast.Call) else None
+
+
+def _alternatives(name: str) -> Sequence[str]:
+    return [name, *(f"{name}_{number}" for number in range(2, 1000))]

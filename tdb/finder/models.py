@@ -1,0 +1,192 @@
+"""What optimizers train: found by their parameters among all modules of the process, and named as the script does."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tdb.frames import is_own, is_torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Root(NamedTuple):
+    """One of the outermost modules that own what is trained.
+
+    Attributes:
+        module: it.
+        outer: a compiling or parallel wrapper around it that is called in its place, or the module itself.
+    """
+
+    module: nn.Module
+    outer: nn.Module
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was found.
+
+    Attributes:
+        model: the outermost module that owns the parameters; several such modules under one, by name; or, of
+            parameters that no module owns, a module of those.
+        roots: the outermost modules.
+        schedulers: those of the optimizers.
+        scalers: gradient scalers that are in use.
+    """
+
+    model: nn.Module
+    roots: list[Root]
+    schedulers: list[Any]
+    scalers: list[Any]
+
+
+def find_trained(optimizers: Sequence[Any], parameters: Sequence[Tensor], names: Mapping[int, str]) -> Trained:
+    """Find what owns parameters, and what goes with their optimizers.
+
+    Args:
+        optimizers: they all train.
+        parameters: what they train.
+        names: the script's names of objects, by id.
+    """
+    import torch
+
+    scheduler_type, scaler_type = torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler
+    modules: list[nn.Module] = []
+    schedulers, scalers = [], []
+    for each in gc.get_objects():
+        kind = type(each)  # `isinstance` would ask the object, which may be a proxy that wakes up
+        if issubclass(kind, torch.nn.Module):
+            modules.append(each)
+        elif issubclass(kind, scheduler_type):
+            if any(each.optimizer is optimizer for optimizer in optimizers):
+                schedulers.append(each)
+        elif issubclass(kind, scaler_type) and each.is_enabled():
+            scalers.append(each)
+    roots, loose = owners(modules, parameters, names)
+    return Trained(_as_one(roots, loose, names), roots, schedulers, scalers)
+
+
+def owners(
+    modules: Iterable[nn.Module], parameters: Sequence[Tensor], names: Mapping[int, str]
+) -> tuple[list[Root], list[Tensor]]:
+    """Return the outermost modules that own parameters, those of most first, and the parameters that none owns."""
+    modules = [module for module in modules if "_modules" in vars(module)]
+    inner = {id(child) for module in modules for child in module._modules.values()}  # noqa: SLF001 - `children` skips repeats
+    wanted = {id(parameter): parameter for parameter in parameters}
+    owned = [
+        (module, own)
+        for module in modules
+        if id(module) not in inner and (own := wanted.keys() & {id(each) for each in module.parameters()})
+    ]
+    roots: list[Root] = []
+    rest = set(wanted)
+    while rest and owned:
+        # Of two that own the same, the one that the script has a name for, then the outer one.
+        root, own = max(owned, key=lambda each: (len(each[1] & rest), id(each[0]) in names, _size(each[0])))
+        if not own & rest:
+            break
+        roots.append(Root(unwrapped(root), root))
+        rest -= own
+    order = {id(parameter): place for place, parameter in enumerate(parameters)}
+    roots.sort(key=lambda root: min(order.get(id(each), len(order)) for each in root.module.parameters()))
+    return roots, [wanted[key] for key in wanted if key in rest]
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return what a compiling or parallel wrapper is around, or the module itself."""
+    import torch
+
+    for name in ("_orig_mod", "module"):
+        inner = module._modules.get(name)  # noqa: SLF001 - an attribute of the same name may be anything
+        wrapper = type(module).__module__.startswith(("torch._dynamo", "torch.nn.parallel", "torch.distributed"))
+        if isinstance(inner, torch.nn.Module) and wrapper:
+            return unwrapped(inner)
+    return module
+
+
+def leaves_of(roots: Any) -> list[Tensor]:
+    """Return the tensors that the gradients of roots will be added up in, in the order of the forward pass."""
+    import torch
+
+    waiting = [root.grad_fn for root in ([roots] if isinstance(roots, torch.Tensor) else roots)]
+    seen, leaves = set(), []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return leaves[::-1]
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Return whether a model, or a part of it, runs through `torch.compile`."""
+    if "torch._dynamo" not in sys.modules:
+        return False
+    inside = {id(module) for module in model.modules()}
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
+        return True
+    return any(
+        type(each).__module__.startswith("torch._dynamo") and id(vars(each)["_modules"].get("_orig_mod")) in inside
+        for each in gc.get_objects()
+        if type(each).__name__ == "OptimizedModule"
+    )
+
+
+def names_around(frame: FrameType | None) -> dict[int, str]:
+    """Return the names that the script has for objects, by id: the innermost frame's first, then attributes of self."""
+    names: dict[int, str] = {}
+    for user in _user_frames(frame):
+        spaces = [user.f_locals, user.f_globals] if user.f_locals is not user.f_globals else [user.f_globals]
+        if "self" in user.f_locals:
+            spaces.append(getattr(user.f_locals["self"], "__dict__", {}))
+        for space in spaces:
+            for name, value in list(space.items()):
+                if not name.startswith("__"):
+                    names.setdefault(id(value), name)
+    return names
+
+
+def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        if not (is_own(frame) or is_torch(frame)):
+            yield frame
+        frame = frame.f_back
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if not _is_lazy(parameter))
+
+
+def _is_lazy(parameter: Any) -> bool:
+    import torch
+
+    return bool(torch.nn.parameter.is_lazy(parameter))
+
+
+def _as_one(roots: Sequence[Root], loose: Sequence[Tensor], names: Mapping[int, str]) -> nn.Module:
+    """Return one module with everything in it, which changes nothing in what it holds."""
+    import torch
+
+    if len(roots) == 1 and not loose:
+        return roots[0].module
+    whole = torch.nn.Module()
+    for number, (module, outer) in enumerate(roots, 1):
+        name = names.get(id(outer)) or names.get(id(module)) or f"model_{number}"
+        whole._modules[_free(name, whole)] = module  # noqa: SLF001 - any name will do there
+    for number, tensor in enumerate(loose, 1):
+        # `register_parameter` takes no plain tensor.
+        whole._parameters[_free(names.get(id(tensor), f"tensor_{number}"), whole)] = tensor  # type: ignore[assignment]  # noqa: SLF001
+    return whole
+
+
+def _free(name: str, module: nn.Module) -> str:
+    taken = {*module._modules, *module._parameters}  # noqa: SLF001 - as above
+    return name if name not in taken else next(f"{name}_{n}" for n in range(2, 1000) if f"{name}_{n}" not in taken)

@@ -1,0 +1,111 @@
+"""The optimizers that a script has built, and which of them belong together."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdb.finder.models import Root
+
+
+class Optimizers:
+    """Optimizers in the order in which they were built; none is kept alive here.
+
+    Those that share a parameter have the same number: one wraps the other, or follows it.
+    """
+
+    def __init__(self) -> None:
+        self.fresh = False  # one was built since `begin`
+        self._built: list[weakref.ref[Any]] = []  # since the one before the last `begin`
+        self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._of_parameter: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._counter = itertools.count()
+        self._parts: dict[int, frozenset[int]] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether one was ever built."""
+        return bool(self._numbers)
+
+    def add(self, optimizer: Any) -> None:
+        """An optimizer was built."""
+        if not self.fresh:
+            self._built = []
+        self.fresh = True
+        self._built.append(weakref.ref(optimizer))
+        self.number(optimizer)
+
+    def alive(self) -> list[Any]:
+        """Return what was built last and is still there: all that a loop ahead may be about to use."""
+        return [optimizer for reference in self._built if (optimizer := reference()) is not None]
+
+    def number(self, optimizer: Any) -> int:
+        """Return the number by which the step rule knows an optimizer."""
+        known = self._numbers.get(id(optimizer))
+        if known is not None and known[0]() is optimizer:
+            return known[1]
+        parameters = parameters_of([optimizer])
+        number = next((found for each in parameters if (found := self._number_of(each)) is not None), None)
+        if number is None:
+            number = next(self._counter)
+        self._numbers[id(optimizer)] = weakref.ref(optimizer), number
+        self._of_parameter.update({id(each): (weakref.ref(each), number) for each in parameters})
+        return number
+
+    def belong_to(self, roots: Iterable[Root]) -> None:
+        """Note which modules each optimizer trains parameters of."""
+        owned = [(id(root.outer), {id(each) for each in root.module.parameters()}) for root in roots]
+        self._parts = {}
+        for optimizer in self.alive():
+            own = {id(each) for each in parameters_of([optimizer])}
+            number = self.number(optimizer)
+            self._parts[number] = self._parts.get(number, frozenset()) | {root for root, ids in owned if own & ids}
+
+    def taking_part(self, called: Iterable[int]) -> set[int]:
+        """Return the optimizers whose modules were called in this step; all of them if that says nothing."""
+        called = frozenset(called)
+        numbers = {self.number(optimizer) for optimizer in self.alive()}
+        if not called:
+            return numbers
+        return {number for number in numbers if not self._parts.get(number) or self._parts[number] & called}
+
+    def _number_of(self, parameter: Tensor) -> int | None:
+        known = self._of_parameter.get(id(parameter))
+        return known[1] if known is not None and known[0]() is parameter else None
+
+
+def parameters_of(optimizers: Iterable[Any]) -> list[Tensor]:
+    """Return all parameters of optimizers, each once."""
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    return list({id(each): each for group in groups for each in group["params"]}.values())
+
+
+class HandUpdate:
+    """What stands where an optimizer would in a loop that updates its parameters by hand.
+
+    Captures of gradients want to be called before an update; here they are when the gradients are there.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters)}]
+        self.state: dict[Any, Any] = {}
+        self._hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()  # a plain dict has no weak references
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Any:
+        """Call a hook at every update; return a handle that can remove it."""
+        from torch.utils.hooks import RemovableHandle
+
+        handle = RemovableHandle(self._hooks)
+        self._hooks[handle.id] = hook
+        return handle
+
+    def gradients_are_there(self) -> None:
+        """The update may follow at any moment."""
+        for hook in list(self._hooks.values()):
+            hook(self, (), {})

@@ -1,0 +1,112 @@
+"""From updates to steps: when is a training step complete?
+
+Every update of an optimizer is a tick. With one optimizer each tick is a step. With several, a step is a cycle of
+them, such as the two updates of a GAN (AB) or the six of a Wasserstein GAN (AAAAAB):
+
+    until the cycle is known   a step ends when every optimizer that takes part in it has had its turn
+    three equal steps          are the cycle from then on
+    no three equal steps       but a sequence that repeats: its period is the cycle (AABCBC of delayed policy updates)
+    a tick out of turn         updates before it were left out; if it fits nowhere, the cycle is learned anew
+
+An optimizer that has not had its turn for `PATIENCE` ticks of others is not waited for: it may be for another phase.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+PATIENCE = 8
+LONGEST_CYCLE = 64
+EQUAL_STEPS = 3
+
+
+class StepRule:
+    """Learns the cycle of optimizers; each is known by a number."""
+
+    def __init__(self) -> None:
+        self._word: list[int] = []  # the ticks of the step under way
+        self._words: deque[tuple[int, ...]] = deque(maxlen=EQUAL_STEPS)
+        self._idle: set[int] = set()
+        self._history: deque[int] = deque(maxlen=EQUAL_STEPS * LONGEST_CYCLE)
+        self._ticks = 0
+        self._cycle: tuple[int, ...] = ()
+        self._next = 0  # which of the cycle is due
+
+    @property
+    def cycle(self) -> tuple[int, ...]:
+        """The optimizers' updates that make one step; empty as long as that is not known."""
+        return self._cycle
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there was an update since the last step was complete."""
+        return bool(self._word) or self._next > 0
+
+    def tick(self, optimizer: int, taking_part: Callable[[], AbstractSet[int]]) -> bool:
+        """An optimizer has made its update; return whether that completes a step.
+
+        Args:
+            optimizer: which.
+            taking_part: gives those that may be expected to have their turn in this step.
+        """
+        if self._cycle and self._follow(optimizer):
+            if self._next == len(self._cycle):
+                self._next = 0
+                return True
+            return False
+        self._ticks += 1
+        self._history.append(optimizer)
+        self._word.append(optimizer)
+        self._idle.discard(optimizer)
+        missing = set(taking_part()) - self._idle - set(self._word)
+        if missing and len(self._word) >= PATIENCE:
+            self._idle |= missing
+            missing = set()
+        if not missing:
+            self._words.append(tuple(self._word))
+            self._word = []
+        return self._learn(complete=not missing)
+
+    def _follow(self, optimizer: int) -> bool:
+        """Go on in the cycle to this optimizer's update; False, and no cycle any more, if it has none left."""
+        try:
+            self._next = self._cycle.index(optimizer, self._next) + 1
+        except ValueError:
+            self._word = list(self._cycle[: self._next])
+            self._cycle, self._next, self._ticks = (), 0, len(self._word)
+            self._words.clear()
+            self._history.clear()
+            self._history.extend(self._word)
+            return False
+        return True
+
+    def _learn(self, *, complete: bool) -> bool:
+        """See whether there is a cycle now; return whether the step is complete, which a longer cycle may deny."""
+        if complete and len(self._words) == EQUAL_STEPS and len(set(self._words)) == 1:
+            self._cycle = self._words[-1]
+            return True
+        if len(set(self._history)) == 1:
+            return complete
+        period = period_of(self._history)
+        if period is None or (self._words and len(set(self._words)) == 1):
+            return complete
+        gone = self._ticks % period
+        last = list(self._history)[-period:]
+        self._cycle = tuple(last[period - gone :] + last[: period - gone])
+        self._next, self._word = gone, []
+        return gone == 0
+
+
+def period_of(ticks: deque[int]) -> int | None:
+    """Return the shortest period that the last ticks have repeated three times, or None.
+
+    A stretch of one optimizer alone has no period: it may well be the beginning of a longer one.
+    """
+    seen = list(ticks)
+    for period in range(2, len(seen) // EQUAL_STEPS + 1):
+        tail = seen[-EQUAL_STEPS * period :]
+        if len(set(tail)) > 1 and tail[period:] == tail[:-period]:
+            return period
+    return None

@@ -1,0 +1,130 @@
+"""The tap on data: everybody who listens sees each batch that a script draws from a DataLoader.
+
+All iterators of `torch.utils.data.DataLoader` share one `__next__`, and only that is replaced while a tap is on. The
+script keeps its own loaders and iterators: nothing is wrapped that it might pickle, copy, measure or compare.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from tdb.patches import Patches
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+ON_ITERATOR = "_tdb_pass"  # on the iterator itself: it lives as long as its pass
+
+
+class Fetch(NamedTuple):
+    """One batch, drawn from a loader.
+
+    Attributes:
+        loader: whose it is.
+        epoch: how many passes over this loader had been begun, this one included.
+        number: the batch's number in its pass, from 0.
+        batch: what the script receives; the same object.
+    """
+
+    loader: DataLoader[Any]
+    epoch: int
+    number: int
+    batch: Any
+
+
+class Listener(Protocol):
+    """Who listens; called in the thread that draws the batch."""
+
+    def fetching(self, loader: DataLoader[Any], epoch: int, number: int) -> None:
+        """Batch `number` of a pass is about to be drawn, or it will turn out that the pass has ended."""
+
+    def fetched(self, fetch: Fetch) -> None:
+        """A batch was drawn; the script does not have it yet."""
+
+    def exhausted(self, loader: DataLoader[Any], epoch: int) -> None:
+        """A pass has ended: the loader has no further batch in it."""
+
+
+class _Pass:
+    """A pass over a loader, as far as it has come."""
+
+    def __init__(self, loader: DataLoader[Any], epoch: int) -> None:
+        # A loader with lasting workers keeps its iterator: a reference back would keep both from being freed at once.
+        lasting = loader.num_workers > 0 and loader.persistent_workers
+        self.loader: Callable[[], DataLoader[Any] | None] = weakref.ref(loader) if lasting else lambda: loader
+        self.epoch = epoch
+        self.number = 0
+
+
+class Tap:
+    """Reports every batch to its listeners, from `put_on` to `take_off`.
+
+    Attributes:
+        listeners: who is told, in this order; to be replaced as a whole.
+    """
+
+    def __init__(self) -> None:
+        self.listeners: tuple[Listener, ...] = ()
+        self._patches = Patches()
+        self._begun: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def put_on(self) -> None:
+        """Report from now on; iterators that exist already are not seen until they begin another pass."""
+        from torch.utils.data import dataloader
+
+        iterators = dataloader._BaseDataLoaderIter  # noqa: SLF001 - the one class that all of them derive from
+        self._patches.replace(iterators, "__init__", self._reporting_begin)
+        self._patches.replace(iterators, "_reset", self._reporting_reset)
+        self._patches.replace(iterators, "__next__", self._reporting_next)
+
+    def take_off(self) -> None:
+        """Leave the loaders as they were."""
+        self._patches.take_off()
+
+    def _reporting_begin(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(plain)
+        def __init__(iterator: Any, loader: DataLoader[Any], *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            self._begin(iterator, loader)
+            plain(iterator, loader, *args, **kwargs)
+
+        return __init__
+
+    def _reporting_reset(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(plain)
+        def _reset(iterator: Any, loader: DataLoader[Any], first_iter: bool = False) -> None:
+            if not first_iter:  # lasting workers: the same iterator passes over the data once more
+                self._begin(iterator, loader)
+            plain(iterator, loader, first_iter)
+
+        return _reset
+
+    def _reporting_next(self, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        @functools.wraps(plain)
+        def __next__(iterator: Any) -> Any:  # noqa: N807
+            under_way: _Pass | None = vars(iterator).get(ON_ITERATOR)
+            loader = under_way.loader() if under_way is not None else None
+            if under_way is None or loader is None:
+                return plain(iterator)
+            epoch, number, listeners = under_way.epoch, under_way.number, self.listeners
+            for listener in listeners:
+                listener.fetching(loader, epoch, number)
+            try:
+                batch = plain(iterator)
+            except StopIteration:
+                for listener in listeners:
+                    listener.exhausted(loader, epoch)
+                raise
+            under_way.number += 1
+            fetch = Fetch(loader, epoch, number, batch)
+            for listener in listeners:
+                listener.fetched(fetch)
+            return batch
+
+        return __next__
+
+    def _begin(self, iterator: Any, loader: DataLoader[Any]) -> None:
+        epoch = self._begun[loader] = self._begun.get(loader, 0) + 1
+        setattr(iterator, ON_ITERATOR, _Pass(loader, epoch))
