@@ -293,7 +293,9 @@ class DebugController:
         """A loop over `target` will follow, perhaps in another thread; nothing stops here. See `begin`."""
         self._loop.attach(target)
 
-    def steps(self, batches: Iterable[Item], *, epoch: int | None = None) -> Steps[Item]:
+    def steps(
+        self, batches: Iterable[Item], *, epoch: int | None = None, complete: Callable[[], bool] | None = None
+    ) -> Steps[Item]:
         """Return the batches for a loop in which each of them is one step: its boundary is where the iteration ends.
 
         for images, labels in controller.steps(loader):
@@ -305,8 +307,10 @@ class DebugController:
         Args:
             batches: a DataLoader, or anything else that can be iterated over.
             epoch: the loop's number of this epoch; without it they are counted from 1.
+            complete: whether the iteration that has just ended is the last of its step, for a loop that accumulates
+                gradients over several; without it, each is.
         """
-        return Steps(self._loop, batches, epoch)
+        return Steps(self._loop, batches, epoch, complete)
 
     def begin(self, target: Any = None) -> None:
         """A loop is about to take its first step; the one place where training can stop before it.
@@ -333,6 +337,14 @@ class DebugController:
             epoch: the loop's epoch.
         """
         self._loop.capture_batch(batch, loss, step, labels, epoch)
+
+    def capture_loss(self, loss: Any) -> None:
+        """Hand over this step's loss alone, where its batch is known already, as in a loop over `steps`.
+
+        Args:
+            loss: a number or a tensor with one element.
+        """
+        self._loop.capture_loss(loss)
 
     def capture_step_data(self, key: str, data: Any) -> None:
         """Hand over something of this step under a key, for whoever wants to look at it when training stops.

@@ -136,6 +136,12 @@ class LoopSide:
             clock = Clock(self.timeline, self.position.tick, step or 0, "batch")
             self.first = Step(clock, epoch, number(under_way.loss), under_way.batch, under_way.labels)
 
+    def capture_loss(self, loss: Any) -> None:
+        """Take this step's loss."""
+        if self.under_way.capturing:
+            self._enter()
+        self.under_way.take_loss(loss)
+
     def capture_step_data(self, key: str, data: Any) -> None:
         """Take something of this step."""
         if self.under_way.capturing:

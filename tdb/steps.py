@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -26,12 +27,20 @@ class Steps(Generic[Batch]):
         loop: what hears of the steps.
         batches: a DataLoader, or anything else that can be iterated over.
         epoch: the loop's number of this epoch; without it they are counted from 1.
+        complete: whether the iteration that has just ended is the last of its step; without it, each is.
     """
 
-    def __init__(self, loop: LoopSide, batches: Iterable[Batch], epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        loop: LoopSide,
+        batches: Iterable[Batch],
+        epoch: int | None = None,
+        complete: Callable[[], bool] | None = None,
+    ) -> None:
         self._loop = loop
         self._batches = batches
         self._epoch = epoch
+        self._complete = complete or _each
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch, if the batches can be counted."""
@@ -59,13 +68,18 @@ class Steps(Generic[Batch]):
                 if updates_of(parameters) != before and threading.get_ident() == here:
                     self._last_boundary(sys._getframe(1))  # noqa: SLF001 - the loop that is being left
                 raise
-            loop.wait_if_paused()
+            if self._complete():
+                loop.wait_if_paused()
 
     def _last_boundary(self, frame: FrameType | None) -> None:
         try:
             self._loop.wait_if_paused()
         except TrainingStopped as error:
             raise_in(frame, error)
+
+
+def _each() -> bool:
+    return True
 
 
 def parameters_of(target: Any) -> list[Tensor]:
@@ -93,6 +107,8 @@ def raise_in(frame: FrameType | None, error: BaseException) -> None:
         sys.settrace(None)
         raise error
 
+    while frame is not None and frame.f_code.co_flags & inspect.CO_GENERATOR:
+        frame = frame.f_back  # it is being closed as well
     while frame is not None:
         frame.f_trace = trace
         frame = frame.f_back

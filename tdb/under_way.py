@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tdb.captures import Lazy, Lent, labels_of, number, own
+from tdb.captures import Lazy, Lent, is_tensor, labels_of, number, own
 from tdb.errors import TdbError, did_you_mean
 from tdb.step import Clock, Step
 
@@ -46,6 +46,10 @@ class UnderWay:
             self.batch, self.labels, self.loss = batch, labels, loss
         self.step = step
         self.epoch = self.epoch if epoch is None else epoch  # whoever has fetched the batch may have said it
+
+    def take_loss(self, loss: Any) -> None:
+        """Take this step's loss alone, without the graph behind it: it lasts until the boundary."""
+        self.loss = own(loss) if self.capturing or not is_tensor(loss) else loss.detach()
 
     def take_data(self, key: str, data: Any) -> None:
         """Take step data, or a function that gives them."""

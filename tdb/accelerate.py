@@ -1,0 +1,69 @@
+"""Accelerate: your own loop over `tdb.accelerate.attach(accelerator, model, optimizer).steps(loader)`.
+
+debug = tdb.accelerate.attach(accelerator, model, optimizer)
+for batch in debug.steps(loader):
+    with accelerator.accumulate(model):
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tdb.own_loop import attach as attach_loop
+
+try:
+    from accelerate import Accelerator
+except ImportError:
+    raise ImportError("tdb.accelerate needs Accelerate: pip install 'tdb[accelerate]'") from None
+
+if TYPE_CHECKING:
+    from tdb.controller import DebugController
+
+Batch = TypeVar("Batch")
+
+
+class AcceleratedLoop:
+    """A loop that an accelerator helps.
+
+    Attributes:
+        controller: what `tdb.attach` has returned.
+    """
+
+    def __init__(self, accelerator: Accelerator, controller: DebugController) -> None:
+        self.controller = controller
+        self._accelerator = accelerator
+
+    def steps(self, batches: Iterable[Batch], *, epoch: int | None = None) -> Iterator[Batch]:
+        """Go through one epoch, as `controller.steps` does; a step is complete with the batch that ends accumulation.
+
+        The loss is what `accelerator.backward` is given.
+        """
+        accelerator, controller = self._accelerator, self.controller
+        plain = accelerator.backward
+
+        def backward(loss: Any, **options: Any) -> None:
+            controller.capture_loss(loss)
+            plain(loss, **options)
+
+        accelerator.backward = backward
+        try:
+            yield from controller.steps(batches, epoch=epoch, complete=lambda: accelerator.sync_gradients)
+        finally:
+            del accelerator.backward
+
+
+def attach(accelerator: Accelerator, model: Any, optimizer: Any = None, **options: Any) -> AcceleratedLoop:
+    """Tell tdb what is trained: what `accelerator.prepare` has returned.
+
+    Args:
+        accelerator: the accelerator.
+        model: the model.
+        optimizer: the optimizer, or several in a list.
+        options: `focus`, `image_shape`, `schedulers`, `step` and `last_step`, as `tdb.attach` takes them.
+    """
+    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
+    plain = [getattr(each, "optimizer", each) for each in optimizers if each is not None]
+    model = accelerator.unwrap_model(model)
+    return AcceleratedLoop(accelerator, attach_loop(model, plain, scaler=accelerator.scaler, **options))

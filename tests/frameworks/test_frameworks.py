@@ -1,0 +1,206 @@
+"""Each framework's real trainer, in a plain run, under tdb as it is, and with tdb's own callback: the same weights."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.typing_session import TypingSession
+
+LIGHTNING = """
+    import logging
+    import sys
+    import warnings
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    import lightning as L
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+    class Module(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
+
+        def training_step(self, batch, index):
+            x, y = batch
+            return nn.functional.cross_entropy(self.net(x), y)
+
+        def validation_step(self, batch, index):
+            self.training_step(batch, index)
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
+    callbacks = []
+    if "callback" in sys.argv:
+        import tdb.lightning
+        callbacks = [tdb.lightning.DebugCallback(focus="net.2")]
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(40, 4), torch.randint(3, (40,)))
+    model = Module()
+    trainer = L.Trainer(
+        max_epochs=2, accelerator="cpu", accumulate_grad_batches=2, num_sanity_val_steps=0, callbacks=callbacks,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader(data, batch_size=5, shuffle=True), DataLoader(data, batch_size=20))
+"""
+
+TRANSFORMERS = """
+    import sys
+    import torch
+    from torch import nn
+    from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+    from transformers.trainer_callback import PrinterCallback
+
+    callbacks = []
+    if "callback" in sys.argv:
+        import tdb.transformers
+        callbacks = [tdb.transformers.DebugCallback(focus="classifier")]
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    )
+    words = torch.randint(20, (40, 6))
+    data = [{"input_ids": line, "labels": line[0] % 2} for line in words]
+    arguments = TrainingArguments(
+        "out", num_train_epochs=2, per_device_train_batch_size=5, gradient_accumulation_steps=2, use_cpu=True,
+        eval_strategy="epoch", save_strategy="no", report_to=[], disable_tqdm=True,
+    )
+    trainer = Trainer(model, arguments, train_dataset=data, eval_dataset=data[:8], callbacks=callbacks)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+"""
+
+IGNITE = """
+    import sys
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    loader = DataLoader(TensorDataset(torch.randn(20, 4), torch.randint(3, (20,))), batch_size=5, shuffle=True)
+    trainer = create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss())
+    evaluator = create_supervised_evaluator(model)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run(loader) and None)
+    if "callback" in sys.argv:
+        import tdb.ignite
+        tdb.ignite.attach(trainer, model, optimizer, focus="2")
+    trainer.run(loader, max_epochs=2)
+"""
+
+ACCELERATE = """
+    import sys
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    loader = DataLoader(TensorDataset(torch.randn(40, 4), torch.randint(3, (40,))), batch_size=5, shuffle=True)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+
+
+    def steps(epoch):
+        return loader
+
+
+    if "callback" in sys.argv:
+        import tdb.accelerate
+        debug = tdb.accelerate.attach(accelerator, model, optimizer, focus="2")
+
+        def steps(epoch):
+            return debug.steps(loader, epoch=epoch)
+    for epoch in (1, 2):
+        for x, y in steps(epoch):
+            with accelerator.accumulate(model):
+                loss = nn.functional.cross_entropy(model(x), y)
+                accelerator.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+"""
+
+FRAMEWORKS = {"lightning": LIGHTNING, "transformers": TRANSFORMERS, "ignite": IGNITE, "accelerate": ACCELERATE}
+
+
+def weights(namespace: dict[str, object]) -> dict[str, torch.Tensor]:
+    model = namespace["model"]
+    assert isinstance(model, torch.nn.Module)
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_small_training_is_stepped_and_stays_the_same(
+    framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(framework, reason=f"{framework} is not installed: pip install 'tdb[{framework}]'")
+    monkeypatch.chdir(tmp_path)
+    script = textwrap.dedent(FRAMEWORKS[framework])
+    (tmp_path / "plain.py").write_text(script)
+    monkeypatch.setattr(sys, "argv", ["plain.py"])
+    plain = weights(runpy.run_path("plain.py", run_name="__main__"))
+
+    (tmp_path / "train.py").write_text(script)
+    session = TypingSession(tmp_path, script, "callback")
+    session.play("""
+        (tdb) start
+        > step 0        ...
+        ...
+        (tdb) step
+        > step 1  epoch 1  loss ...
+        ...
+        (tdb) step 2
+        > step 3  epoch 1  loss ...
+        ...
+        (tdb) !__import__("torch").randn(5); None
+        (tdb) until 6
+        > step 6  epoch 2  loss ...
+        ...
+    """)
+    assert "5x" in session.type("batch")
+    assert "grad_norm" in session.type("metrics top 1")
+    assert "<-" in session.type("focus")
+    assert "Training finished after 8 steps" in session.type("continue")
+    assert session.session.run is not None
+    debugged = weights(vars(session.session.run.module))
+    session.close()
+    assert [name for name, value in plain.items() if not torch.equal(value, debugged[name])] == []
+
+
+def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
+    code = """
+        import sys
+        for name in ("lightning", "pytorch_lightning", "transformers", "ignite", "accelerate"):
+            sys.modules[name] = None
+        for name in ("lightning", "transformers", "ignite", "accelerate"):
+            try:
+                __import__(f"tdb.{name}")
+            except ImportError as error:
+                print(error)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ended.stdout.splitlines() == [
+        "tdb.lightning needs Lightning: pip install 'tdb[lightning]'",
+        "tdb.transformers needs Transformers: pip install 'tdb[transformers]'",
+        "tdb.ignite needs Ignite: pip install 'tdb[ignite]'",
+        "tdb.accelerate needs Accelerate: pip install 'tdb[accelerate]'",
+    ]
