@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcl.competition import Competition, Neighbours, compete, nearest_neighbours, neighbours_of
+from bcl.competition import Competition, Neighbours, compete, margin, nearest_neighbours, neighbours_of
 from bcl.config import BCLConfig
 from bcl.metrics import metrics
 from bcl.rules import RULES, Outcome
@@ -35,6 +35,7 @@ class _Pass:
         outcome: what the rule made of it.
         version: of the layer's input, to know whether it was overwritten since.
         spent: whether a gradient has arrived: a pass pulls the weight at most once.
+        arriving: [B, D] the gradient that arrived last, not masked yet.
         som_delta: [D, F] what was added to the weight, once it was.
     """
 
@@ -43,6 +44,7 @@ class _Pass:
     outcome: Outcome
     version: int
     spent: bool = False
+    arriving: Tensor | None = None
     som_delta: Tensor | None = None
 
 
@@ -90,11 +92,16 @@ class BCL:
     def step_tensors(self) -> dict[str, Tensor]:
         """Return all tensors of the last step by their names in the formulas; empty before the first step.
 
-        `som_delta` is there once backward has pulled the weight. Parts of the target that the rule needs no tensor
-        for (`local_target` and `global_target` of m3-0.2) are computed here, from the layer's input: if that was
-        overwritten in the meantime, they are missing.
+        `arriving`, the gradient at the layer's output, and `som_delta` are there once backward was there. What the rule
+        keeps no tensor for is computed here: `margin`, `winner`, and parts of the target (`local_target` and
+        `global_target` of m3-0.2). The latter need the layer's `inputs`: if those were overwritten in the meantime,
+        they and the targets made from them are missing.
         """
         return {name: look_up() for name, look_up in self._lookups().items()}
+
+    def tensor_names(self) -> dict[str, None]:
+        """Return the names of the last step's tensors; nothing is computed."""
+        return dict.fromkeys(self._lookups())
 
     @contextmanager
     def inert(self) -> Iterator[None]:
@@ -130,16 +137,21 @@ class BCL:
         pulls = outcome.pulls if unchanged else {}
         return {
             **_given(
+                inputs=contest.inputs if unchanged else None,
                 neighbours=contest.neighbours.index,
                 strength=contest.strength,
+            ),
+            "margin": lambda: margin(contest.strength, contest.neighbours.index),
+            **_given(
                 rank_score=contest.rank_score,
                 image_coverage=contest.image_coverage,
                 win_rate=contest.win_rate,
-                in_nbr=contest.in_nbr,
-                **outcome.terms,
             ),
+            "winner": lambda: contest.rank_score.argmax(1),
+            **_given(in_nbr=contest.in_nbr, **outcome.terms),
             **{name: partial(torch.matmul, pull.T, contest.inputs) for name, pull in pulls.items()},
             **_given(
+                arriving=self._last.arriving,
                 grad_mask=outcome.grad_mask,
                 som_weight=outcome.som_weight,
                 som_targets=outcome.som_targets,
@@ -173,7 +185,7 @@ class BCL:
             return None
         if not this.spent and (self._due is None or self._due.number < this.number):
             self._due = this
-        this.spent = True
+        this.spent, this.arriving = True, gradient
         return gradient * this.outcome.grad_mask  # [B, D]
 
     def _pull(self, weight: Tensor) -> None:

@@ -86,6 +86,16 @@ def strongest_neighbour(strength: Tensor, index: Tensor) -> Tensor:
     return rivals(strength, index).amax(1).T  # [B, D]
 
 
+def margin(strength: Tensor, index: Tensor) -> Tensor:
+    """Return [B, D]: how far each feature is ahead of the strongest of its neighbours, below 0 where it is behind.
+
+    Args:
+        strength: [B, D], not negative.
+        index: [D, k].
+    """
+    return strength - strongest_neighbour(strength, index)  # [B, D]
+
+
 def compete(inputs: Tensor, output: Tensor, neighbours: Neighbours, temperature: float) -> Competition:
     """Let the features of one layer compete for the images of one batch.
 
@@ -96,8 +106,7 @@ def compete(inputs: Tensor, output: Tensor, neighbours: Neighbours, temperature:
         temperature: how sharply a margin decides.
     """
     strength = output.abs()  # [B, D]
-    margin = strength - strongest_neighbour(strength, neighbours.index)  # [B, D]
-    rank_score = torch.sigmoid(temperature * margin)  # [B, D]
+    rank_score = torch.sigmoid(temperature * margin(strength, neighbours.index))  # [B, D]
     winner = rank_score.argmax(1)  # [B]
     return Competition(
         inputs=inputs,

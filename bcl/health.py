@@ -160,6 +160,22 @@ class BCLHealthTracker:
             log = {**run.log, now.step: metrics["win_rate"].detach().clone()}
             self.runs = (*self.runs[:-1], replace(run, log=log))
 
+    def so_far(self, weights: Tensor | None = None) -> tuple[EpochHealth, FeatureHealth] | None:
+        """Return the health of the epoch under way, as if it ended now; None if no step of it was recorded.
+
+        Args:
+            weights: W [D, F], for the diversity of the dead and the velocity.
+        """
+        now = self._now
+        if now.steps == 0:
+            return None
+        means = {name: total.cpu().double().numpy() / now.steps for name, total in now.sums.items()}
+        win_rate = means["win_rate"]
+        weights = None if weights is None else weights.detach()
+        features = _features(means, [*now.win_rates, win_rate], velocity(now.weights, weights))
+        number = len(self.runs[-1].epochs) + 1
+        return _summary(number, now.steps, features, dead_diversity(win_rate, weights)), features
+
     def end_epoch(self, weights: Tensor | None = None) -> EpochHealth:
         """End the epoch and return its health.
 
@@ -169,16 +185,14 @@ class BCLHealthTracker:
         Raises:
             LookupError: no step was recorded since the last epoch.
         """
-        now, run = self._now, self.runs[-1] if self.runs else Run("")
-        if now.steps == 0:
+        ended = self.so_far(weights)
+        if ended is None:
             raise LookupError("no step was recorded in this epoch")
-        means = {name: total.cpu().double().numpy() / now.steps for name, total in now.sums.items()}
-        win_rate = means["win_rate"]
-        now.win_rates = (*now.win_rates, win_rate)[-STALE_EPOCHS:]
-        weights = None if weights is None else weights.detach().clone()
-        features = _features(means, now.win_rates, velocity(now.weights, weights))
-        epoch = _summary(len(run.epochs) + 1, now.steps, features, dead_diversity(win_rate, weights))
-        now.weights, now.steps, now.sums = weights, 0, {}
+        epoch, features = ended
+        now, run = self._now, self.runs[-1]
+        now.win_rates = (*now.win_rates, np.asarray(features.win_rate))[-STALE_EPOCHS:]
+        now.weights = None if weights is None else weights.detach().clone()
+        now.steps, now.sums = 0, {}
         self.runs = (*self.runs[:-1], replace(run, epochs=(*run.epochs, epoch), features=features))
         return epoch
 

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 import tdb
 from bcl import BCL, BCLConfig, attach_bcl
@@ -174,7 +175,11 @@ def train_under_tdb(
 
     from bcl.panel import bcl_panel
 
-    controller.add_panel(bcl_panel(bcl, watch.tracker if watch else None))
+    def loss_of_each(images: Tensor) -> Tensor:
+        error: Tensor = (trainer.model(images) - images).abs()  # [B, F]
+        return error.mean(1)
+
+    controller.add_panel(bcl_panel(bcl, watch.tracker if watch else None, loss_of_each))
 
     def push(_step: int) -> None:
         controller.capture_step_data("bcl_metrics", bcl.get_step_metrics)

@@ -37,7 +37,7 @@ from tdb.this_step import look
 # A training step that takes longer than this to notice the end is left behind.
 END_SECONDS = 30.0
 # Commands that read further lines, or leave.
-FOR_THE_PROMPT = frozenset({"commands", "interact", "quit"})
+FOR_THE_PROMPT = frozenset({"commands", "interact", "pystep", "quit"})
 
 
 def run(script: str | PathLike[str], args: Sequence[str] = (), *, module: bool = False) -> ScriptSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,16 +17,37 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 POLL_SECONDS = 0.05
+ANSWER_SECONDS = 0.005  # a person who types does not feel it
 
 
 class Front(Protocol):
     """What stands before the session: a terminal, a script, a program."""
 
-    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
-        """Block until training does not run, or so long; `goal` is the step at which it is to stop, if known."""
+    def wait(
+        self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
+    ) -> None:
+        """Block until training does not run, or so long, or until what is done meanwhile is answered.
+
+        Args:
+            session: whose training.
+            goal: the step at which it is to stop, if known.
+            seconds: wait no longer.
+            meanwhile: what else may end the waiting, and what Ctrl-C does then instead of asking for a stop.
+        """
 
     def confirm(self, question: str) -> bool:
         """Ask; a front without anybody to ask says yes."""
+
+
+class Meanwhile(Protocol):
+    """What goes on in the step under way, and is waited for."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+
+    def interrupt(self) -> str:
+        """The user pressed Ctrl-C; return what to say of that."""
 
 
 class Lines(Protocol):
@@ -40,6 +62,13 @@ class Lines(Protocol):
     def displayed(self) -> Result:
         """Return what all displays show now."""
 
+    def completions(self, line: str) -> Iterable[str] | None:
+        """Return what a reader offers for the last word of a line; None if there is no reader."""
+
+    @property
+    def answers_json(self) -> bool:
+        """Whether a program reads the answers."""
+
     def displayed_one(self, display: Display) -> Result:
         """Return what a display shows now."""
 
@@ -48,7 +77,7 @@ class Lines(Protocol):
 
 
 class Reader(Protocol):
-    """What reads lines in the shell's place: `commands` and `interact`.
+    """What reads lines in the shell's place: `commands`, `interact` and `pystep`.
 
     Attributes:
         last_line: what ends its lines in a file of commands.
@@ -70,20 +99,34 @@ class Reader(Protocol):
         """Whether it has had enough."""
 
     def end(self) -> Result | None:
-        """No more lines will come."""
+        """Input has ended: Ctrl-D at a terminal, or the last line of a script; what still asks is told again."""
 
     def abandon(self) -> Result | None:
-        """The user has thought better of it."""
+        """The user pressed Ctrl-C; `done` says whether that was enough."""
+
+    def completions(self, line: str) -> Iterable[str]:
+        """Return what the last word of a line may become."""
+
+
+def still_running(session: Session, seconds: float = inf, meanwhile: Meanwhile | None = None) -> Iterator[None]:
+    """Give, every few hundredths of a second, a chance to do something while training runs."""
+    deadline = time.monotonic() + seconds
+    pause = min(POLL_SECONDS if meanwhile is None else ANSWER_SECONDS, seconds)
+    while session.controller.wait(pause) == RUNNING and time.monotonic() < deadline:
+        if meanwhile is not None and meanwhile.is_answered:
+            return
+        yield
 
 
 class PlainFront:
     """A front without a terminal: it waits, and never asks."""
 
-    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
-        """Block until training does not run, or so long."""
+    def wait(
+        self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
+    ) -> None:
+        """Block until training does not run, or so long, or until what is done meanwhile is answered."""
         del goal
-        deadline = time.monotonic() + seconds
-        while session.controller.wait(min(POLL_SECONDS, seconds)) == RUNNING and time.monotonic() < deadline:
+        for _ in still_running(session, seconds, meanwhile):
             session.main_thread.attend()
 
     def confirm(self, question: str) -> bool:

@@ -102,6 +102,12 @@ class Gate:
         return self.now().is_paused
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the loop is told to stop, and has not come to a boundary since."""
+        with self._lock:
+            return self._stopping
+
+    @property
     def thread(self) -> threading.Thread | None:
         """The thread in which the loop was last seen."""
         with self._lock:

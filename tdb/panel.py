@@ -13,6 +13,9 @@
     controller.add_panel(panel)
 
 Everything here is called in the training thread, at a boundary, and only if somebody looks.
+
+A rule that has commands of its own takes what they need from here, too: `from tdb.panel import Result, Table, command`.
+That is handed on from where it lives, and imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +33,63 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from tdb.commands import command
+    from tdb.commands.arguments import Count, Ids, Integer, Kind
+    from tdb.errors import StateError, TdbError, UsageError, did_you_mean
+    from tdb.queries import array_of
+    from tdb.results import Curves, Facts, Images, Matrix, Page, Picture, Profiles, Result, Table, Text
+    from tdb.session import Session
+    from tdb.this_step import feature_ids, features_now, row_image_shape
+
+__all__ = [
+    "Count",
+    "Curves",
+    "Facts",
+    "Ids",
+    "Images",
+    "Integer",
+    "Kind",
+    "Matrix",
+    "Page",
+    "Panel",
+    "Picture",
+    "Profiles",
+    "Result",
+    "Session",
+    "StateError",
+    "StatusRule",
+    "Table",
+    "TdbError",
+    "Text",
+    "UsageError",
+    "array_of",
+    "command",
+    "did_you_mean",
+    "feature_ids",
+    "features_now",
+    "row_image_shape",
+]
+
+_HOMES = {
+    "tdb.commands": ("command",),
+    "tdb.commands.arguments": ("Count", "Ids", "Integer", "Kind"),
+    "tdb.errors": ("StateError", "TdbError", "UsageError", "did_you_mean"),
+    "tdb.queries": ("array_of",),
+    "tdb.results": (
+        *("Curves", "Facts", "Images", "Matrix", "Page", "Picture", "Profiles", "Result", "Table", "Text"),
+    ),
+    "tdb.session": ("Session",),
+    "tdb.this_step": ("feature_ids", "features_now", "row_image_shape"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Hand on what a rule's commands need."""
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module 'tdb.panel' has no attribute {name!r}")
+    return getattr(import_module(home), name)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -181,8 +182,12 @@ Part: TypeAlias = Table | Facts | Text | TensorValue | Picture
 
 @dataclass(frozen=True)
 class Result:
-    """A command's answer: `parts` are shown in order; `data` is the JSON answer, made from the parts if not given."""
+    """A command's answer: `parts` are shown in order; `data` is the JSON answer, made from the parts if not given.
+
+    `file` is where a command was told to write its answer, as `-o FILE` does for every command.
+    """
 
     parts: Sequence[Part] = ()
     data: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
+    file: Path | None = None

@@ -54,7 +54,7 @@ class Session:
         self.journal = Journal()
         self.recording: RecordingFile | None = None
         self.value: Any = None
-        self._panels_seen = 0
+        self._adopted: list[Callable[..., Any]] = []
         self._crash_hits: list[Hit] | None = None
         self.settings.on_change(self._setting_changed)
 
@@ -192,6 +192,8 @@ class Session:
 
     def adopt_panels(self) -> None:
         """Take in the commands of learning rules that have declared themselves since."""
-        for panel in self.controller.panels[self._panels_seen :]:
-            self.registry.add(panel.commands)
-        self._panels_seen = len(self.controller.panels)
+        for panel in self.controller.panels:
+            # Of two layers under one rule, or of one that is attached anew, the commands are the same.
+            new = [function for function in panel.commands if function not in self._adopted]
+            self._adopted += new
+            self.registry.add(new)

@@ -124,3 +124,11 @@ def attempt(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         return function(), None
     except BaseException as error:  # noqa: BLE001 - handed on
         return None, error
+
+
+@pytest.fixture(scope="session")
+def embedded_digits() -> Any:
+    """They take longer to read than a few steps take to train."""
+    from recipes import data
+
+    return data.load()

@@ -100,8 +100,10 @@ def test_tdb_knows_nothing_of_bcl_and_recipes() -> None:
 
 
 def test_bcl_knows_tdb_in_its_panel_alone_and_there_only_the_door() -> None:
-    assert offences("bcl", "tdb", "recipes", "tests", but=("bcl/panel.py",)) == []
-    known = {found.module for found in imports_of(ROOT / "bcl" / "panel.py") if within(found.module, "tdb")}
+    assert offences("bcl", "tdb", "recipes", "tests", but=("bcl/panel/",)) == []
+    known = {
+        found.module for path in modules_of("bcl/panel") for found in imports_of(path) if within(found.module, "tdb")
+    }
     assert known
     assert all(within(module, "tdb.panel") for module in known), known
 
@@ -141,8 +143,9 @@ def test_only_the_shell_and_the_command_line_know_the_shell() -> None:
 def test_what_the_training_loop_touches_knows_nothing_of_what_looks_at_it(module: str) -> None:
     """The training loop -> the controller -> history -> queries -> views -> the shell."""
     later = ("tdb.queries", "tdb.views", "tdb.commands", "tdb.shell", "tdb.session", "tdb.launch", "rich")
-    found = [found.module for found in imports_of(ROOT / "tdb" / f"{module}.py") if within(found.module, *later)]
-    assert found == []
+    known = [found for found in imports_of(ROOT / "tdb" / f"{module}.py") if within(found.module, *later)]
+    # The panel hands on what a rule's commands need, without importing it.
+    assert [found.module for found in known if found.at_once or module != "panel"] == []
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,18 @@ class Command:
 
 
 def command(
-    short: str = "", *, name: str = "", running: Running = "no", repeats: bool = False, changes: bool = False
+    short: str = "",
+    *,
+    name: str = "",
+    running: Running = "no",
+    repeats: bool = False,
+    changes: bool = False,
+    topic: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare the decorated function as a command; its name is the command's unless `name` is given."""
+    """Declare the decorated function as a command.
+
+    Its name is the command's unless `name` is given, and its module's the topic unless `topic` is.
+    """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
         function.__tdb_command__ = Command(  # type: ignore[attr-defined]
@@ -86,7 +95,7 @@ def command(
             running,
             repeats,
             changes,
-            function.__module__.rpartition(".")[2],
+            topic or function.__module__.rpartition(".")[2],
             parameters_of(function),
         )
         return function

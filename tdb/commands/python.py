@@ -177,10 +177,18 @@ class PythonLines:
         notes = self._session.take_notices()
         return Result([] if value is None else [part_of(value)], {"value": value}, notes)
 
-    def end(self) -> Result | None:
+    def end(self) -> None:
         """Nothing is left over."""
-        return None
+        self.done = True
 
-    def abandon(self) -> Result | None:
-        """Forget a half-typed statement."""
-        return None
+    def abandon(self) -> None:
+        """Leave, a half-typed statement too."""
+        self.done = True
+
+    def completions(self, line: str) -> list[str]:
+        """Return what the last word of a line becomes with the name of a variable at its end."""
+        last = line.rpartition(" ")[2]
+        word = re.split(r"[^\w.]", last)[-1]
+        frame = self._session.stack.frame()
+        names = {**frame.f_globals, **frame.f_locals} if frame is not None else {}
+        return [last[: len(last) - len(word)] + name for name in names if word and name.startswith(word)]

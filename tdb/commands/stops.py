@@ -13,6 +13,7 @@ from tdb.crashes import is_crash, parse_crash
 from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
+from tdb.names import command_names
 from tdb.results import Result
 from tdb.results import Text as Lines
 from tdb.stops import parse_catch, parse_stop
@@ -193,7 +194,6 @@ class CommandLines:
         """Take a line; `end` is the last."""
         text = line.strip()
         if text == "end":
-            self.done = True
             return self.end()
         if text and not text.startswith("#"):
             self._lines.append(text)
@@ -203,10 +203,16 @@ class CommandLines:
         """Give the stop point its commands."""
         session, number, lines = self._session, self._number, self._lines
         _do(session, lambda: session.armed.points.set_commands(number, lines))
+        self.done = True
         return Result(data={"number": number, "commands": lines})
+
+    def completions(self, line: str) -> list[str]:
+        """Return the commands that a line may begin with."""
+        return [name for name, _ in command_names(self._session) if name.startswith(line)]
 
     def abandon(self) -> Result:
         """Leave the commands as they were."""
+        self.done = True
         return Result(notes=[f"the commands of {self._number} stay as they were"], data={"number": self._number})
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tdb.controller import DebugController
+    from tdb.front import Meanwhile
 
 POLL_SECONDS = 0.02
 # The shell has nothing left to do by then: it only has to notice.
@@ -45,7 +46,9 @@ CLOSE_SECONDS = 2.0
 class LinesFront(PlainFront):
     """Nobody at a terminal."""
 
-    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+    def wait(
+        self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
+    ) -> None:
         """Block until the script has stopped, or so long; the end of a loop is not the end of the script.
 
         Raises:
@@ -54,6 +57,8 @@ class LinesFront(PlainFront):
         del goal
         deadline = time.monotonic() + seconds
         while session.controller.wait(min(POLL_SECONDS, seconds)) != STOPPED and time.monotonic() < deadline:
+            if meanwhile is not None and meanwhile.is_answered:
+                return
             session.main_thread.attend()
             time.sleep(POLL_SECONDS)
 

@@ -26,6 +26,11 @@ class ShellCompleter(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Yield completions of the word before the cursor."""
         text = document.text_before_cursor.rpartition(";;")[2].lstrip()
+        offered = self._session.shell.completions(document.text_before_cursor)
+        if offered is not None:
+            word = document.text_before_cursor.rpartition(" ")[2]
+            yield from (Completion(each, -len(word)) for each in offered)
+            return
         words = text.split(" ")
         if len(words) == 1:
             yield from _matching(words[0], command_names(self._session))

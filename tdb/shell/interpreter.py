@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,13 +97,25 @@ class Interpreter:
         self._reader = reader
 
     def end_reader(self) -> bool:
-        """No more lines will come for the reader; return whether there is one."""
-        return self._let_go(self._reader.end(), self._reader.last_line) if self._reader is not None else False
+        """Tell the reader that input has ended; return whether there is one."""
+        if self._reader is None:
+            return False
+        self._heard(self._reader.end(), self._reader.last_line)
+        return True
 
     def abandon(self) -> None:
         """The user has thought better of what was being read."""
         if self._reader is not None:
-            self._let_go(self._reader.abandon(), self._reader.line_if_abandoned)
+            self._heard(self._reader.abandon(), self._reader.line_if_abandoned)
+
+    def completions(self, line: str) -> Iterable[str] | None:
+        """Return what the reader offers for the last word of a line; None if there is no reader."""
+        return self._reader.completions(line) if self._reader is not None else None
+
+    @property
+    def answers_json(self) -> bool:
+        """Whether a program reads the answers."""
+        return self.show.json
 
     def source(self, path: Path, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a file, as `lines` does; return whether all succeeded.
@@ -152,11 +164,12 @@ class Interpreter:
             if not self.reads and (not text or text.startswith("#")):
                 continue
             if echo:
-                self.show.echo(text)
+                self.show.echo(self.prompt, text)
             succeeded &= self.execute(text, Location(name, number))
             if not (succeeded or go_on):
                 break
-        self.end_reader()
+        while self.end_reader():
+            pass
         return succeeded
 
     def pipe(self, line: str, program: str) -> int:
@@ -216,18 +229,19 @@ class Interpreter:
         except TdbError as error:
             self._fail(self._reading or Typed(line), error, location)
             return False
-        if self._reader.done:
-            self._let_go(answer, "")
-        elif answer is not None:
-            self.show.result(self._reading or Typed(line), answer, Options())
-        return True
+        self._heard(answer, "")
+        return self._run_due(location)
 
-    def _let_go(self, answer: Result | None, last_line: str | None) -> bool:
-        typed, self._reader, self._reading = self._reading, None, None
-        self._noting.all_read(last_line)
+    def _heard(self, answer: Result | None, last_line: str | None) -> None:
+        """Show what the reader has answered, and let it go if it has had enough."""
+        typed = self._reading or Typed("")
+        if self._reader is not None and self._reader.done:
+            self._reader = self._reading = None
+            self._noting.all_read(last_line)
+        if isinstance(answer, StopReport):
+            answer = self._at_stop.told(answer)
         if answer is not None:
-            self.show.result(typed or Typed(""), answer, Options())
-        return True
+            self.show.result(typed, answer, Options())
 
     def _one(self, text: str, location: Location | None) -> bool:
         typed = Typed(text)
@@ -236,9 +250,9 @@ class Interpreter:
             self._noting.changes = typed.command is None or typed.command.changes
             self._repeat = text if typed.command is not None and typed.command.repeats else ""
             result, options = self._answer(typed)
-            if self._reader is None:
+            if self._reader is None or result.parts:
                 self.show.result(typed, result, options)
-            else:
+            if self._reader is not None:
                 self._reading = typed  # it has answered when its lines have been read
             return True
         except (Quit, BrokenPipeError):
@@ -265,7 +279,7 @@ class Interpreter:
         if isinstance(result, StopReport):
             result = self._at_stop.told(result)
         notes = [*result.notes, *self.session.take_notices()]
-        return Result(result.parts, result.data, notes), bound.options
+        return replace(result, notes=notes), bound.options
 
     def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
         self.status = max(self.status, error.exit_status)

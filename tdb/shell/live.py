@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from tdb.carry import MainThread
 from tdb.commands.flow import Quit
 from tdb.frames import place_of, stack_of
-from tdb.gate import RUNNING
+from tdb.front import still_running
 
 if TYPE_CHECKING:
+    from tdb.front import Meanwhile
     from tdb.session import Session
     from tdb.shell.output import TrainingOutput
 
 # A repaint costs main-thread time that slows the training thread; at this pace it cannot be measured.
 REPAINT_SECONDS = 0.5
-POLL_SECONDS = 0.05
 THIRD_CTRL_C_SECONDS = 2.0
 CTRL_C = b"\x03"
 INTERRUPTED_STATUS = 130
@@ -102,19 +102,22 @@ class TerminalFront:
         self._main_thread = main_thread
         self._interrupts: list[float] = []
         self._signals_received = 0
+        self._interrupt: Callable[[], str | None] = lambda: None
         self._out = sys.stdout
 
-    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+    def wait(
+        self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
+    ) -> None:
         """Block until training does not run, or so long, with a live line; Ctrl-C asks it to stop.
 
         Raises:
             Quit: the third Ctrl-C, and yes to the question that follows: the user leaves, whatever training is doing.
         """
         self._interrupts = []
+        self._interrupt = session.controller.pause if meanwhile is None else meanwhile.interrupt
         painted = time.monotonic()
-        deadline = painted + seconds
         with keys_read_raw() as raw, self._signals_counted():
-            while session.controller.wait(min(POLL_SECONDS, seconds)) == RUNNING and time.monotonic() < deadline:
+            for _ in still_running(session, seconds, meanwhile):
                 self._main_thread.attend()
                 self.show_output()
                 if raw:
@@ -167,8 +170,7 @@ class TerminalFront:
         now = time.monotonic()
         self._interrupts.append(now)
         if len(self._interrupts) == 1:
-            session.controller.pause()
-            self._say("stopping at the end of the next whole step")
+            self._say(self._interrupt() or "stopping at the end of the next whole step")
         elif len(self._interrupts) > 2 and now - self._interrupts[-2] < THIRD_CTRL_C_SECONDS:
             with suppress(termios.error):
                 termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

@@ -32,7 +32,7 @@ def replayed(interpreter: Interpreter, recording: Recording) -> int:
         if kind == "command":
             if not text.strip() and not interpreter.reads:
                 continue
-            interpreter.show.echo(text)
+            interpreter.show.echo(interpreter.prompt, text)
             if interpreter.execute(text, Location(recording.name, number)):
                 continue
             step = interpreter.session.controller.position.step

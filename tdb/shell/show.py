@@ -81,8 +81,9 @@ class Show:
             UsageError: `-o FILE` names a kind of file that this answer cannot be.
         """
         notes = list(result.notes)
-        if options.output is not None:
-            notes += [f"wrote {line}" for line in self._save(result, options.output)]
+        file = options.output or result.file
+        if file is not None:
+            notes += [f"wrote {line}" for line in self._save(result, file)]
             result = Result((), result.data, ())
         if self.json or options.json:
             self._json(typed, {"ok": True, "data": self._data(result), **({"notes": notes} if notes else {})})
@@ -112,10 +113,10 @@ class Show:
         """Show a line as it is."""
         print(text, file=self.out, flush=True)
 
-    def echo(self, line: str) -> None:
+    def echo(self, prompt: str, line: str) -> None:
         """Show a script's line before its answer."""
         if not self.json:
-            self.line(f"(tdb) {line}")
+            self.line(f"{prompt}{line}")
 
     def into(self, buffer: TextIO, typed: Typed, result: Result, options: Options) -> None:
         """Show an answer as plain text in `buffer`."""

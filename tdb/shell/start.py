@@ -20,7 +20,7 @@ from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.controller import DebugController
 from tdb.errors import TdbError, UsageError
-from tdb.front import Front, PlainFront
+from tdb.front import Front, Meanwhile, PlainFront
 from tdb.launch import Run, Script
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
@@ -50,7 +50,9 @@ class ScriptFront(PlainFront):
     def __init__(self) -> None:
         self._interrupted = False
 
-    def wait(self, session: Session, goal: int | None, seconds: float = inf) -> None:
+    def wait(
+        self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
+    ) -> None:
         """Block until training does not run, or so long.
 
         Raises:
@@ -66,7 +68,7 @@ class ScriptFront(PlainFront):
             session.controller.pause()
 
         with interrupts_handled(handle):
-            super().wait(session, goal, seconds)
+            super().wait(session, goal, seconds, meanwhile=meanwhile)
         if self._interrupted:
             self._interrupted = False
             step = session.controller.position.step

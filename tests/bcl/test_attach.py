@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from bcl import BCLConfig, attach_bcl
 from bcl.competition import nearest_neighbours
 from bcl.rules import RULES
+from bcl.trace import IDS
 
 CONFIG = BCLConfig(neighborhood_k=3, som_lr=0.01, recompute_every=4)
 PULLING = [name for name, rule in RULES.items() if rule.pulls]
@@ -437,7 +438,7 @@ def test_other_precisions_train(rule, dtype):
     model = second_layer_model().to(dtype)
     bcl = attach_bcl(model, "2", replace(CONFIG, rule=rule))
     loss_of(model, images().to(dtype)).backward()
-    assert all(tensor.dtype == dtype for name, tensor in bcl.step_tensors().items() if name != "neighbours")
+    assert all(tensor.dtype == dtype for name, tensor in bcl.step_tensors().items() if name not in IDS)
     assert bcl.step_tensor("som_delta").abs().max() > 0
 
 

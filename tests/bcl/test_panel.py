@@ -121,5 +121,5 @@ def test_only_the_panel_knows_tdb_and_only_its_door():
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            known |= {(path.name, name) for name in names if name.partition(".")[0] in ("tdb", "recipes")}
-    assert known == {("panel.py", "tdb.panel")}
+            known |= {(path.parent.name, name) for name in names if name.partition(".")[0] in ("tdb", "recipes")}
+    assert known == {("panel", "tdb.panel")}

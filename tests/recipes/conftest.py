@@ -14,12 +14,6 @@ def same_threads_after():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session")
-def embedded_digits():
-    """They take longer to read than a few steps take to train."""
-    return data.load()
-
-
 @pytest.fixture
 def digits_read_once(embedded_digits, monkeypatch):
     """For runs in this process."""

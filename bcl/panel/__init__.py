@@ -1,4 +1,4 @@
-"""What tdb shows of the rule: the only part of bcl that knows tdb."""
+"""What tdb shows of the rule, and the commands that the rule brings: the only part of bcl that knows tdb."""
 
 from __future__ import annotations
 
@@ -8,29 +8,36 @@ from typing import Any
 
 from bcl.attach import BCL
 from bcl.health import BCLHealthTracker
+from bcl.panel.attached import BCLPanel, LossOfImages
+from bcl.panel.health import health
+from bcl.panel.images import image, images
+from bcl.panel.trace import trace
 from bcl.vital_signs import DEAD_BELOW, WINNER_ABOVE
-from tdb.panel import Panel, StatusRule
+from tdb.panel import StatusRule
+
+__all__ = ["BCLPanel", "bcl_panel"]
 
 
-def bcl_panel(bcl: BCL, health: BCLHealthTracker | None = None) -> Panel:
+def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfImages | None = None) -> BCLPanel:
     """Return the panel of one attached rule, for `controller.add_panel`.
 
     Args:
         bcl: the rule.
-        health: the tracker that is told of every step, so that it goes back in time with the rule.
+        tracker: the tracker that is told of every step, so that it goes back in time with the rule.
+        loss: gives the loss [B] of each of the images [B, F] that the layer takes; without a gradient.
     """
     pulls = bcl.rule.pulls
     targets = ("som_targets", *bcl.rule.targets, "som_delta") if pulls else ()
 
     def state() -> dict[str, Any]:
-        return {"rule": bcl.state(), "health": health and health.state()}
+        return {"rule": bcl.state(), "health": tracker and tracker.state()}
 
     def restore(state: Mapping[str, Any]) -> None:
         bcl.restore(state["rule"])
-        if health is not None:
-            health.restore(state["health"])
+        if tracker is not None:
+            tracker.restore(state["health"])
 
-    return Panel(
+    return BCLPanel(
         name="bcl",
         layer=bcl.name,
         metrics=bcl.get_step_metrics,
@@ -39,7 +46,11 @@ def bcl_panel(bcl: BCL, health: BCLHealthTracker | None = None) -> Panel:
         sources={name: partial(bcl.step_tensor, name) for name in targets},
         forces={"som": partial(bcl.step_tensor, "som_delta")} if pulls else {},
         scatter=("grad_magnitude", "som_magnitude" if pulls else "mean_activation", "win_rate"),
+        commands=(trace, image, images, health),
         inert=bcl.inert,
         state=state,
         restore=restore,
+        bcl=bcl,
+        tracker=tracker,
+        image_loss=loss,
     )
