@@ -69,7 +69,8 @@ class Armed:
     @property
     def now(self) -> list[Hit]:
         """The stop points at which training stands; empty if it stopped for another reason, or went on."""
-        return self.hits if self._hits_tick == self._controller.position.tick else []
+        stands = self._hits_tick == self._controller.position.tick and not self._controller.is_inside
+        return self.hits if stands else []
 
     def aim(self, goal: Goal | None) -> None:
         """Run until a goal is reached, or until nothing; any stop gives the goal up."""

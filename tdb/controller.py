@@ -23,9 +23,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.captures import Lazy, Lent, number
-from tdb.gate import OVER, READY, RUNNING, Gate
+from tdb.gate import OVER, READY, RUNNING, STOPPED, Gate
 from tdb.jobs import Answer, Job
 from tdb.loop_side import LoopSide, StopCheck, taken
+from tdb.step import BOUNDARY
 from tdb.steps import Steps
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from tdb.model_capture import ModelCapture
     from tdb.overhead import Measured, Overhead
     from tdb.panel import Panel
+    from tdb.phases import Phases
     from tdb.recorder import Recorder
-    from tdb.step import Position, Step
+    from tdb.step import Position, Progress, Step
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -147,19 +149,23 @@ class DebugController:
     # ---- looking: any thread ---------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return paused, step, has_batch, and of the last finished step also tick, epoch and loss.
+        """Return paused, step, phase, has_batch, and of the last finished step also tick, epoch and loss.
 
+        Where training stands inside a step, step, epoch and loss are those of that one, as far as they are known.
         While training runs, the step may be a later one than the status.
         """
         status, reason, paused = self._gate.now()
-        last = self._loop.position
+        last, record = self._loop.position, self._loop.record
+        phase = record.clock.phase if status == STOPPED and self.is_inside else BOUNDARY
+        inside = phase != BOUNDARY
         return {
             "paused": paused,
-            "step": last.step,
+            "step": record.clock.step if inside else last.step,
+            "phase": phase,
             "has_batch": self.get_batch() is not None,
             "status": status,
-            "epoch": last.epoch,
-            "loss": number(last.loss),
+            "epoch": record.epoch if inside else last.epoch,
+            "loss": record.loss if inside else number(last.loss),
             "tick": last.tick,
             "reason": "" if status == RUNNING else reason,
         }
@@ -175,6 +181,21 @@ class DebugController:
     def position(self) -> Position:
         """Where training is: its last finished step."""
         return self._loop.position
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the step under way is being taken phase by phase, and not complete."""
+        return not self._loop.progress.complete
+
+    @property
+    def progress(self) -> Progress:
+        """How far the step under way has come, if training stands inside it."""
+        return self._loop.progress
+
+    @property
+    def phases(self) -> Phases:
+        """At which phase of a step training is to stop."""
+        return self._loop.phases
 
     @property
     def capturing(self) -> bool:

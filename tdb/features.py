@@ -15,6 +15,7 @@ from tdb.layer import GENERIC_METRICS
 from tdb.panel import StatusRule
 from tdb.queries import array_of
 from tdb.results import Array, Table
+from tdb.step import not_yet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,7 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
     count = layer.info.features
     metrics = {name: array_of(value) for name, value in layer.metrics().items()}
     columns = tuple(name for name in GENERIC_METRICS if name in metrics)
-    if panel is not None:
+    if panel is not None and controller.progress.has_output:
         found = {name: array_of(value) for name, value in panel.metrics().items()}
         own = {name: value for name, value in found.items() if value.shape == (count,)}
         metrics = {**own, **metrics}
@@ -232,6 +233,8 @@ def forces_of(controller: DebugController, status: Sequence[str]) -> Forces:
         StateError: the step was not captured from its start.
     """
     layer = controller.layer
+    if not controller.progress.has_update:
+        raise not_yet("forces", controller.progress)
     parts = layer.forces(_rule_parts(controller))
     return Forces(
         array_of(layer.weights()),
@@ -250,18 +253,20 @@ def sources_of(controller: DebugController) -> dict[str, Callable[[], Tensor]]:
         "grad_delta": lambda: layer.forces(_rule_parts(controller))["grad"],
         "combined": layer.combined,
     }
-    return {**found, **({} if panel is None else _asked(panel.sources))}
+    return {**found, **({} if panel is None else _asked(panel.sources, controller))}
 
 
 def _rule_parts(controller: DebugController) -> dict[str, Callable[[], Tensor]]:
     panel = panel_of(controller)
-    return {} if panel is None else _asked(panel.forces)
+    return {} if panel is None else _asked(panel.forces, controller)
 
 
-def _asked(given: Mapping[str, Callable[[], Tensor]]) -> dict[str, Callable[[], Tensor]]:
+def _asked(given: Mapping[str, Callable[[], Tensor]], controller: DebugController) -> dict[str, Callable[[], Tensor]]:
     """Return what a rule gives, with its LookupError, for what a step did not have, as an error for the user."""
 
     def ask(give: Callable[[], Tensor]) -> Tensor:
+        if not controller.progress.has_output:
+            raise not_yet("output of the model", controller.progress)
         try:
             return give()
         except LookupError as error:

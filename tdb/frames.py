@@ -67,12 +67,14 @@ def stack_of_error(traceback: TracebackType | None) -> list[FrameType]:
 
 
 def _user_frames(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames from `frame` outwards without tdb's own, and from the first that is not torch's either."""
     frames: list[FrameType] = []
     # A boundary may lie inside a call of torch's, such as the update: the line that called it is where training waits.
     while frame is not None and (is_own(frame) or is_torch(frame)):
         frame = frame.f_back
-    while frame is not None and not is_own(frame):
-        frames.append(frame)
+    while frame is not None:
+        if not is_own(frame):
+            frames.append(frame)
         frame = frame.f_back
     return frames[::-1]
 

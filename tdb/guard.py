@@ -74,7 +74,8 @@ def modules_kept(models: Iterable[nn.Module], notice: Callable[[str], None]) -> 
             ]
             with torch.no_grad():
                 for _, module, name, buffer, old in moved:
-                    buffer.copy_(old)
+                    # Through `data`: inside a step a graph may hold the buffer, and would take a write for training's.
+                    buffer.data.copy_(old)
                     setattr(module, name, buffer)
             if moved:
                 names = ", ".join(full_name for full_name, *_ in moved[:3])

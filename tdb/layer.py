@@ -18,7 +18,7 @@ import numpy as np
 
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
-from tdb.step import Progress
+from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ class FocusLayer:
         Raises:
             StateError: there was none in this step.
         """
+        if not self._progress.has_gradients:
+            raise not_yet("gradients", self._progress)
         if self._grad is not None:
             return self._grad
         grad = self._bound().weight.grad
@@ -209,6 +211,8 @@ class FocusLayer:
         """
         if self._before is None:
             raise StateError("the weight before this step was not captured", "`step` captures the next one")
+        if not self._progress.has_update:
+            raise not_yet("update of the weights", self._progress)
         return self.weights() - self._before
 
     def forces(self, parts: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
@@ -234,9 +238,9 @@ class FocusLayer:
         norm = torch.linalg.vector_norm(weights, dim=1)
         found = {"weight_norm": norm}
         grad = self._grad if self._grad is not None else self._bound().weight.grad
-        if grad is not None:
+        if grad is not None and self._progress.has_gradients:
             found["grad_norm"] = torch.linalg.vector_norm(grad.flatten(1), dim=1)
-        if self._before is not None:
+        if self._before is not None and self._progress.has_update:
             update = found["update_norm"] = torch.linalg.vector_norm(weights - self._before, dim=1)
             found["update_ratio"] = update / norm
         if self._output is not None and self.info is not None and self.info.kind != "Embedding":

@@ -14,12 +14,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from tdb.captures import number, reading
+from tdb.captures import number, own, reading
 from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.layer import FocusLayer
 from tdb.model_capture import ModelCapture
+from tdb.phases import Phases
 from tdb.recorder import Recorder
 from tdb.step import Clock, Position, Progress, Step
 from tdb.target import model_of, step_of
@@ -61,6 +62,7 @@ class LoopSide:
         notices: what is to be told at the prompt.
         progress: how far the step under way has come, where training stands inside it.
         model_capture: what a step did in all modules of the model; the training thread alone may look.
+        phases: at which of its phases a step is to stop.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -84,6 +86,7 @@ class LoopSide:
         self.progress = Progress()
         self.layer = FocusLayer(self.progress)
         self.model_capture = ModelCapture(self.progress)
+        self.phases = Phases(self.progress, self._stop_inside)
         self.recorder = Recorder(self.layer, self.panels)
         self._gate = gate
         self._in_loop = False
@@ -224,7 +227,7 @@ class LoopSide:
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
         if self.layer.capturing or self.under_way.capturing:
-            self._end_captures()
+            self._end_captures(whole=True)
         unrecorded, self._unrecorded = self._unrecorded, []
         if left_out:
             self.recorder.leave_out(self.timeline, unrecorded)
@@ -250,6 +253,10 @@ class LoopSide:
         if stoppable or hit:
             self._commit(clock)
             self.recorder.keep(self.timeline, self.position)
+        if hit:
+            self.phases.give_up()
+        elif self.phases.passes_boundary():
+            self._gate.step()
         if whole and (self.wanted or self._is_last(self.position.step)):
             self._compute_all()
             self._hand_out()
@@ -293,6 +300,7 @@ class LoopSide:
             return
         if self.under_way.capturing:
             self.model_capture.begin_step(model_of(self.target))
+            self.phases.begin_step(self.target)
         else:
             self.model_capture.forget_step()
         if self.under_way.capturing or self.recorder.needs_layer:
@@ -305,10 +313,21 @@ class LoopSide:
         elif last_step is not None and last_step > step:
             self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
 
-    def _end_captures(self) -> None:
-        """Take off the hooks of the step that is over."""
+    def _end_captures(self, *, whole: bool = False) -> None:
+        """Take off the hooks of the step that is over, complete if it is `whole`."""
         self.layer.end_step()
         self.model_capture.end_step()
+        self.phases.end_step(whole=whole)
+
+    def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
+        """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""
+        under_way = self.under_way
+        batch = own(given) if under_way.batch is None else under_way.batch
+        value = number(loss if under_way.loss is None else under_way.loss)
+        clock = self._clock_under_way(phase)
+        self.record = Step(clock, under_way.epoch, value, batch, under_way.labels, under_way.data)
+        self._gate.arrive(False, phase)
+        self._gate.attention.set()  # this step's boundary has to be looked at, whatever follows
 
     def _next_step_begins(self) -> None:
         """The time of the step that has ended is complete, but for what it costs to look ahead."""

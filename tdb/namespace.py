@@ -24,6 +24,7 @@ from tdb.errors import TdbError
 from tdb.features import GENERIC_STATUS, panel_of, sources_of
 from tdb.layer import GENERIC_METRICS
 from tdb.queries import array_of
+from tdb.step import Position
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
@@ -150,7 +151,10 @@ class StepNamespace(Mapping[str, Any]):
                 yield lambda: plain(sources_of(controller)[name]())
 
     def _of_the_step(self, name: str) -> Any:
-        position = self._controller.position
+        controller = self._controller
+        record = controller.record
+        where = Position(0, record.clock.step, record.epoch, record.loss)
+        position = where if controller.is_inside else controller.position
         value = number(position.loss) if name == "loss" else getattr(position, name)
         if value is None:
             raise KeyError(name)

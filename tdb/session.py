@@ -75,7 +75,7 @@ class Session:
         return self.controller.gate.status
 
     def need_stopped(self) -> None:
-        """Raise StateError unless training is stopped at a boundary."""
+        """Raise StateError unless training is stopped, at a boundary or inside a step."""
         status = self.status
         if status == RUNNING:
             step = self.controller.get_state()["step"]
@@ -85,11 +85,17 @@ class Session:
         if status in OVER:
             raise StateError(f"training is over ({self._how_it_ended()})", "looking commands still work, `quit` leaves")
 
+    def need_boundary(self) -> None:
+        """Raise StateError unless training is stopped between two steps."""
+        self.need_stopped()
+        if self.controller.is_inside:
+            raise StateError(f"this step is at {self.controller.progress.phase}", "`step` completes it")
+
     def need_begun(self) -> None:
         """Raise StateError unless a step has been taken that can be looked at, and training does not run."""
         if self.status == RUNNING:
             self.need_stopped()
-        if self.controller.position.tick == 0:
+        if self.controller.position.tick == 0 and not self.controller.is_inside:
             raise StateError("no step has been taken yet", "`step` takes the first")
 
     def record(self) -> Step:
@@ -138,7 +144,7 @@ class Session:
     def marks(self) -> dict[int, str]:
         """Return the steps at which training stopped, this one too, with why."""
         marks = dict(self.controller.recorder.history.marks())
-        if self.status == STOPPED:
+        if self.status == STOPPED and not self.controller.is_inside:
             marks.setdefault(self.controller.position.step, self.controller.gate.reason)
         return marks
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tdb.errors import StateError
+
 
 class Clock(NamedTuple):
     """When something happened.
@@ -30,7 +32,7 @@ class Progress:
     """How far the step under way has come, for those who look at it before it is complete.
 
     Attributes:
-        phase: where it stands: one of `tdb.phases.PHASES`; "boundary" if it is complete.
+        phase: where it stands, such as "forward" or "backward 2 of 4", see `tdb.phases`; "boundary" if it is complete.
         forwards: passes through the model that are done.
         backwards: passes backward that are done.
         updates: updates by an optimizer that are done.
@@ -40,6 +42,10 @@ class Progress:
     forwards: int = 0
     backwards: int = 0
     updates: int = 0
+
+    def begin(self, phase: str) -> None:
+        """A step stands at `phase`, and nothing was done of it; at the boundary all was."""
+        self.phase, self.forwards, self.backwards, self.updates = phase, 0, 0, 0
 
     @property
     def complete(self) -> bool:
@@ -60,6 +66,11 @@ class Progress:
     def has_update(self) -> bool:
         """Whether an optimizer has updated in this step."""
         return self.complete or self.updates > 0
+
+
+def not_yet(what: str, progress: Progress) -> StateError:
+    """Return the error of a question about something that a step has not come to yet."""
+    return StateError(f"no {what} yet: this step is at {progress.phase}", "`phase` goes on, `step` completes it")
 
 
 class Position(NamedTuple):

@@ -11,6 +11,7 @@ from tdb.captures import number
 from tdb.frames import HERE
 from tdb.gate import CRASHED, ENDED, FINISHED, STOPPED
 from tdb.results import Result, Text
+from tdb.step import BOUNDARY
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -24,7 +25,8 @@ def position_line(session: Session) -> str:
     """Return "> step 418  epoch 2  bcl-med  loss 0.1042        recipes/trainer.py(88) train"."""
     state = session.controller.get_state()
     about = session.controller.about
-    words = [f"step {state['step']}"]
+    inside = "" if state["phase"] == BOUNDARY else f" at {state['phase']}"
+    words = [f"step {state['step']}{inside}"]
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
     words += [about[key] for key in ("recipe", "condition") if key in about]
     words += losses_in_words(session, state["loss"])
@@ -56,6 +58,7 @@ def stop_report(session: Session) -> StopReport:
     data: dict[str, Any] = {
         "reason": state["reason"],
         "step": state["step"],
+        "phase": state["phase"],
         "epoch": state["epoch"],
         "loss": state["loss"],
         "stop_points": [{"number": hit.number, "message": hit.message} for hit in session.hits()],
@@ -63,9 +66,8 @@ def stop_report(session: Session) -> StopReport:
     if status == STOPPED:
         place = session.stack.place()
         data["place"] = str(place) if place is not None else None
-        asked_for = (
-            re.fullmatch(r"step|pause|start|until \d+|breakpoint\(\)|set_trace\(\)", state["reason"]) is not None
-        )
+        usual = r"step|pause|start|until \d+|breakpoint\(\)|set_trace\(\)"
+        asked_for = re.fullmatch(usual, state["reason"]) is not None or state["phase"] != BOUNDARY
         lead = [] if asked_for else [state["reason"]]
         lines = [*lead, position_line(session), source_line(session)]
     elif status == CRASHED:

@@ -22,6 +22,8 @@ from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
 from tdb.controller import DebugController
 from tdb.errors import StateError, TdbError
+from tdb.features import features_of
+from tdb.model_view import model_rows
 from tdb.overhead import Overhead
 from tests.conftest import PATIENCE, join
 
@@ -62,6 +64,31 @@ def own_loop(controller: DebugController | None) -> Final:
     return final(model, optimizer)
 
 
+def convnet(controller: DebugController | None) -> Final:
+    """Convolutions, batch norm, dropout, in-place activations, and a learning rate that changes."""
+    begin_anew()
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.3), nn.Linear(36, 3)),
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    if controller is not None:
+        controller.begin(SimpleNamespace(model=model, optimizer=optimizer, scheduler=scheduler))
+    for step in range(1, STEPS + 1):
+        images, labels = torch.randn(8, 1, 8, 8), torch.randint(0, 3, (8,))
+        loss = nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        if controller is not None:
+            controller.capture_batch((images, labels), loss, step)
+        optimizer.step()
+        scheduler.step()
+        if controller is not None:
+            controller.wait_if_paused()
+    return final(model, optimizer)
+
+
 def final(model: nn.Module, optimizer: torch.optim.Optimizer) -> Final:
     """Return all that training leaves: weights, buffers, modes, the optimizer's state, and what would be drawn next."""
     moments = [value for state in optimizer.state_dict()["state"].values() for value in state.values()]
@@ -97,7 +124,12 @@ def recipe(condition: str) -> Training:
     return train
 
 
-TRAININGS: dict[str, Training] = {"own loop": own_loop, "control": recipe("control"), "bcl-med": recipe("bcl-med")}
+TRAININGS: dict[str, Training] = {
+    "own loop": own_loop,
+    "convnet": convnet,
+    "control": recipe("control"),
+    "bcl-med": recipe("bcl-med"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +180,7 @@ def inputs_of(controller: DebugController) -> Tensor:
     batch = controller.get_batch()
     if batch is None:
         first = next(controller.target.model.parameters())
-        return torch.zeros(4, *first.shape[1:])
+        return torch.zeros(4, *first.shape[1:]) if first.dim() == 2 else torch.zeros(4, first.shape[1], 8, 8)
     inputs: Tensor = batch["batch"][0] if isinstance(batch["batch"], tuple) else batch["batch"]
     return inputs
 
@@ -256,6 +288,30 @@ def test_every_single_step_stopped_at_and_looked_at_changes_nothing(
         controller.call(lambda: torch.rand(1))
         controller.step()
     assert differences(session.end(), undisturbed(name)) == []
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_phases_stopped_at_and_looked_at_change_nothing(
+    name: str, controller: DebugController, undisturbed: Callable[[str], Final]
+) -> None:
+    controller.gate.stop_at_begin()
+    session = Session(controller, TRAININGS[name])
+    session.start()
+    phases: list[str] = []
+    while len(phases) < 50:
+        assert controller.wait(2 * PATIENCE) == "stopped"
+        phases.append(controller.get_state()["phase"])
+        with suppress(RuntimeError):  # of the loop that calls its model in two parts, the second has other inputs
+            controller.call(lambda: controller.target.model(inputs_of(controller)), user_code=True)
+        controller.call(lambda: torch.rand(1))
+        controller.call(lambda: model_rows(controller.target.model, controller.model_capture))
+        ask(lambda: controller.call(lambda: features_of(controller, {})))
+        controller.phases.ask()
+        controller.step()
+    controller.phases.give_up()
+    assert differences(session.end(), undisturbed(name)) == []
+    assert min(phases.count(phase) for phase in ("loss", "backward", "update", "boundary")) >= 6
+    assert sum(phase.startswith("forward") for phase in phases) >= 6
 
 
 @pytest.mark.parametrize("reckless", [lambda: torch.rand(1), np.random.rand, random.random])

@@ -40,7 +40,7 @@ def go(session: Session, goal: int | None, *, background: bool) -> Result:
     return stop_report(session)
 
 
-def _may_go(session: Session) -> None:
+def may_go(session: Session) -> None:
     """Raise StateError unless training may go on; a goal that was not reached is given up, as in gdb."""
     if session.status != READY or session.run is None or session.run.started:
         session.need_stopped()
@@ -48,7 +48,7 @@ def _may_go(session: Session) -> None:
 
 
 def _take(session: Session, count: int, *, background: bool) -> Result:
-    _may_go(session)
+    may_go(session)
     goal = session.controller.position.step + count
     session.controller.step(count)
     return go(session, goal, background=background)
@@ -108,7 +108,7 @@ def until(session: Session, where: Text, *, background: bool = False) -> Result:
     """
     if where.endswith("&"):
         where, background = where[:-1].rstrip(), True
-    _may_go(session)
+    may_go(session)
     if not re.fullmatch(r"\d+", where):
         before = session.typed.partition(where)[0] if where in session.typed else ""
         expression = compile_expression(where, before)
@@ -139,7 +139,7 @@ def return_(session: Session, *, background: bool = False) -> Result:
     Example:
         return
     """
-    _may_go(session)
+    may_go(session)
     epoch = session.controller.position.epoch
     if epoch is None:
         raise StateError("the loop does not say which epoch it is in", "`until EXPR` runs to anything that it does say")
@@ -155,7 +155,7 @@ def detach(session: Session) -> Result:
     Example:
         detach
     """
-    _may_go(session)
+    may_go(session)
     points = session.armed.points
     points.disable(*[point.number for point in points])
     session.displays.clear()
@@ -173,7 +173,7 @@ def continue_(session: Session, *, background: bool = False) -> Result:
         continue
         continue &
     """
-    _may_go(session)
+    may_go(session)
     session.controller.resume()
     return go(session, None, background=background)
 

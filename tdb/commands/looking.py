@@ -78,6 +78,8 @@ def undisplay(session: Session, *displays: Word) -> Result:
 def value_of(session: Session, display: Display) -> Result:
     """Return the line of a display that is no command."""
     expression = display.expression
+    if session.controller.is_inside and expression is not None and expression.needs_history:
+        return Result([Lines(f"{display.text} is known at the end of the step")], {"value": None})
     value = session.python(display.text) if expression is None else evaluated(session, expression, display)
     return Result([Lines(display.line(_in_short(value)))], {"value": value if _is_plain(value) else part_of(value)})
 

@@ -16,6 +16,7 @@ from tdb.errors import TdbError, UsageError
 from tdb.files import written_whole
 from tdb.results import Facts, Part, Picture, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
+from tdb.step import BOUNDARY
 from tdb.views import plain_text, renderable
 
 if TYPE_CHECKING:
@@ -186,4 +187,5 @@ class Show:
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.controller.get_state()
         shown = {key: state[key] for key in ("status", "step", "epoch")}
+        shown |= {} if state["phase"] == BOUNDARY else {"phase": state["phase"]}
         self.line(dumps({"v": 1, "cmd": typed.name, "ok": answer["ok"], "state": shown, **answer}))

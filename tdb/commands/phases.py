@@ -1,0 +1,58 @@
+"""Inside a step: from phase to phase, without its update, under detection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdb.commands import command
+from tdb.commands.arguments import Word
+from tdb.commands.flow import go, may_go
+from tdb.errors import UsageError, did_you_mean
+from tdb.phases import PHASES
+from tdb.results import Result
+from tdb.step import BOUNDARY
+from tdb.target import model_of, optimizers_of
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+@command("ph", repeats=True)
+def phase(session: Session, where: Word = "1") -> Result:
+    """Go on to the next phase inside a step, or N phases on, or to the next phase of a name.
+
+    batch: the input is there, before the model gets it. forward: the model's output. loss: before backward. backward:
+    gradients, which can be changed before they are used. update: after the optimizer. boundary: the step is complete.
+    A step may have several of each. What is looked at is what the step has so far; `step` completes it.
+
+    Example:
+        phase
+        phase 3
+        phase backward
+    """
+    count, name = _where(where)
+    may_go(session)
+    phases = session.controller.phases
+    phases.ask(count, name)
+    session.controller.step(1)
+    result = go(session, None, background=False)
+    target = session.controller.target
+    if session.controller.is_inside or name == BOUNDARY:
+        return result
+    if model_of(target) is None and not optimizers_of(target):
+        note = "no model is known, so its phases cannot be seen: the loop tells it by tdb.attach(model, optimizer)"
+    elif name and session.status == "stopped":
+        note = f"neither this step nor the one before had a phase {name}"
+    else:
+        return result
+    return type(result)(result.parts, result.data, [*result.notes, note])
+
+
+def _where(text: str) -> tuple[int, str]:
+    """Return how many phases to go on, or the name of a phase."""
+    if text in PHASES:
+        return 0, text
+    if text.isdecimal() and int(text) >= 1:
+        return int(text), ""
+    near = did_you_mean(text, PHASES) or f"Phases: {', '.join(PHASES)}"
+    raise UsageError(f"phase takes a number of phases or the name of one, not {text!r}", near)
