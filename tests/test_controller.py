@@ -41,6 +41,7 @@ def test_a_session(controller: DebugController, train: Train) -> None:
     assert controller.get_state() == {
         "paused": False,
         "step": 0,
+        "phase": "boundary",
         "has_batch": False,
         "status": "ready",
         "epoch": None,
@@ -61,6 +62,7 @@ def test_a_session(controller: DebugController, train: Train) -> None:
     assert controller.get_state() == {
         "paused": True,
         "step": 2,
+        "phase": "boundary",
         "has_batch": True,
         "status": "stopped",
         "epoch": 0,
