@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sized
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recipes.batches import Batches, Loader
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-
-class Loader(Sized, Protocol):
-    """Gives an epoch's batches (images, labels) each time it is iterated over."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Begin an epoch."""
+LOSSES_A_BLOCK = 1024
 
 
 class Debugger(Protocol):
@@ -37,12 +34,18 @@ class Debugger(Protocol):
 class Trainer:
     """Trains a model to reproduce its input.
 
+    Whatever the loop carries from step to step stands in the object and nowhere else, so `restore` can put it back in
+    the middle of `train`: the loop goes on from there.
+
     Attributes:
         step: how many steps were taken; steps count from 1.
         epoch: the epoch of the last step; epochs count from 1, 0 is before the first.
         last_step: the number of the step after which `train` returns, if nobody stops it before.
         losses: [step] the loss of every step taken, on the model's device.
+        clears_gradients: no step sees the gradients of the one before.
     """
+
+    clears_gradients = True
 
     def __init__(
         self, model: nn.Module, optimizer: Optimizer, loader: Loader, loss_function: Loss = nn.functional.l1_loss
@@ -57,14 +60,14 @@ class Trainer:
         self.step = 0
         self.epoch = 0
         self.last_step = 0
-        self._losses = torch.empty(0, device=self.device)
-        self._batches = endless(loader)
+        self._losses: list[Tensor] = []  # in blocks, so that those that are full never change again
+        self._batches = Batches(loader)
         self._stopping = False
 
     @property
     def losses(self) -> Tensor:
         """The loss of every step taken."""
-        return self._losses[: self.step]
+        return torch.cat([*self._losses, torch.empty(0, device=self.device)])[: self.step]
 
     def train(
         self,
@@ -83,11 +86,12 @@ class Trainer:
         """
         self._stopping = False
         self.last_step = self.step + steps
-        self._losses = torch.cat([self.losses, torch.empty(steps, device=self.device)])
         if debug_controller is not None:
             debug_controller.begin(self)
-        for step in range(self.step + 1, self.step + steps + 1):
-            self.epoch, (images, labels) = next(self._batches)
+        while self.step < self.last_step and not self._stopping:
+            step = self.step + 1
+            images, labels = next(self._batches)
+            self.epoch = self._batches.epoch
             images = images.to(self.device, non_blocking=True)
             loss = self.loss_function(self.model(images), images)
             self.optimizer.zero_grad()
@@ -97,32 +101,40 @@ class Trainer:
             if training_metrics_fn is not None:
                 training_metrics_fn(step)
             self.optimizer.step()
-            # Kept on the device: reading a number back each step would make the processor wait for it.
-            self._losses[step - 1] = loss.detach()
+            self._note(step, loss)
             self.step = step
             if on_step is not None:
                 on_step(step)
             if debug_controller is not None:
                 debug_controller.wait_if_paused()
-            if self._stopping:
-                break
 
     def stop(self) -> None:
         """End training after the step that is being taken; callable from any thread."""
         self._stopping = True
 
     def close(self) -> None:
-        """Let the loader's worker processes go; training can go on with a new epoch.
-
-        Left to the garbage collector, each of them makes it wait for five seconds.
-        """
+        """Let the loader's worker processes go; training can go on with a new epoch."""
         self._batches.close()
-        self._batches = endless(self.loader, self.epoch)
 
+    def state(self) -> dict[str, Any]:
+        """Return all that the loop carries from step to step; tensors in it are its own, and change."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "last_step": self.last_step,
+            "losses": self._losses,
+            "batches": self._batches.state(),
+        }
 
-def endless(loader: Loader, epoch: int = 0) -> Generator[tuple[int, tuple[Tensor, Tensor]], None, None]:
-    """Give the number of the epoch and a batch, epoch after epoch, from the one after `epoch`."""
-    while True:
-        epoch += 1
-        for batch in loader:
-            yield epoch, batch
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, as a copy of what `state()` has returned; it is the trainer's own from then on."""
+        self.step, self.epoch, self.last_step = state["step"], state["epoch"], state["last_step"]
+        self._losses = list(state["losses"])
+        self._batches.restore(state["batches"])
+
+    def _note(self, step: int, loss: Tensor) -> None:
+        """Keep a loss on the device: reading a number back each step would make the processor wait for it."""
+        block, place = divmod(step - 1, LOSSES_A_BLOCK)
+        if block == len(self._losses):
+            self._losses.append(torch.empty(LOSSES_A_BLOCK, device=self.device))
+        self._losses[block][place] = loss.detach()

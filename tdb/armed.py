@@ -7,6 +7,7 @@ every step.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, truth
 from tdb.namespace import StepNamespace
 from tdb.step_tensors import StepTensors
-from tdb.stops import Hit, StopPoints
+from tdb.stops import Hit, Moment, StopPoints
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
@@ -136,10 +137,7 @@ class Armed:
             self.tensors.end_step()
         self.renew()
         hits = self.points.check(self.namespace, position.step, position.epoch, self.tensors, boundary=position.tick)
-        for expression, memory in self.looks_back:
-            memory.look(position.step, position.tick)
-            with suppress(TdbError):
-                expression.evaluate(self.namespace, memory)
+        self._look_back(position)
         reached = self._reached(self._goal) if self._goal is not None else ""
         if not (hits or reached):
             return ""
@@ -151,6 +149,36 @@ class Armed:
         self._goal = None
         self.refresh()
         return "\n".join(reasons)
+
+    # ---- time travel -----------------------------------------------------------------------------------------------
+
+    def rehearse(self, position: Position) -> str:
+        """Return why training would stop at a step that is taken again, or nothing; nothing is counted."""
+        if self.points.groups:
+            self.tensors.end_step()
+        self.renew()
+        moment = Moment(self.namespace, position.step, position.epoch, self.tensors, position.tick)
+        hits = self.points.rehearse(moment)
+        self._look_back(position)
+        return "\n".join(hit.message for hit in hits)
+
+    def remembered(self) -> Any:
+        """Return a copy of what stop points and displays remember of the steps before."""
+        displays = {expression.text: copy.deepcopy(memory) for expression, memory in self.looks_back}
+        return self.points.remembered(), displays
+
+    def remember(self, memories: Any, *, at_start: bool) -> None:
+        """Go on from what `remembered` has returned; None knows of no step before, `at_start` there is none."""
+        points, displays = memories if memories is not None else ({}, {})
+        self.points.remember(points, at_start=at_start)
+        for expression, memory in self.looks_back:
+            memory.become(copy.deepcopy(displays[expression.text]) if expression.text in displays else Memory())
+
+    def _look_back(self, position: Position) -> None:
+        for expression, memory in self.looks_back:
+            memory.look(position.step, position.tick)
+            with suppress(TdbError):
+                expression.evaluate(self.namespace, memory)
 
     def _may_hold(self, point: StopPoint, step: int) -> bool:
         epoch = self._controller.position.epoch

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tdb.phases import Phases
     from tdb.recorder import Recorder
     from tdb.step import Position, Progress, Step
+    from tdb.travel.traveller import Traveller
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -237,6 +238,11 @@ class DebugController:
         """The history of the run and the trajectories of watched features."""
         return self._loop.recorder
 
+    @property
+    def travel(self) -> Traveller:
+        """Checkpoints, and going back to them."""
+        return self._loop.travel
+
     def list_step_data_keys(self) -> list[str]:
         """Return the keys captured in this step, in the order of their capture."""
         return list(self._loop.under_way.data)
@@ -307,6 +313,16 @@ class DebugController:
         if any(other.name == panel.name for other in self.panels):
             raise ValueError(f"there is a panel {panel.name!r} already")
         self.panels.append(panel)
+
+    def register_state(self, name: str, save: Callable[[], Any], load: Callable[[Any], object]) -> None:
+        """Let a state of the script's own go back in time with the rest: a counter, a replay buffer, an average.
+
+        Args:
+            name: what to call it.
+            save: returns the state; what it returns is copied.
+            load: takes such a copy, which is its own from then on.
+        """
+        self.travel.register(name, save, load)
 
     # ---- the training loop -----------------------------------------------------------------------------------------
 

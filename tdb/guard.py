@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def _generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
+def generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
     """Return (read, write) of every generator in use; an accelerator that was never used stays untouched."""
     pairs: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
         (random.getstate, random.setstate),
@@ -37,7 +37,7 @@ def _generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
 @contextmanager
 def generators_kept() -> Iterator[None]:
     """Put every random generator back as it was."""
-    states = [(write, read()) for read, write in _generators()]
+    states = [(write, read()) for read, write in generators()]
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from tdb.phases import Phases
 from tdb.recorder import Recorder
 from tdb.step import Clock, Position, Progress, Step
 from tdb.target import model_of, step_of
+from tdb.travel.traveller import Traveller
 from tdb.under_way import UnderWay
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class LoopSide:
         under_way: the step under way.
         record: the last step that was captured whole; any thread may read it.
         position: the last finished step; any thread may read it.
+        tick_ahead: the tick of the next boundary.
         first: the step under way, as long as there is no record to look at; any thread may read it.
         check: what may stop training besides a pause; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
@@ -63,6 +65,7 @@ class LoopSide:
         progress: how far the step under way has come, where training stands inside it.
         model_capture: what a step did in all modules of the model; the training thread alone may look.
         phases: at which of its phases a step is to stop.
+        travel: checkpoints, and going back to them.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -74,6 +77,7 @@ class LoopSide:
     def __init__(self, gate: Gate) -> None:
         self.timeline = 0
         self.position = Position()
+        self.tick_ahead = 1
         self.under_way = UnderWay()
         self.record = Step()
         self.first: Step | None = None
@@ -88,6 +92,7 @@ class LoopSide:
         self.model_capture = ModelCapture(self.progress)
         self.phases = Phases(self.progress, self._stop_inside)
         self.recorder = Recorder(self.layer, self.panels)
+        self.travel = Traveller(self)
         self._gate = gate
         self._in_loop = False
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
@@ -120,6 +125,7 @@ class LoopSide:
         if self._in_loop:
             return
         self._in_loop = self.under_way.capturing = True
+        self.travel.begin(self.target)
         self._gate.begin()
         self._may_stop(self.position.step + 1)  # lets it capture in the first step, too
         self._look_ahead()
@@ -153,12 +159,13 @@ class LoopSide:
 
     def wait_if_paused(self) -> None:
         """The step is complete."""
-        last, under_way, overhead = self.position, self.under_way, self._overhead
-        left_out = overhead is not None and overhead.leaves_out(last.tick + 1)
+        last, under_way, overhead, tick = self.position, self.under_way, self._overhead, self.tick_ahead
+        self.tick_ahead = tick + 1
+        left_out = overhead is not None and overhead.leaves_out(tick)
         if overhead is not None and left_out:
             overhead.left_out_step_ends()
         self.position = last = Position(
-            last.tick + 1,
+            tick,
             last.step + 1 if under_way.step is None else under_way.step,
             under_way.epoch,
             reading(under_way.loss),
@@ -234,8 +241,10 @@ class LoopSide:
         else:
             metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
+        self.travel.arrive(self.position)
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
-        if self._gate.attention.is_set() or self._is_last(self.position.step + 1):
+        ahead_of_last = self._is_last(self.position.step + 1)
+        if self._gate.attention.is_set() or ahead_of_last or self.travel.wants_boundary(self.position):
             self._boundary()
         else:
             self._forget()
@@ -246,6 +255,7 @@ class LoopSide:
 
     def _boundary(self) -> None:
         hit = self._reason_to_stop()
+        self.travel.repeat_edits(self.position)
         whole = self.under_way.capturing
         stoppable, self._stopped_inside = whole or self._stopped_inside, False
         clock, stops, overhead = self._clock(), self._gate.stops, self._overhead
@@ -270,7 +280,7 @@ class LoopSide:
             self._leave_loop()
             raise
         if self._gate.stops != stops:
-            self.recorder.history.mark(self.position.step, self._gate.reason)
+            self.recorder.history.mark(clock.step, self._gate.reason, clock.tick)
             if self._overhead is overhead:  # it was not begun at this very stop
                 self.stop_measuring()
         if self._is_last(self.position.step):
@@ -303,11 +313,11 @@ class LoopSide:
             self.phases.begin_step(self.target)
         else:
             self.model_capture.forget_step()
-        if self.under_way.capturing or self.recorder.needs_layer:
+        if self.under_way.capturing or self.recorder.needs_layer(tick + 1):
             self.layer.begin_step()
         elif not self.layer.capturing:  # a stop check may have seen to it already
             self.layer.forget_step()
-        self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED)
+        self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED, self.travel.due)
         if self.under_way.capturing or self.layer.capturing:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:
@@ -355,12 +365,16 @@ class LoopSide:
 
     def _reason_to_stop(self) -> str:
         try:
+            if self.travel.replay is not None:
+                return self.travel.reason(self.position)
             return self.check.reason(self.position) if self.check is not None else ""
         except Exception as error:  # noqa: BLE001 - a broken condition stops training, as in gdb; it never ends it
             return f"a stop condition failed: {type(error).__name__}: {error}"
 
     def _may_stop(self, step: int) -> bool:
         try:
+            if self.travel.replay is not None:
+                return self.travel.may_stop(step)
             return self.check is not None and self.check.may_stop(step)
         except Exception as error:  # noqa: BLE001 - as above
             self.notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
@@ -404,6 +418,10 @@ class LoopSide:
         models = [model] if user_code and model is not None else []
         with guarded(models, [panel.inert for panel in self.panels], self.notices.append):
             return function()
+
+    def stops(self) -> int:
+        """Return how many times training has stopped so far."""
+        return self._gate.stops
 
     def refuse_wanted(self) -> None:
         """There will be no further step for those who wait for one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tdb.panel import Panel
     from tdb.results import Array
     from tdb.step import Position
+    from tdb.travel.known import Known
 
 EVERY = 10
 
@@ -46,6 +47,7 @@ class Recorder:
         self.history = History()
         self.every = EVERY
         self.dense = False
+        self.known: Known | None = None  # training has gone back: what is recorded of the steps ahead
         self._layer = layer
         self._panels = panels
         self._watches: dict[str, Watches] = {}
@@ -59,7 +61,7 @@ class Recorder:
     @property
     def watches(self) -> Watches:
         """The watched features of the focus layer."""
-        return self._watches.setdefault(self._layer.name, Watches(self.history.budget))
+        return self._watches.setdefault(self._layer.name, Watches(self.history.budget, self.history.of_branch))
 
     def watched(self) -> list[int]:
         """Return the watched features, in the order in which they were added."""
@@ -113,41 +115,56 @@ class Recorder:
         self._watching()
 
     def wants_metrics(self, tick: int) -> bool:
-        """Return whether the metrics of this tick are to be recorded."""
+        """Return whether the metrics of this tick are to be recorded, or compared with those that are."""
+        if self.known is not None and self.known.has_metrics(tick):
+            return not self._failure
         return (self._index is not None or self.dense or tick % self.every == 0 or tick == 1) and not self._failure
 
-    @property
-    def needs_layer(self) -> bool:
-        """Whether the step must be captured for its metrics: somebody follows them, and no rule brings any.
+    def needs_layer(self, tick: int) -> bool:
+        """Return whether the step of this tick must be captured for its metrics: they are followed, and no rule's.
 
         Where nobody does, what a free run records now and then is what costs no capture: norms, and the cosine with
         the initial weights.
         """
+        if self.known is not None and self.known.was_captured(tick):
+            return True
         followed = self._layer.info is not None and (self.dense or self._index is not None)
         return followed and not any(panel.layer == self._layer.name for panel in self._panels)
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
-        return tick + 1 if self.wants_metrics(tick + 1) else (tick // self.every + 1) * self.every
+        if self.wants_metrics(tick + 1):
+            return tick + 1
+        regular = (tick // self.every + 1) * self.every
+        recorded = self.known.next_metrics(tick) if self.known is not None else None
+        return regular if recorded is None else min(regular, recorded)
 
     def record(self, timeline: int, steps: Sequence[tuple[Position, float]], *, metrics: bool) -> None:
         """Record finished steps with their wall times, the last of them with metrics if that is asked for.
 
-        What goes wrong with metrics ends their recording, never training.
+        Steps that history knows are compared with it, and not recorded again. What goes wrong with metrics ends their
+        recording, never training.
         """
-        for (tick, step, epoch, loss), wall_time in steps[:-1]:
+        known = self.known
+        recorded = steps if known is None else [each for each in steps if each[0].tick > known.until]
+        if known is not None:
+            for position, _ in steps[: len(steps) - len(recorded)]:
+                known.compare_loss(position)
+        for (tick, step, epoch, loss), wall_time in recorded[:-1]:
             self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
-        (tick, step, epoch, loss), wall_time = steps[-1]
+        position, wall_time = steps[-1]
         if metrics and self._layer.info is not None and not self._failure:
             try:
-                self._record_metrics(timeline, tick, step, epoch, wall_time, loss)
+                self._record_metrics(timeline, position, wall_time)
             except (LookupError, StateError):
                 pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
             else:
                 return
-        self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
+        if recorded:
+            tick, step, epoch, loss = position
+            self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
 
     def leave_out(self, timeline: int, steps: Sequence[tuple[Position, float]]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
@@ -159,20 +176,31 @@ class Recorder:
     def keep(self, timeline: int, position: Position) -> None:
         """Training stops at its last finished step: it is in history even if it was left out."""
         tick, step, epoch, loss = position
-        if self.history.newest != (tick, step):
+        is_known = self.known is not None and tick <= self.known.until
+        if self.history.newest != (tick, step) and not is_known:
             self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
 
-    def _record_metrics(self, timeline: int, tick: int, step: int, epoch: int | None, now: float, loss: Any) -> None:
+    def _record_metrics(self, timeline: int, position: Position, now: float) -> None:
+        tick, step, epoch, loss = position
         names, block = self._metrics()
         if names != self._names:
             self._names = names  # history is fastest with the very same tuple each time
-        self.history.append_block(timeline, tick, step, epoch, now, loss, self._names, block)
+        if self.known is None or tick > self.known.until:
+            self.history.append_block(timeline, tick, step, epoch, now, loss, self._names, block)
+        elif self._is_comparable(self.known, tick):
+            self.known.compare_metrics(position, names, block)
         if self._index is not None:
             self._record_watched(self._index, timeline, tick, step, block)
 
     def _record_watched(self, index: Tensor, timeline: int, tick: int, step: int, block: Array) -> None:
         rows = self._layer.rows_of(index)
         self.watches.append(timeline, tick, step, rows, self._names, block[:, self.watches.get_watched()])
+
+    def _is_comparable(self, known: Known, tick: int) -> bool:
+        """Return whether the metrics of this tick were computed by the same kernels when they were recorded."""
+        if any(panel.layer == self._layer.name for panel in self._panels):
+            return True
+        return self._layer.captured == known.was_captured(tick)
 
     def _metrics(self) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values, [m, D]."""

@@ -17,6 +17,7 @@ from tdb.gate import CRASHED, OVER, READY, RUNNING, STOPPED
 from tdb.journal import Journal
 from tdb.settings import Settings
 from tdb.stack import Stack
+from tdb.travel.in_place import InPlace
 
 if TYPE_CHECKING:
     from tdb.commands import Registry
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tdb.launch import Run
     from tdb.step import Step
     from tdb.stops import Hit
+    from tdb.travel.route import Route
 
 Value = TypeVar("Value")
 
@@ -54,6 +56,7 @@ class Session:
         self.journal = Journal()
         self.recording: RecordingFile | None = None
         self.value: Any = None
+        self.routes: list[Route] = [InPlace()]  # the best one first
         self._adopted: list[Callable[..., Any]] = []
         self._crash_hits: list[Hit] | None = None
         self.settings.on_change(self._setting_changed)
@@ -66,6 +69,9 @@ class Session:
             self.at_boundary(lambda: recorder.history.budget.resize(value))
         elif name == "step.on" and self.run is not None:
             self.run.finder.step_on(value)
+        elif name == "checkpoints.budget":
+            travel = self.controller.travel
+            self.at_boundary(lambda: travel.resize(value))
 
     # ---- training --------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ class Setting:
 
 
 SETTINGS: Mapping[str, Setting] = {
+    "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time"),
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
     "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),
     "history.budget": Setting(256 * 2**20, bytes_of, "memory that history and trajectories may take"),

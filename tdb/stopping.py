@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 
+ASKED_FOR = r"step|pause|start|(until|goto) \d+|breakpoint\(\)|set_trace\(\)"
+"""Reasons of stops that need not be told: they are what was just typed."""
+
+
 class StopReport(Result):
     """What is said when training has stopped or ended; its type tells the prompt that it has been said."""
 
@@ -66,8 +70,7 @@ def stop_report(session: Session) -> StopReport:
     if status == STOPPED:
         place = session.stack.place()
         data["place"] = str(place) if place is not None else None
-        usual = r"step|pause|start|until \d+|breakpoint\(\)|set_trace\(\)"
-        asked_for = re.fullmatch(usual, state["reason"]) is not None or state["phase"] != BOUNDARY
+        asked_for = re.fullmatch(ASKED_FOR, state["reason"]) is not None or state["phase"] != BOUNDARY
         lead = [] if asked_for else [state["reason"]]
         lines = [*lead, position_line(session), source_line(session)]
     elif status == CRASHED:

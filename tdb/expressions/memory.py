@@ -53,6 +53,11 @@ class Memory:
         self._before, self._now = (self._now if follows else {}), {}
         self.step = step
 
+    def become(self, other: Memory) -> None:
+        """Go on from what another memory holds, which is this one's own from then on."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
     def recall(self, key: object, default: Any = None) -> Any:
         """Return what was kept under `key` at the look before this one."""
         return self._before.get(key, default)

@@ -11,6 +11,7 @@ from tdb.captures import number
 from tdb.errors import UsageError, did_you_mean
 from tdb.history.budget import MIB, Budget
 from tdb.history.density import Span, spans
+from tdb.history.lineage import Lineage
 from tdb.history.metrics import Metrics, host
 from tdb.history.series import Series
 
@@ -40,6 +41,7 @@ class History:
         self.budget = Budget(budget_bytes)
         self.appended = 0
         self.timeline = 0
+        self.lineages: dict[int, Lineage] = {}
         self._last = (-1, -1)  # tick and step of the newest row
         self._steps = Series(self.budget, STEP)
         self._left_out = Series(self.budget, LEFT_OUT)
@@ -128,15 +130,21 @@ class History:
         """Take note that a step is not recorded because tdb kept out of it: no thinning, and nothing was lost."""
         self._left_out.append((tick, step, timeline))
 
-    def mark(self, step: int, word: str) -> None:
+    def mark(self, step: int, word: str, tick: int | None = None) -> None:
         """Pin a recorded step, so that thinning never takes it, and remember why: "stop", "breakpoint 2".
+
+        Args:
+            step: the step.
+            word: why.
+            tick: its boundary, where it is known.
 
         Raises:
             UsageError: the step is not in history.
         """
-        tick, newest = self._last
-        if step != newest:
-            tick = int(self._row_of(step)["tick"])
+        if tick is None:
+            tick, newest = self._last
+            if step != newest:
+                tick = int(self._row_of(step)["tick"])
         if word not in self._words:
             self._words.append(word)
         self.budget.marks.append((tick, step, self.timeline, self._words.index(word)))
@@ -226,7 +234,8 @@ class History:
         metrics = self._metrics(name, layer)
         snapshot = metrics.series.snapshot()
         steps = snapshot.column("step")
-        chosen = self._chosen(snapshot.column("timeline"), steps, first, last, timeline)
+        rows = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
+        chosen = _between(rows, steps, first, last)
         return steps[chosen], metrics.values(snapshot, name)[chosen]
 
     def at(self, step: int) -> dict[str, Any]:
@@ -256,13 +265,13 @@ class History:
         """
         snapshot = self._steps.snapshot()
         columns = {name: snapshot.column(name) for name in STEP.names or ()}
-        chosen = self._chosen(columns["timeline"], columns["step"], first, last, timeline)
+        chosen = _between(self.of_branch(columns["timeline"], columns["tick"], timeline), columns["step"], first, last)
         return {name: values[chosen] for name, values in columns.items()}
 
     def marks(self, timeline: int | None = None) -> dict[int, str]:
         """Return step -> word for the steps that were marked, a later word in place of an earlier one."""
         snapshot = self.budget.marks.snapshot()
-        chosen = snapshot.column("timeline") == (self.timeline if timeline is None else timeline)
+        chosen = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
         steps, words = snapshot.column("step")[chosen], snapshot.column("word")[chosen]
         return {int(step): self._words[word] for step, word in zip(steps, words, strict=True)}
 
@@ -270,7 +279,8 @@ class History:
         """Return the steps [k] from `first` to `last` that were left out by `overhead`: no other answer has them."""
         snapshot = self._left_out.snapshot()
         steps = snapshot.column("step")
-        missing: Array = steps[self._chosen(snapshot.column("timeline"), steps, first, last, timeline)]
+        rows = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
+        missing: Array = steps[_between(rows, steps, first, last)]
         return np.setdiff1d(missing, self.range(first, last, timeline)["step"])  # training stopped there
 
     def tables(self) -> dict[str, dict[str, Array]]:
@@ -296,6 +306,20 @@ class History:
             found[title] = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
             found[title] |= {name: metrics.values(snapshot, name) for name in metrics.names}
         return found
+
+    def after(self, tick: int, lineage: Lineage) -> tuple[Array, tuple[str, ...], Array | None]:
+        """Return what is recorded of a branch after the boundary `tick`, for steps that are taken again.
+
+        Rows with tick, step and loss [n]; the names of the focused layer's metrics, and rows with tick and `values`
+        [k, m, D] of them, None if there are none.
+        """
+        rows = self._steps.snapshot().rows_after(tick, self._steps.dtype)
+        rows = rows[lineage.chosen(rows["timeline"], rows["tick"], ahead=True)]
+        if self._features is None:
+            return rows, (), None
+        series = self._features.series
+        blocks = series.snapshot().rows_after(tick, series.dtype)
+        return rows, self._features.names, blocks[lineage.chosen(blocks["timeline"], blocks["tick"], ahead=True)]
 
     def density(self, name: str | None = None) -> list[Span]:
         """Return how densely the steps (or a metric's) are recorded, oldest first, pinned steps left out."""
@@ -342,12 +366,23 @@ class History:
         hint = did_you_mean(name, known) or f"Recorded: {', '.join(known) or 'none'}"
         raise UsageError(f"no metric {name!r}{of_layer} in history", hint)
 
-    def _chosen(
-        self, timelines: Array, steps: Array, first: int | None, last: int | None, timeline: int | None
-    ) -> Array:
-        chosen: Array = timelines == (self.timeline if timeline is None else timeline)
-        if first is not None:
-            chosen &= steps >= first
-        if last is not None:
-            chosen &= steps <= last
-        return chosen
+    def of_branch(self, timelines: Array, ticks: Array, timeline: int | None = None) -> Array:
+        """Return [n] bool: the rows of one timeline, and of those it was forked from.
+
+        Of the newest, what lies beyond the point to which training has gone back is left out; a timeline that is named
+        comes whole.
+        """
+        number = self.timeline if timeline is None else timeline
+        lineage = self.lineages.get(number)
+        if lineage is None:
+            rows: Array = timelines == number
+            return rows
+        return lineage.chosen(timelines, ticks, ahead=timeline is not None)
+
+
+def _between(rows: Array, steps: Array, first: int | None, last: int | None) -> Array:
+    if first is not None:
+        rows = rows & (steps >= first)
+    if last is not None:
+        rows = rows & (steps <= last)
+    return rows

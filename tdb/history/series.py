@@ -74,6 +74,12 @@ class Snapshot:
         joined = np.concatenate(values)
         return joined if self._order is None else joined[self._order]
 
+    def rows_after(self, tick: int, dtype: np.dtype[Any]) -> Array:
+        """Return the rows after `tick` as an owned array of `dtype`, in the order of their ticks."""
+        parts = [part[part["tick"] > tick] for part in self._parts if len(part) and part["tick"].max() > tick]
+        rows = np.concatenate([np.empty(0, dtype), *(cast_rows(part, dtype) for part in parts)])
+        return rows[np.argsort(rows["tick"], kind="stable")]
+
     def extended(self, rows: Array) -> Snapshot:
         """Return a snapshot that holds `rows` too, which are newer than the rest."""
         return Snapshot((*self._parts, rows), sort=self._order is not None)

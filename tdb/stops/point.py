@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -60,6 +61,7 @@ class StopPoint:
     waiting_for: str = ""
     _memory: Memory = field(default_factory=Memory, repr=False)
     _held: tuple[int, int] | None = field(default=None, repr=False)  # boundary and step at which it last held
+    _follows: bool = field(default=True, repr=False)  # of a step that is taken again: the one before was looked at
     _said: set[str] = field(default_factory=set, repr=False)
 
     @property
@@ -105,6 +107,32 @@ class StopPoint:
             return self._hit(moment, description) if description and self._allowed(moment, notes) else None
         except Exception as error:  # noqa: BLE001 - whatever it is, it must stop training, not end it
             return self._failure(moment, error)
+
+    def rehearse(self, moment: Moment, notes: list[str]) -> Hit | None:
+        """Return the hit there would have been at a step that is taken again, remembering it but counting nothing."""
+        try:
+            follows, self._follows = self._follows, True
+            description = self._look(moment, notes)
+            if description is None or (self.stop.begins and (self._held_before(moment) or not follows)):
+                return None
+            return self._hit(moment, description) if self._allowed(moment, notes) else None
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failure(moment, error)
+
+    def remembered(self) -> tuple[Memory, tuple[int, int] | None]:
+        """Return a copy of what it remembers of the steps before."""
+        return copy.deepcopy(self._memory), self._held
+
+    def remember(self, memory: Memory, held: tuple[int, int] | None, *, follows: bool) -> None:
+        """Go on from what `remembered` has returned; it is the stop point's own from then on.
+
+        Args:
+            memory: of the steps before.
+            held: when it last held.
+            follows: the step before was looked at, or is none of the loop's: otherwise nobody can say whether what
+                holds at the next one begins there.
+        """
+        self._memory, self._held, self._follows = memory, held, follows
 
     def _look(self, moment: Moment, notes: list[str]) -> Description | None:
         condition, memory = self.condition, self._memory

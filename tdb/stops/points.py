@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tdb.errors import TdbError
-from tdb.expressions import Expression
+from tdb.expressions import Expression, Memory
 from tdb.results import Table
 from tdb.stops.kinds import Moment, Stop
 from tdb.stops.point import Hit, StopPoint
@@ -121,6 +122,25 @@ class StopPoints:
             if hit.temporary:
                 self.remove(hit.number)
         return hits
+
+    def rehearse(self, moment: Moment) -> list[Hit]:
+        """Return the hits there would have been at a step that is taken again; nothing is counted. Never raises."""
+        return [hit for point in self._enabled if (hit := point.rehearse(moment, self._notes)) is not None]
+
+    def remembered(self) -> dict[int, tuple[Memory, tuple[int, int] | None]]:
+        """Return a copy of what the stop points remember, by their numbers."""
+        return {point.number: point.remembered() for point in self._enabled}
+
+    def remember(self, memories: Mapping[int, tuple[Memory, tuple[int, int] | None]], *, at_start: bool) -> None:
+        """Let the stop points go on from what `remembered` has returned; those not in it know of no step before.
+
+        Args:
+            memories: by the stop points' numbers.
+            at_start: there is no step before.
+        """
+        for point in self:
+            memory, held = memories.get(point.number, (Memory(), None))
+            point.remember(copy.deepcopy(memory), held, follows=at_start or point.number in memories)
 
     def preview(
         self,

@@ -44,6 +44,7 @@ class Group:
                 "Watch fewer, or raise history.budget",
             )
         self.series = Series(budget, dtype)
+        self.newest = -1  # tick of the last row
         self._rounds = 0
         self._prepare()
 
@@ -64,6 +65,8 @@ class Group:
 
     def append(self, timeline: int, tick: int, step: int, rows: Array, names: tuple[str, ...], block: Any) -> None:
         """Write one row; it waits for its products with its neighbours."""
+        if tick <= self.newest:
+            return  # training has gone back, and takes a step again that is recorded already
         if rows.shape != self._initial.shape:
             rows = self._flat(rows)
         if block is None:
@@ -75,7 +78,7 @@ class Group:
         count = self._count
         self._rows[count] = rows
         self._known[count] = (tick, step, timeline, block)
-        self._count = count + 1
+        self._count, self.newest = count + 1, tick
         if count + 1 == len(self._rows):
             self._flush()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,12 @@ class Watches:
     Args:
         budget: the bytes to share, usually `history.budget`, so that the marks of history pin trajectories too;
             64 MiB of its own if None.
+        of_branch: tells which rows of [n] timelines and [n] ticks are to be seen; all if None.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, of_branch: Callable[[Array, Array], Array] | None = None) -> None:
         self._budget = Budget(64 * MIB) if budget is None else budget
+        self._of_branch = of_branch
         self._initial: dict[int, Array] = {}
         self._segment: dict[int, int] = {}
         self._groups: tuple[Group, ...] = ()
@@ -133,7 +135,7 @@ class Watches:
             known = ", ".join(map(str, self.features())) or "none"
             raise UsageError(f"feature {feature} was never watched", f"Trajectories: {known}")
         names = self.metric_names()
-        return _joined([group.trajectory(feature, names[1:]) for group in groups])
+        return self._joined([group.trajectory(feature, names[1:]) for group in groups])
 
     def pairs(self) -> list[tuple[int, int]]:
         """Return the pairs of features that were ever watched together, each in ascending order."""
@@ -154,7 +156,7 @@ class Watches:
         if not groups:
             known = ", ".join(map(str, self.features())) or "none"
             raise UsageError(f"features {one} and {other} were never watched together", f"Trajectories: {known}")
-        return _joined([group.pair(one, other) for group in groups])
+        return self._joined([group.pair(one, other) for group in groups])
 
     def cosines(self) -> tuple[int, Array]:
         """Return (step, [n, n]): the cosines between the watched features' rows at the last recorded step.
@@ -198,6 +200,14 @@ class Watches:
         if group is not None:
             self._groups = (*self._groups, group)
 
+    def _joined(self, parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+        """Return the columns of several groups as one, each step once: the branch's, in the order of its ticks.
 
-def _joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        Where training went back and other features were watched, two groups may have the same step.
+        """
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        _, rows = np.unique(columns["tick"][::-1], return_index=True)
+        rows = len(columns["tick"]) - 1 - rows
+        if self._of_branch is not None:
+            rows = rows[self._of_branch(columns["timeline"], columns["tick"])[rows]]
+        return {name: values[rows] for name, values in columns.items()}

@@ -1,0 +1,151 @@
+"""Going back in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tdb.commands import command
+from tdb.commands.arguments import Integer, Steps
+from tdb.errors import StateError, UsageError
+from tdb.gate import READY, RUNNING, STOPPED
+from tdb.results import Part, Result, Table, Text
+from tdb.step import BOUNDARY
+from tdb.stopping import StopReport, stop_report
+from tdb.travel.in_place import InPlace
+from tdb.travel.known import Comparison
+from tdb.travel.route import Landing, best
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+IN_PLACE = InPlace()
+
+
+def arrive(session: Session, landing: Landing) -> StopReport:
+    """Return what is said when training has come to another step."""
+    report = stop_report(session)
+    parts: list[Part] = [*report.parts, Text(str(landing))]
+    if landing.differing:
+        comparison = Comparison()
+        comparison.differences, comparison.count = list(landing.differences[:5]), landing.differing
+        parts.append(comparison.table())
+    data: dict[str, Any] = {
+        **(report.data or {}),
+        "route": landing.route,
+        "checkpoint": landing.checkpoint,
+        "replayed": landing.replayed,
+        "compared": {"losses": landing.losses, "metrics": landing.metrics},
+        "differences": [each._asdict() for each in landing.differences],
+    }
+    on_the_way = [f"stopped on the way to step {landing.goal}"] if landing.step < landing.goal else []
+    return StopReport(parts, data, [*report.notes, *landing.notes, *on_the_way])
+
+
+def _need_still(session: Session) -> None:
+    if session.status in (RUNNING, READY):
+        session.need_stopped()
+    state = session.controller.get_state()
+    if session.status == STOPPED and state["phase"] != BOUNDARY:
+        raise StateError(f"training stands inside a step ({state['phase']})", "`step` finishes it, then go back")
+
+
+@command()
+def back(session: Session, count: Steps = 1) -> Result:
+    """Go back one training step, or N, to where training stood then.
+
+    From the nearest checkpoint before it the steps are taken again, at full speed and without stopping, and each loss
+    and recorded metric is compared with history. Everything that is shown is as it was at that step: `metrics`,
+    `force`, `batch`, watches, variables of the loop. `step` then goes forward again.
+
+    Example:
+        back
+        back 5
+    """
+    _need_still(session)
+    here = session.controller.position.step
+    goal = here - count
+    if goal < session.controller.travel.floor:
+        most = here - session.controller.travel.floor
+        raise UsageError(f"there {'is 1 step' if most == 1 else f'are {most} steps'} to go back, not {count}")
+    return arrive(session, best(session.routes, session, goal).goto(session, goal))
+
+
+@command()
+def goto(session: Session, step: Integer) -> Result:
+    """Go to a training step that was taken already, back or forward; see `back`.
+
+    Example:
+        goto 340
+    """
+    _need_still(session)
+    furthest = max(session.controller.travel.furthest, session.controller.position.step)
+    if step > furthest:
+        raise StateError(f"step {step} has not been taken yet", f"`until {step}` runs there")
+    if step < 0:
+        raise UsageError(f"goto takes the number of a step, not {step}", "Example: goto 340")
+    return arrive(session, best(session.routes, session, step).goto(session, step))
+
+
+@command("rc")
+def reverse_continue(session: Session) -> Result:
+    """Go back to the last step at which a stop point would have stopped training.
+
+    Steps are taken again from checkpoint to checkpoint, and stop points are asked at each, those set just now too. If
+    none would have stopped, training stands before its first step in the end.
+
+    Example:
+        reverse-continue
+    """
+    _need_still(session)
+    if not any(point.enabled for point in session.armed.points):
+        raise StateError("no stop point is set", "`break when EXPR` sets one; `back N` and `goto STEP` need none")
+    refusal = IN_PLACE.refusal(session, session.controller.position.step)
+    if refusal:
+        raise StateError(f"reverse-continue goes back in place only: {refusal}")
+    travel, here = session.controller.travel, session.controller.position.step
+    goal, before = here - 1, None
+    while goal > travel.floor:
+        landing = IN_PLACE.goto(session, goal, before)
+        if landing.step < goal:
+            return arrive(session, landing)
+        hits, reason = travel.last_hits, travel.last_reason
+        if hits:
+            if hits[-1] < goal:
+                landing = IN_PLACE.goto(session, hits[-1])
+            report = arrive(session, landing)
+            return StopReport([Text(reason), *report.parts], report.data, report.notes)
+        if landing.checkpoint is None or landing.checkpoint <= travel.floor:
+            break
+        # The first step after a checkpoint follows one that was not looked at: it is taken again with the steps before.
+        goal, before = landing.checkpoint + 1, landing.checkpoint
+    landing = IN_PLACE.goto(session, travel.floor)
+    report = arrive(session, landing)
+    return StopReport(report.parts, report.data, [*report.notes, "no stop point would have stopped before"])
+
+
+@command()
+def checkpoints(session: Session) -> Result:
+    """List the checkpoints: where going back can set out from.
+
+    They are taken by themselves, as often as it costs training less than 1 %, and thinned to `set checkpoints.budget`.
+
+    Example:
+        checkpoints
+    """
+    travel = session.controller.travel
+    kept = list(travel.checkpoints)
+    if not kept and travel.why_not:
+        raise StateError(f"there are no checkpoints: {travel.why_not}")
+    table = Table(
+        {
+            "step": [each.position.step for each in kept],
+            "tick": [each.tick for each in kept],
+            "branch": [travel.branch_name(each.timeline) for each in kept],
+            "MiB": [round(each.nbytes / 2**20, 3) for each in kept],
+            "name": [each.name for each in kept],
+        },
+        note=f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {travel.checkpoints.slots.used / 2**20:.1f} of "
+        f"{travel.checkpoints.limit / 2**20:.0f} MiB",
+    )
+    return Result([table], {"table": table})

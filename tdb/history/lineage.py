@@ -1,0 +1,69 @@
+"""Which recorded rows a branch of the run consists of: its own, and those of the branch it was forked from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tdb.results import Array
+
+FOREVER = 2**62
+
+
+class Span(NamedTuple):
+    """Boundaries in a row: all ticks of a timeline from `first` to `last`."""
+
+    timeline: int
+    first: int
+    last: int
+
+
+class Lineage:
+    """A branch as the spans of ticks that lead to where it stands, and on to where it has been.
+
+    Ticks are never used twice, so when training goes on in an older branch its ticks jump: a branch has a span for
+    each time that it was run on.
+
+    Attributes:
+        spans: in the order of their steps.
+        cursor: the tick at which training stands: what comes after it has been, but is not looked at.
+    """
+
+    def __init__(self, spans: tuple[Span, ...] = (Span(0, 0, FOREVER),), cursor: int = FOREVER) -> None:
+        self.spans = spans
+        self.cursor = cursor
+
+    @property
+    def timeline(self) -> int:
+        """The branch's own timeline."""
+        return self.spans[-1].timeline
+
+    def holds(self, timeline: int, tick: int) -> bool:
+        """Return whether a boundary is one of this branch, past or to come."""
+        return any(each.timeline == timeline and each.first <= tick <= each.last for each in self.spans)
+
+    def chosen(self, timelines: Array, ticks: Array, *, ahead: bool = False) -> Array:
+        """Return [n] bool: which rows belong to this branch, up to the cursor, or with `ahead` beyond it too."""
+        found = np.zeros(len(ticks), dtype=bool)
+        for timeline, first, last in self.spans:
+            found |= (timelines == timeline) & (ticks >= first) & (ticks <= last)
+        return found if ahead else found & (ticks <= self.cursor)
+
+    def after(self, tick: int) -> int | None:
+        """Return the tick of the boundary after `tick`; None if nobody has been there yet."""
+        for number, each in enumerate(self.spans):
+            if each.first <= tick <= each.last:
+                if tick < each.last:
+                    return tick + 1
+                return self.spans[number + 1].first if number + 1 < len(self.spans) else None
+        return self.spans[0].first if self.spans and tick < self.spans[0].first else None
+
+    def span_end(self, tick: int) -> int:
+        """Return the last tick of the span that `tick` lies in."""
+        return next((each.last for each in self.spans if each.first <= tick <= each.last), tick)
+
+    def cut(self, tick: int) -> tuple[Span, ...]:
+        """Return the spans up to `tick`, that boundary included."""
+        return tuple(each._replace(last=min(each.last, tick)) for each in self.spans if each.first <= tick)

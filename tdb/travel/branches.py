@@ -1,0 +1,146 @@
+"""Branches of a run: each a timeline of its own from where it was forked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tdb.errors import UsageError, did_you_mean
+from tdb.history.lineage import FOREVER, Lineage, Span
+from tdb.step import Position
+
+MAIN = "main"
+
+
+@dataclass
+class Branch:
+    """One branch.
+
+    Attributes:
+        name: what the user calls it.
+        lineage: its rows in history.
+        parent: the name of the branch it was forked from; empty for the first.
+        forked_at: the step at which it was; None for the first.
+        inherited: how many of the user's changes there were then.
+        head: the last boundary that was reached on it.
+    """
+
+    name: str
+    lineage: Lineage
+    parent: str = ""
+    forked_at: int | None = None
+    inherited: int = 0
+    head: Position = field(default_factory=Position)
+
+    @property
+    def timeline(self) -> int:
+        """The number under which history keeps it."""
+        return self.lineage.timeline
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Something the user has changed while training stood at a boundary.
+
+    Attributes:
+        timeline: the branch it was changed on.
+        tick: the boundary.
+        step: its step.
+        text: what was typed.
+        apply: does it again, in the training thread.
+    """
+
+    timeline: int
+    tick: int
+    step: int
+    text: str
+    apply: Callable[[], Any]
+
+
+class Branches:
+    """All branches, the one that training is on, and what the user has changed on each.
+
+    Attributes:
+        now: the branch that training is on.
+        highest: the last tick that was ever used.
+        edits: in the order in which they were made.
+    """
+
+    def __init__(self, first_tick: int = 0, timeline: int = 0) -> None:
+        self.now = Branch(MAIN, Lineage((Span(timeline, first_tick, FOREVER),)))
+        self.highest = first_tick
+        self.edits: list[Edit] = []
+        self._all = {MAIN: self.now}
+        self._timelines = timeline
+
+    def __iter__(self) -> Iterator[Branch]:
+        return iter(self._all.values())
+
+    def get(self, name: str) -> Branch:
+        """Return a branch.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        if name not in self._all:
+            near = did_you_mean(name, self._all) or f"Branches: {', '.join(self._all)}"
+            raise UsageError(f"no branch {name!r}", near)
+        return self._all[name]
+
+    def note(self, position: Position) -> None:
+        """Training stands at `position` of the present branch."""
+        self.highest = max(self.highest, position.tick)
+        if position.tick >= self.now.head.tick:
+            self.now.head = position
+
+    def free_name(self) -> str:
+        """Return a name that no branch has."""
+        return next(name for number in range(1, 10**9) if (name := f"fork-{number}") not in self._all)
+
+    def fork(self, name: str, position: Position) -> Branch:
+        """Begin a branch at `position` of the present one, and make it the present one.
+
+        Raises:
+            UsageError: there is a branch of this name already.
+        """
+        if name in self._all:
+            raise UsageError(f"there is a branch {name!r} already", f"`switch {name}` goes there")
+        parent = self.now
+        self.leave(position)
+        self._timelines += 1
+        spans = (*parent.lineage.cut(position.tick), Span(self._timelines, self.highest + 1, FOREVER))
+        branch = Branch(name, Lineage(spans), parent.name, position.step, len(self.edits), position)
+        self._all[name] = self.now = branch
+        return branch
+
+    def leave(self, position: Position) -> None:
+        """The present branch is left where training stands: it has no boundaries to come but those it has been at."""
+        self.note(position)
+        self.now.lineage.spans = self.now.lineage.cut(self.now.head.tick)
+        self.now.lineage.cursor = FOREVER
+
+    def go_on(self) -> int:
+        """The present branch goes on where nobody has been: return the tick of the boundary ahead."""
+        lineage = self.now.lineage
+        last = lineage.spans[-1]
+        if last.last < FOREVER:
+            lineage.spans = (*lineage.spans, Span(lineage.timeline, self.highest + 1, FOREVER))
+        return self.highest + 1
+
+    def edits_at(self, tick: int) -> list[Edit]:
+        """Return what was changed at a boundary of the present branch, or of those it was forked from before that."""
+        return [edit for number, edit in enumerate(self.edits) if edit.tick == tick and self._is_ours(number, edit)]
+
+    def next_edit(self, tick: int) -> int | None:
+        """Return the first tick after `tick` at which something was changed."""
+        ticks = [
+            edit.tick for number, edit in enumerate(self.edits) if edit.tick > tick and self._is_ours(number, edit)
+        ]
+        return min(ticks, default=None)
+
+    def _is_ours(self, number: int, edit: Edit) -> bool:
+        if edit.timeline == self.now.timeline:
+            return True
+        inside = any(each.timeline == edit.timeline for each in self.now.lineage.spans)
+        return inside and number < self.now.inherited and edit.tick <= self.now.lineage.spans[-1].first

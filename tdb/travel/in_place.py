@@ -1,0 +1,58 @@
+"""The way for loops whose state tdb can put back: everything is what it was, and the very same loop goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdb.gate import OVER, READY
+from tdb.travel.route import Landing
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+class InPlace:
+    """Puts a checkpoint back and lets the loop take the steps from there again."""
+
+    name = "in place"
+
+    def refusal(self, session: Session, step: int) -> str:
+        """Return why a step cannot be reached in place, or nothing."""
+        travel = session.controller.travel
+        if session.status == READY:
+            return "training has not begun"
+        if travel.why_not:
+            return travel.why_not
+        if session.status in OVER:
+            return "the loop has returned"
+        if step < travel.floor:
+            return f"this loop began at step {travel.floor}"
+        return ""
+
+    def goto(self, session: Session, step: int, before: int | None = None) -> Landing:
+        """Go to a step, setting out from a checkpoint before it, or before `before`.
+
+        Raises:
+            StateError: no checkpoint before it is left.
+        """
+        controller, travel = session.controller, session.controller.travel
+        replay = controller.gate.call(lambda: travel.set_out(step, before))
+        if replay is None:
+            stale = "variables of the loop's frame keep their values until the next step"
+            return Landing(self.name, controller.position.step, step, controller.position.step, notes=[stale])
+        controller.resume()
+        session.front.wait(session, step)
+        if travel.replay is not None and session.status not in OVER:
+            controller.gate.call(travel.give_up)
+        origin, here = replay.origin.position, controller.position
+        return Landing(
+            self.name,
+            here.step,
+            step,
+            origin.step,
+            here.step - origin.step,
+            replay.comparison.losses,
+            replay.comparison.metrics,
+            replay.comparison.differences,
+            replay.comparison.count,
+        )

@@ -1,0 +1,89 @@
+"""The ways to another step: the best one that does not refuse is taken, and named in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from tdb.errors import StateError
+from tdb.travel.known import Difference
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+
+class Landing(NamedTuple):
+    """How another step was reached.
+
+    Attributes:
+        route: the way: "in place", "fork" or "re-run".
+        step: where training stands now.
+        goal: where it was to go.
+        checkpoint: the step from which steps were taken again; None if there was no copy to set out from.
+        replayed: how many steps were taken again.
+        losses: how many losses were compared with history.
+        metrics: how many sets of metrics were.
+        differences: what came out otherwise; the first of them.
+        differing: how many differences there are in all.
+        notes: what has to be said of the way.
+    """
+
+    route: str
+    step: int
+    goal: int
+    checkpoint: int | None = None
+    replayed: int = 0
+    losses: int = 0
+    metrics: int = 0
+    differences: Sequence[Difference] = ()
+    differing: int = 0
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """In one line."""
+        origin = "the start" if self.checkpoint is None else f"the checkpoint of step {self.checkpoint}"
+        way = f"{self.route}: {_count(self.replayed, 'step')} from {origin}"
+        if not self.losses and not self.metrics:
+            return way
+        compared = f"{_count(self.losses, 'loss', 'losses')} and {_count(self.metrics, 'set')} of metrics"
+        if self.differing:
+            return f"{way}; of {compared}, {self.differing} values came out otherwise: {self.differences[0]}"
+        return f"{way}; {compared} as before, bit for bit"
+
+
+class Route(Protocol):
+    """A way to another step."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: "in place", "fork", "re-run"."""
+
+    def refusal(self, session: Session, step: int) -> str:
+        """Return why a step cannot be reached this way, empty if it can."""
+
+    def goto(self, session: Session, step: int) -> Landing:
+        """Go to the boundary of a step, and stop there."""
+
+
+def capabilities(routes: Iterable[Route], session: Session, step: int) -> dict[str, str]:
+    """Return each route's name with why it cannot reach a step, empty if it can."""
+    return {route.name: route.refusal(session, step) for route in routes}
+
+
+def best(routes: Iterable[Route], session: Session, step: int) -> Route:
+    """Return the first route that can reach a step.
+
+    Raises:
+        StateError: none can; it says why each cannot.
+    """
+    reasons = []
+    for route in routes:
+        reason = route.refusal(session, step)
+        if not reason:
+            return route
+        reasons.append(f"{route.name}: {reason}")
+    raise StateError(f"cannot go to step {step}", "; ".join(reasons))
+
+
+def _count(number: int, word: str, plural: str = "") -> str:
+    return f"{number:,} {word if number == 1 else plural or word + 's'}"

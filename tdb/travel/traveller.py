@@ -1,0 +1,338 @@
+"""The training thread's side of time travel: checkpoints at boundaries, going back, and taking steps again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tdb.captures import is_tensor
+from tdb.errors import StateError
+from tdb.history.lineage import FOREVER
+from tdb.step import Clock, Position, Step
+from tdb.travel.branches import Branch, Branches, Edit
+from tdb.travel.checkpoints import Checkpoint, Checkpoints
+from tdb.travel.known import Comparison, Known
+from tdb.travel.pace import Pace
+from tdb.travel.state import Part, State
+
+if TYPE_CHECKING:
+    from tdb.loop_side import LoopSide
+
+BUDGET = 2**30
+
+
+@dataclass
+class Replay:
+    """Steps that are being taken again, up to a goal.
+
+    Attributes:
+        goal: the step to stop at.
+        origin: the checkpoint that it set out from.
+        comparison: how the steps have come out.
+    """
+
+    goal: int
+    origin: Checkpoint
+    comparison: Comparison
+
+
+class Traveller:
+    """What a loop's boundaries need to be gone back to; everything but `register` runs in the training thread.
+
+    Args:
+        loop: the loop's side of the controller.
+
+    Attributes:
+        checkpoints: what was copied.
+        branches: what was forked.
+        replay: the steps that are being taken again; None while training goes on.
+        comparison: how the steps that were taken again since training last went back have come out.
+        due: the tick from which a boundary has something to do here.
+        floor: the step before the first of this loop.
+        last_hits: the steps at which stop points would have stopped when they were last taken again.
+        last_reason: what the last of them would have said.
+    """
+
+    def __init__(self, loop: LoopSide) -> None:
+        self.checkpoints = Checkpoints(BUDGET)
+        self.branches = Branches()
+        self.replay: Replay | None = None
+        self.comparison = Comparison()
+        self.due = 0
+        self.floor = 0
+        self._loop = loop
+        self._registered: dict[str, Part] = {}
+        self._state: State | None = None
+        self._why_not = "training has not begun"
+        self._pace = Pace()
+        self._due = 0
+        self._stops_seen = 0
+        self._told = 0
+        self.last_hits: list[int] = []
+        self.last_reason = ""
+
+    # ---- any thread ------------------------------------------------------------------------------------------------
+
+    def register(self, name: str, save: Callable[[], Any], load: Callable[[Any], Any]) -> None:
+        """Let a state of the user's own go back with the rest."""
+        self._registered[name] = Part(save, load)
+
+    @property
+    def furthest(self) -> int:
+        """The last step that was taken on the present branch."""
+        return max(self.branches.now.head.step, self._loop.position.step)
+
+    def branch_name(self, timeline: int) -> str:
+        """Return the name of a branch by its timeline."""
+        return next((each.name for each in self.branches if each.timeline == timeline), str(timeline))
+
+    @property
+    def why_not(self) -> str:
+        """Why training cannot go back in place; empty if it can."""
+        return self._why_not
+
+    # ---- what a loop's boundaries call -----------------------------------------------------------------------------
+
+    def begin(self, target: Any) -> None:
+        """A loop is about to begin: what was before it lies behind another loop, and cannot be gone back to."""
+        loop = self._loop
+        self.checkpoints.clear()
+        self.replay = loop.recorder.known = None
+        self._state = None
+        self._why_not = _refusal(target)
+        self.floor, self._due = loop.position.step, loop.position.tick
+        self.branches = Branches(loop.position.tick, max(loop.recorder.history.lineages, default=loop.timeline))
+        loop.timeline = self.branches.now.timeline
+        if not self._why_not:
+            self._state = State(target, loop.panels, self._registered)
+            self._take_first()
+
+    def arrive(self, position: Position) -> None:
+        """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end."""
+        if self._state is None:
+            self.due = FOREVER
+            return
+        known = self._loop.recorder.known
+        if known is not None:
+            lineage = self.branches.now.lineage
+            lineage.cursor = position.tick
+            if position.tick >= known.until:
+                self._loop.recorder.known = None
+                lineage.cursor = FOREVER
+                self._loop.tick_ahead = self.branches.go_on()
+            else:
+                self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
+            self._tell()
+        if position.tick >= self._due:
+            self.take()
+        self._look_ahead(position)
+
+    def wants_boundary(self, position: Position) -> bool:
+        """Return whether the boundary of `position` has more to do than to be recorded."""
+        return self.replay is not None or bool(self.branches.edits and self.branches.edits_at(position.tick))
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether the step ahead is the goal, or stop points need it captured."""
+        replay, check = self.replay, self._loop.check
+        needs = check.may_stop(step) if check is not None else False
+        return needs or (replay is not None and step >= replay.goal)
+
+    def reason(self, position: Position) -> str:
+        """Return why training stops at a step that was taken again: it is the goal; nothing else stops there."""
+        replay, check = self.replay, self._loop.check
+        assert replay is not None
+        rehearse = getattr(check, "rehearse", None)
+        would_hit = rehearse(position) if rehearse is not None else ""
+        if would_hit:
+            self.last_hits.append(position.step)
+            self.last_reason = would_hit
+        if position.step < replay.goal:
+            return ""
+        self.replay = None
+        return f"goto {replay.goal}"
+
+    def repeat_edits(self, position: Position, done: int = 0) -> None:
+        """Do again what the user changed at this boundary, when it is passed again."""
+        if self._loop.recorder.known is None and not self.replay:
+            return
+        for edit in self.branches.edits_at(position.tick)[done:]:
+            try:
+                edit.apply()
+            except Exception as error:  # noqa: BLE001 - told, and then seen in the comparison
+                self._loop.notices.append(f"could not repeat {edit.text!r} of step {edit.step}: {error}")
+
+    # ---- at a stop -------------------------------------------------------------------------------------------------
+
+    def take(self, name: str = "", *, kept: bool = False) -> Checkpoint:
+        """Copy everything.
+
+        Raises:
+            StateError: training cannot go back in place.
+        """
+        state = self._need_state()
+        loop, position = self._loop, self._loop.position
+        began = time.perf_counter()
+        slots = self.checkpoints.slots
+        before = self._last.snapshot if self._last is not None else None
+        edits = len(self.branches.edits_at(position.tick)) if self.branches.edits else 0
+        remembered = getattr(loop.check, "remembered", None)
+        snapshot = state.take(slots, before)
+        checkpoint = Checkpoint(
+            _owned(position), loop.timeline, snapshot, edits, remembered() if remembered else None, name, kept
+        )
+        self.checkpoints.add(checkpoint, position.tick)
+        self._last = checkpoint
+        stops = loop.stops()
+        if stops != self._stops_seen:
+            self._stops_seen = stops
+            self._pace.interrupted()
+        self._due = self._pace.taken(position.tick, began, time.perf_counter())
+        return checkpoint
+
+    def resize(self, limit: int) -> None:
+        """Let the checkpoints take another number of bytes; those that exceed it go at once."""
+        self.checkpoints.limit = limit
+        self.checkpoints.thin(self._loop.position.tick)
+
+    def set_out(self, goal: int, before: int | None = None, branch: Branch | None = None) -> Replay | None:
+        """Go back to the last checkpoint before `goal`, from where the loop takes the steps to it again.
+
+        Args:
+            goal: the step to stop at.
+            before: the step before which to set out, if that is not the goal.
+            branch: the branch to go to, if it is another one.
+
+        Returns:
+            What the loop will do when it goes on; None if training stands before the first step of the loop already.
+
+        Raises:
+            StateError: training cannot go back in place, or not so far.
+        """
+        self._need_state()
+        branches = self.branches
+        branches.note(self._loop.position)
+        lineage = (branch or branches.now).lineage
+        origin = self.checkpoints.before(max(goal if before is None else before, self.floor + 1), lineage)
+        if origin is None:
+            raise StateError(f"no checkpoint before step {goal} is left", "`checkpoints` lists them")
+        if branch is not None and branch is not branches.now:
+            branches.leave(self._loop.position)
+            branches.now = branch
+        self._loop.stop_measuring()
+        self._put_back(origin)
+        self.last_hits, self.last_reason = [], ""
+        if goal <= self.floor:
+            return None
+        self.replay = Replay(goal, origin, self.comparison)
+        self.due = origin.tick + 1
+        return self.replay
+
+    def give_up(self) -> None:
+        """Training stopped on the way: it stays where it is."""
+        self.replay = None
+
+    def fork(self, name: str = "") -> Branch:
+        """Begin a branch here.
+
+        Raises:
+            StateError: training cannot go back in place, so nobody could return.
+            UsageError: there is a branch of this name.
+        """
+        self._need_state()
+        loop, position = self._loop, self._loop.position
+        branch = self.branches.fork(name or self.branches.free_name(), position)
+        loop.recorder.known = None
+        self._follow(branch)
+        loop.tick_ahead = self.branches.go_on()
+        self._look_ahead(position)
+        return branch
+
+    def note_edit(self, text: str, apply: Callable[[], Any]) -> Branch | None:
+        """Remember what the user has changed here, so that it is done again when this boundary is passed again.
+
+        Returns:
+            The branch that was begun for it, because the present one has steps ahead that it would contradict.
+        """
+        if self._state is None:
+            return None
+        position = self._loop.position
+        branch = self.fork() if self._loop.recorder.known is not None else None
+        self.branches.edits.append(Edit(self._loop.timeline, position.tick, position.step, text, apply))
+        return branch
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    _last: Checkpoint | None = None
+
+    def _take_first(self) -> None:
+        assert self._state is not None
+        lacks = self._state.lacks()
+        if lacks:
+            self._why_not, self._state = lacks, None
+            return
+        self._last = None
+        self.take(kept=True)
+        self._look_ahead(self._loop.position)
+
+    def _put_back(self, checkpoint: Checkpoint) -> None:
+        loop, lineage = self._loop, self.branches.now.lineage
+        assert self._state is not None
+        self._state.put_back(checkpoint.snapshot)
+        loop.position = checkpoint.position
+        loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record
+        self._follow(self.branches.now)
+        lineage.cursor = checkpoint.tick
+        self.comparison = Comparison()
+        self._told = 0
+        known = Known(loop.recorder.history, lineage, checkpoint.tick, self.comparison)
+        loop.recorder.known = known if known.until > checkpoint.tick else None
+        loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on()
+        remember = getattr(loop.check, "remember", None)
+        if remember is not None:
+            remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
+        self.repeat_edits(checkpoint.position, checkpoint.edits)
+        self._due = checkpoint.tick + 1
+        self._look_ahead(checkpoint.position)
+
+    def _follow(self, branch: Branch) -> None:
+        """Let everything that is recorded and asked from now on be of one branch."""
+        history = self._loop.recorder.history
+        self._loop.timeline = history.timeline = branch.timeline
+        for each in self.branches:
+            history.lineages[each.timeline] = each.lineage
+
+    def _look_ahead(self, position: Position) -> None:
+        known = self._loop.recorder.known
+        due = [position.tick if self.replay is not None else self._due]
+        if known is not None:
+            due.append(min(known.until, self.branches.now.lineage.span_end(position.tick)))
+            edit = self.branches.next_edit(position.tick) if self.branches.edits else None
+            due += [edit] if edit is not None else []
+        self.due = max(position.tick + 1, min(due))
+
+    def _tell(self) -> None:
+        """Say when a step that was taken again has come out otherwise; the first time only."""
+        if self.comparison.count and not self._told:
+            self._told = self.comparison.count
+            self._loop.notices.append(f"not as before: {self.comparison.differences[0]}")
+
+    def _need_state(self) -> State:
+        if self._state is None:
+            raise StateError(f"training cannot go back in place: {self._why_not}")
+        return self._state
+
+
+def _owned(position: Position) -> Position:
+    loss = position.loss
+    return position._replace(loss=loss.clone()) if is_tensor(loss) else position
+
+
+def _refusal(target: Any) -> str:
+    """Return why a target cannot be put back, or nothing."""
+    if target is None:
+        return "the loop has not said what it trains: controller.begin(trainer)"
+    if not (hasattr(target, "state") and hasattr(target, "restore")):
+        return f"{type(target).__name__} has no state() and restore(state), so its data and counters would not go back"
+    return ""
