@@ -17,13 +17,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
+from tdb.patches import Patches
 from tdb.step import BOUNDARY, Progress
 from tdb.target import model_of, optimizers_of
+from tdb.update_hooks import Handle, after_updates, before_updates
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +60,8 @@ class Phases:
         self._updating = 0
         self._input: Any = None
         self._loss: Any = None
-        self._handles: list[RemovableHandle] = []
-        self._taken_off: list[Callable[[], None]] = []
+        self._handles: list[Handle | RemovableHandle] = []
+        self._patches = Patches()
 
     # ---- what was asked for: at a stop -----------------------------------------------------------------------------
 
@@ -105,25 +107,19 @@ class Phases:
             return
         import torch
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-        from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
         self._thread, self._model, self._passing, self._updating = threading.get_ident(), model, [], 0
         trained = [*weights_of(optimizers), *(model.parameters() if model is not None else ())]
         self._trained = {id(weight) for weight in trained}
         self._progress.begin(PHASES[0])
-        self._handles = [
-            register_optimizer_step_pre_hook(self._before_update),
-            register_optimizer_step_post_hook(self._after_update),
-        ]
+        self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
         if model is not None and any(map(is_compiled, model.modules())):  # torch warns of global hooks around those
             self._handles.append(model.register_forward_pre_hook(self._before_forward))
             self._handles.append(model.register_forward_hook(self._after_forward, always_call=True))
         else:
             self._handles.append(register_module_forward_pre_hook(self._before_forward))
             self._handles.append(register_module_forward_hook(self._after_forward, always_call=True))
-        original = torch.autograd.backward
-        torch.autograd.backward = wrapper = self._around(original)
-        self._taken_off.append(partial(_put_back, torch.autograd, "backward", wrapper, original))
+        self._patches.replace(torch.autograd, "backward", self._around)
 
     def end_step(self, *, whole: bool = False) -> None:
         """Take the hooks off: the step is over, complete if it is `whole`."""
@@ -131,9 +127,8 @@ class Phases:
             self._totals = Counter(self._seen)
         for handle in self._handles:
             handle.remove()
-        for take_off in self._taken_off:
-            take_off()
-        self._handles, self._taken_off, self._passing = [], [], []
+        self._patches.take_off()
+        self._handles, self._passing = [], []
         self._input = self._loss = None
         self._progress.begin(BOUNDARY)
 
@@ -206,20 +201,14 @@ class Phases:
 
         return backward
 
-    def _before_update(self, *_: Any) -> None:
+    def _before_update(self, _optimizer: Any) -> None:
         if self._listens():
             self._updating += 1
 
-    def _after_update(self, optimizer: Any, *_: Any) -> None:
+    def _after_update(self, optimizer: Any) -> None:
         if not self._listens():
             return
         self._updating -= 1
         if self._updating == 0:  # an optimizer may wrap another one
             self._progress.updates += 1
             self._reach("update", type(optimizer).__name__ if self._totals["update"] > 1 else "")
-
-
-def _put_back(module: Any, name: str, own: Any, original: Any) -> None:
-    """Put back what was replaced, unless somebody else has replaced it since: then `own` only passes on."""
-    if getattr(module, name) is own:
-        setattr(module, name, original)

@@ -251,3 +251,18 @@ def test_quit_a_crash_and_a_breakpoint_from_inside(make_session: Make) -> None:
     crashing = make_session(loop(PLAIN.replace("optimizer.zero_grad()", "1 / (step - 2)")))
     assert "ZeroDivisionError" in crashing.type("step;; phase;; phase;; phase")
     assert nothing_stays_behind()
+
+
+def test_a_script_that_has_never_heard_of_tdb(make_session: Make) -> None:
+    """Its boundary lies inside the optimizer's update."""
+    script = loop(PLAIN).replace("import tdb\n", "\n").replace("controller.wait_if_paused()", "pass")
+    script = script.replace("train(tdb.attach(model, optimizer))", "train(None)")
+    script = "\n".join(line for line in script.splitlines() if "controller.capture" not in line)
+    session = make_session(script, as_json=True)
+    session.answer("step 2")
+    phases = [session.answer("phase")["phase"] for _ in range(7)]
+    assert phases == ["batch", "forward", "loss", "backward", "update", "boundary", "batch"]
+    assert session.answer("step")["step"] == 4
+    session.answer("continue")
+    assert session.session.status == "finished"
+    assert nothing_stays_behind()
