@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tdb.controller import DebugController
 
-# More steps than any run takes.
-NEVER = 2**62
-
 _active: DebugController | None = None
 _process = 0
 _plain: tuple[int, DebugController] | None = None
@@ -51,7 +48,7 @@ def plain_controller() -> DebugController:
         if gate.status not in (RUNNING, STOPPED) or gate.thread is threading.current_thread():
             return _plain[1]
     controller = DebugController()
-    controller.recorder.every = NEVER  # nobody has asked for anything yet
+    controller.rest()
     _plain = os.getpid(), controller
     return controller
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from tdb.step import Position, Progress, Step
     from tdb.travel.traveller import Traveller
 
+# More steps than any run takes.
+NEVER = 2**62
+
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
@@ -293,6 +296,16 @@ class DebugController:
             self.call(function)
         else:
             self.at_boundary(function).result()
+
+    def rest(self) -> None:
+        """Record nothing but losses that are handed over, until `awake`: nobody looks at this run."""
+        self._loop.idle = True
+        self.recorder.every = NEVER
+
+    def awake(self, every: int) -> None:
+        """Record the metrics every so many steps: somebody looks."""
+        self._loop.idle = False
+        self.recorder.every = every
 
     # ---- the recipe: before training -------------------------------------------------------------------------------
 

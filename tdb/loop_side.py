@@ -62,6 +62,7 @@ class LoopSide:
         check: what may stop training besides a pause; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
         notices: what is to be told at the prompt.
+        idle: nobody has asked for anything yet: a plain run, which nothing shall slow down.
         progress: how far the step under way has come, where training stands inside it.
         model_capture: what a step did in all modules of the model; the training thread alone may look.
         phases: at which of its phases a step is to stop.
@@ -94,6 +95,7 @@ class LoopSide:
         self.recorder = Recorder(self.layer, self.panels)
         self.travel = Traveller(self)
         self._gate = gate
+        self.idle = False
         self._in_loop = False
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
         self._last_step: int | None = None

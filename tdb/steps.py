@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tdb.errors import TrainingStopped
 from tdb.target import model_of, optimizers_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tdb.finder.losses import Losses
     from tdb.loop_side import LoopSide
 
 Batch = TypeVar("Batch")
@@ -59,23 +61,74 @@ class Steps(Generic[Batch]):
         epoch = (loop.position.epoch or 0) + 1 if self._epoch is None else self._epoch
         parameters = parameters_of(loop.target)
         here = threading.get_ident()
-        for batch in self._batches:
-            before = updates_of(parameters)
-            loop.capture_batch(batch, None, None, None, epoch)
-            try:
-                yield batch
-            except GeneratorExit:
-                if updates_of(parameters) != before and threading.get_ident() == here:
-                    self._last_boundary(sys._getframe(1))  # noqa: SLF001 - the loop that is being left
-                raise
-            if self._complete():
-                loop.wait_if_paused()
+        with heard_losses(idle=loop.idle) as losses:
+            for batch in self._batches:
+                before = updates_of(parameters)
+                loop.capture_batch(batch, None, None, None, epoch)
+                try:
+                    yield batch
+                except GeneratorExit:
+                    if updates_of(parameters) != before and threading.get_ident() == here:
+                        self._last_boundary(losses, sys._getframe(1))  # noqa: SLF001 - the loop that is being left
+                    raise
+                if self._complete():
+                    self._boundary(losses)
 
-    def _last_boundary(self, frame: FrameType | None) -> None:
+    def _boundary(self, losses: Losses | None) -> None:
+        loop = self._loop
+        if losses is not None:
+            objective, named = losses.take()
+            if named:
+                loop.capture_step_data("losses", named)
+            if objective is not None and loop.under_way.loss is None:
+                loop.capture_loss(objective)
+        loop.wait_if_paused()
+
+    def _last_boundary(self, losses: Losses | None, frame: FrameType | None) -> None:
         try:
-            self._loop.wait_if_paused()
-        except TrainingStopped as error:
+            self._boundary(losses)
+        except BaseException as error:  # noqa: BLE001 - whatever is raised in the boundary belongs to the loop
             raise_in(frame, error)
+
+
+@contextmanager
+def heard_losses(*, idle: bool) -> Iterator[Losses | None]:
+    """Hear what this thread differentiates while the context lasts; nothing if nobody wants to know."""
+    if idle or "torch" not in sys.modules:
+        yield None
+        return
+    import torch
+
+    from tdb.finder.events import caller_outside_torch
+    from tdb.finder.losses import Losses
+    from tdb.patches import Patches
+
+    losses, patches, here = Losses(), Patches(), threading.get_ident()
+
+    def hearing(plain: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(plain)
+        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
+            if threading.get_ident() == here:
+                losses.add(tensors, grad_tensors, caller_outside_torch(), in_closure=False)
+            plain(tensors, grad_tensors, *args, **kwargs)
+
+        return backward
+
+    def hearing_scale(plain: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(plain)
+        def scale(scaler: Any, outputs: Any) -> Any:
+            scaled = plain(scaler, outputs)
+            losses.scaled(outputs, scaled, caller_outside_torch())
+            return scaled
+
+        return scale
+
+    patches.replace(torch.autograd, "backward", hearing)
+    patches.replace(torch.amp.GradScaler, "scale", hearing_scale)
+    try:
+        yield losses
+    finally:
+        patches.take_off()
 
 
 def _each() -> bool:

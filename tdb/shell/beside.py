@@ -85,7 +85,7 @@ class Beside:
         self._interpreter = Interpreter(session, show, state_folder() / "tdb.log")
         self._thread = threading.Thread(target=self._work, name="tdb", daemon=True)
         self._pause_asked_at = -1
-        controller.recorder.every = session.settings["record.every"]
+        controller.awake(session.settings["record.every"])
 
     @property
     def is_open(self) -> bool:

@@ -74,7 +74,7 @@ def test_a_loop_over_steps_is_debugged_and_ends_with_the_weights_of_a_plain_run(
         > step 0        train.py(...) train
         -> controller = tdb.attach(model, optimizer, focus="2")
         (tdb) step
-        > step 1  epoch 1...train.py(...) train
+        > step 1  epoch 1  loss ...        train.py(...) train
         -> for step, (x, y) in enumerate(controller.steps(loader)):
         (tdb) p x.shape
         torch.Size([4, 4])
@@ -84,19 +84,24 @@ def test_a_loop_over_steps_is_debugged_and_ends_with_the_weights_of_a_plain_run(
         0      Linear         6  4
         2      Linear         3  6    <-
         2 layers with features
+        (tdb) data losses
+        entry  shape   dtype ...
+        loss   scalar  float64 ...
+        1 entries
         (tdb) until 7
-        > step 7  epoch 2...train.py(...) train
+        > step 7  epoch 2  loss ...        train.py(...) train
         -> for step, (x, y) in enumerate(controller.steps(loader)):
         (tdb) until 10
-        > step 10  epoch 2...train.py(...) train
+        > step 10  epoch 2  loss ...        train.py(...) train
         -> break
         (tdb) step
-        > step 11  epoch 3...train.py(...) train
+        > step 11  epoch 3  loss ...        train.py(...) train
         -> for step, (x, y) in enumerate(controller.steps(loader)):
         (tdb) continue
         Training finished after 16 steps
     """)
     session.close()
+    assert torch.autograd.backward.__module__ == "torch.autograd"
     debugged = torch.load(tmp_path / "weights.pt")
     for name, weight in plain_weights(tmp_path).items():
         assert torch.equal(weight, debugged[name]), name
