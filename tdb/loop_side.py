@@ -209,14 +209,19 @@ class LoopSide:
         if thread not in (None, threading.current_thread()) and self._gate.status == RUNNING:
             self.notices.append(f"{reason} in another thread than training's stops nothing")
             return
-        if self.under_way.batch is not None:
-            self._commit(self._clock_under_way("inside"))
         self.stop_measuring()
+        before, progress = self.progress.phase, self.progress
+        if self._in_loop and progress.complete:
+            progress.phase = "breakpoint"  # whether the loop is inside a step, only it knows
+        if self.under_way.batch is not None:
+            self._commit(self._clock_under_way(progress.phase))
         try:
             self._stopped_inside = self._gate.arrive(False, reason)
         except TrainingStopped:
             self._leave_loop()
             raise
+        finally:
+            progress.phase = before
 
     def finish(self, status: str, reason: str, linger: bool) -> None:
         """The loop is over."""

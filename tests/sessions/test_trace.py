@@ -52,7 +52,7 @@ def test_breakpoint_stops_where_it_stands_inside_a_step_and_outside_any_loop(tmp
         > step 1  epoch 1  loss 1.0000        ...train.py(18) train
         -> for step in controller.steps(range(1, 8)):
         (tdb) continue
-        > step 2  epoch 1  loss 0.5000        ...train.py(12) loss_of
+        > step 3 at breakpoint  epoch 1        ...train.py(12) loss_of
         -> breakpoint()
         (tdb) p secret
         30
@@ -70,7 +70,7 @@ def test_breakpoint_stops_where_it_stands_inside_a_step_and_outside_any_loop(tmp
         > step 3  epoch 1  loss 0.3333        ...train.py(18) train
         -> for step in controller.steps(range(1, 8)):
         (tdb) until 5
-        > step 4  epoch 1  loss 0.2500        ...train.py(12) loss_of
+        > step 5 at breakpoint  epoch 1        ...train.py(12) loss_of
         -> breakpoint()
         (tdb) until 6
         > step 6  epoch 1  loss 0.1667        ...train.py(18) train
@@ -140,7 +140,8 @@ def test_set_trace_in_a_plain_run_changes_nothing_of_it(tmp_path: Path) -> None:
         check=True,
     )
     shown = ended.stdout.splitlines()
-    assert shown[:3] == ["> step 3  epoch 1        train.py(18) train", "-> tdb.set_trace()", "torch.Size([2, 1])"]
+    assert shown[0] == "> step 4 at breakpoint  epoch 1        train.py(18) train"
+    assert shown[1:3] == ["-> tdb.set_trace()", "torch.Size([2, 1])"]
     assert "> step 5  epoch 1        train.py(13) train" in shown
     assert "(8, 4)" in shown
     assert shown[-3:] == ["same True", "hooks []", "hook True"]
