@@ -15,16 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, truth
-from tdb.namespace import StepNamespace
+from tdb.expressions.expression import FALSE
+from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
 from tdb.step_tensors import StepTensors
 from tdb.stops import Hit, Moment, StopPoints
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
+    from tdb.expressions.build import Evaluation
     from tdb.step import Position
     from tdb.stops import StopPoint
 
 ALWAYS_KNOWN = frozenset({"step", "epoch", "loss"})
+NAN_EVERY = 32
+"""Steps of a free run between two looks whether NaN keeps a condition from being true; a stop looks anyway."""
+
 FORESEEN = frozenset({"step", "every", "epoch"})  # kinds of stop points that the step's number tells
 
 
@@ -63,6 +68,8 @@ class Armed:
         self._goal: Goal | None = None
         self._foreseen: tuple[StopPoint, ...] = ()
         self._names: frozenset[str] = frozenset()
+        self._plain: tuple[Evaluation, ...] = ()
+        self._looks = 0
         self._hits_tick = -1
         self._notices: list[str] = []
         self._told_of_no_model = False
@@ -85,10 +92,19 @@ class Armed:
         goal = self._goal.expression.names if self._goal is not None and self._goal.expression is not None else ()
         of_displays = [name for expression, _ in self.looks_back for name in expression.names]
         self._names = self.points.names.union(goal, of_displays) - ALWAYS_KNOWN
+        self._plain = self._plain_conditions(enabled)
         wanted = bool(enabled) or self._goal is not None or bool(self.looks_back)
         if not wanted:
             self.tensors.end_step()
         self._controller.stop_when(self if wanted else None)
+
+    def _plain_conditions(self, enabled: list[StopPoint]) -> tuple[Evaluation, ...]:
+        """Return the conditions that are all there is to ask; empty if there is more, or one needs a capture."""
+        if self._goal is not None or self.looks_back or not self._names.isdisjoint(NEEDS_CAPTURE | set(STATUS_WORDS)):
+            return ()
+        if any(point.plain_expression is None for point in enabled):
+            return ()
+        return tuple(point.plain_expression.evaluation for point in enabled if point.plain_expression is not None)
 
     def renew(self) -> None:
         """Let namespace and tensors be read anew."""
@@ -117,10 +133,26 @@ class Armed:
 
     # ---- the controller's questions --------------------------------------------------------------------------------
 
+    def passes(self) -> bool:
+        """Return whether it is plain that training does not stop here: the quick way of a free run."""
+        self._looks += 1
+        if not self._plain or self._looks % NAN_EVERY == 0:
+            return False
+        namespace = self.namespace
+        namespace.renew()
+        try:
+            for evaluate in self._plain:
+                if evaluate(namespace, None) is not FALSE:
+                    return False
+        except Exception:  # noqa: BLE001 - it will be evaluated again as it should be, and says what is wrong
+            return False
+        return True
+
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""
         target = self._controller.target
-        self._controller.layer.forget_step()
+        if self._controller.layer.captured:
+            self._controller.layer.forget_step()
         if self.points.groups:
             self.tensors.begin_step(
                 getattr(target, "model", None), getattr(target, "optimizer", None), self.points.groups
@@ -136,7 +168,14 @@ class Armed:
         if self.points.groups:
             self.tensors.end_step()
         self.renew()
-        hits = self.points.check(self.namespace, position.step, position.epoch, self.tensors, boundary=position.tick)
+        hits = self.points.check(
+            self.namespace,
+            position.step,
+            position.epoch,
+            self.tensors,
+            boundary=position.tick,
+            thorough=self._controller.capturing or self._looks % NAN_EVERY == 0,
+        )
         self._look_back(position)
         reached = self._reached(self._goal) if self._goal is not None else ""
         if not (hits or reached):

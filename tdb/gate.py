@@ -102,6 +102,14 @@ class Gate:
         return self.now().is_paused
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether somebody wants something of the next boundary; for the training thread, without the lock.
+
+        What is wanted from this very moment on is done at the boundary after it: `attention` stays set.
+        """
+        return self._paused or bool(self._jobs) or self._stop_at_begin or self._stopping
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the loop is told to stop, and has not come to a boundary since."""
         with self._lock:

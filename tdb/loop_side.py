@@ -39,6 +39,9 @@ Item = TypeVar("Item")
 class StopCheck(Protocol):
     """Something other than a pause that may stop training, asked at every boundary in the training thread."""
 
+    def passes(self) -> bool:
+        """Return whether it is plain that training does not stop here, and that the step ahead need not be captured."""
+
     def may_stop(self, step: int) -> bool:
         """Return whether the boundary of step number `step` is already known to be a stop."""
 
@@ -101,6 +104,7 @@ class LoopSide:
         self._last_step: int | None = None
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
         self._overhead: Overhead | None = None
+        self._hit: str | None = None  # what the stop check has said of this boundary, if it was asked already
         self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
@@ -173,7 +177,9 @@ class LoopSide:
             reading(under_way.loss),
         )
         self._unrecorded.append((last, time.time()))
-        if last.tick >= self._busy_from or self._gate.attention.is_set():
+        if last.tick >= self._busy_from or (
+            self._gate.attention.is_set() and (overhead is not None or not self._passes())
+        ):
             self._busy_boundary(left_out)
             return
         # Nothing here but what must be: between two steps all of this runs in cold caches.
@@ -238,6 +244,26 @@ class LoopSide:
 
     # ---- inside a boundary -----------------------------------------------------------------------------------------
 
+    def _passes(self) -> bool:
+        """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.
+
+        Then this boundary is as good as one of a free run; it was taken note of, and no more is done.
+        """
+        if self.under_way.capturing or self._gate.is_wanted or not self._in_loop or self._stopped_inside or self.wanted:
+            return False
+        if (
+            self.travel.replay is not None
+            or self.recorder.known is not None
+            or self.travel.wants_boundary(self.position)
+        ):
+            return False
+        if self.check is None or not self.check.passes():
+            self._hit = self._reason_to_stop()
+            if self._hit or self._may_stop(self.position.step + 1):
+                return False
+            self._hit = None
+        return True
+
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
         if self.layer.capturing or self.under_way.capturing:
@@ -261,7 +287,9 @@ class LoopSide:
             self._look_ahead()
 
     def _boundary(self) -> None:
-        hit = self._reason_to_stop()
+        hit, self._hit = self._hit, None
+        if hit is None:
+            hit = self._reason_to_stop()
         self.travel.repeat_edits(self.position)
         whole = self.under_way.capturing
         stoppable, self._stopped_inside = whole or self._stopped_inside, False

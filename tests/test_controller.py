@@ -574,6 +574,9 @@ class At:
     def __init__(self, step: int, foreseen: bool = False) -> None:
         self.step, self.foreseen = step, foreseen
 
+    def passes(self) -> bool:
+        return False
+
     def may_stop(self, step: int) -> bool:
         return self.foreseen and step == self.step
 
@@ -614,6 +617,9 @@ def test_a_stop_check_that_is_set_while_training_is_stopped_holds_from_the_next_
 
 def test_a_broken_stop_check_stops_training_and_says_why(controller: DebugController, train: Train) -> None:
     class Broken:
+        def passes(self) -> bool:
+            return False
+
         def may_stop(self, step: int) -> bool:
             raise LookupError(f"may_stop {step}")
 

@@ -37,6 +37,7 @@ class Expression:
         text: as typed, without surrounding blanks.
         names: every name whose value it may ask for; nothing else need be captured or computed.
         functions: the functions it calls.
+        evaluation: what `evaluate` calls; raises whatever it raises.
         needs_history: it looks back over steps, so it has to be evaluated at every step, with one memory. It then
             also needs the name "step".
     """
@@ -46,7 +47,7 @@ class Expression:
         self.text = source.text
         self.tree = parse(source)
         builder = Builder(source)
-        self._evaluate = builder.function(self.tree)
+        self.evaluation = builder.function(self.tree)
         self._looked_up = builder.looked_up
         self.names = tuple(builder.names)
         self.functions = tuple(builder.functions)
@@ -69,7 +70,7 @@ class Expression:
             TdbError: it cannot be computed: an index out of range, an array where one truth value is wanted.
         """
         try:
-            return self._evaluate(namespace, memory)
+            return self.evaluation(namespace, memory)
         except Exception as error:
             raise self.failure(error, memory) from error
 

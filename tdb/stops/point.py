@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, involves_nan, truth
+from tdb.expressions.expression import FALSE
 from tdb.stops.kinds import Description, Moment, Stop
 
 
@@ -78,6 +81,22 @@ class StopPoint:
     def names(self) -> set[str]:
         """The names of the namespace it may ask for."""
         return {*self.stop.names, *(self.condition.names if self.condition else ())}
+
+    @property
+    def plain_expression(self) -> Expression | None:
+        """Its expression, if that is all there is: while it is false, nothing has to be remembered or counted."""
+        is_plain = self.condition is None and not self.stop.remembers
+        return self.stop.expression if is_plain else None
+
+    def is_plainly_false(self, namespace: Mapping[str, Any]) -> bool:
+        """Return whether its expression is false and that is all there is to do: the quick way of a free run."""
+        expression = self.plain_expression
+        if expression is None or self.waiting_for:
+            return False
+        try:
+            return expression.evaluate(namespace) is FALSE
+        except TdbError:
+            return False  # it will be looked at as it should be, and says why
 
     def check(self, moment: Moment, notes: list[str]) -> Hit | None:
         """Look at one step and count; return the hit if training has to stop. Never raises.

@@ -106,6 +106,8 @@ class StopPoints:
         epoch: int | None,
         tensors: Mapping[str, Mapping[str, NDArray[Any]]] | None = None,
         boundary: int | None = None,
+        *,
+        thorough: bool = True,
     ) -> list[Hit]:
         """Return the hits at one step, in the order of their numbers. To be called once a step; never raises.
 
@@ -115,9 +117,14 @@ class StopPoints:
             epoch: the epoch it belongs to; None if the loop does not say.
             tensors: what event stops see, see `Moment`; only `groups` are asked for.
             boundary: how many boundaries training has passed, for loops whose step numbers do not grow by one.
+            thorough: somebody may read the notes now: look whether NaN keeps a condition from being true. In a free
+                run that is looked at now and then.
         """
+        points = self._enabled
+        if not thorough:
+            points = tuple(point for point in points if not point.is_plainly_false(namespace))
         moment = Moment(namespace, step, epoch, tensors or {}, boundary)
-        hits = [hit for point in self._enabled if (hit := point.check(moment, self._notes)) is not None]
+        hits = [hit for point in points if (hit := point.check(moment, self._notes)) is not None]
         for hit in hits:
             if hit.temporary:
                 self.remove(hit.number)
