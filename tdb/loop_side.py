@@ -249,15 +249,13 @@ class LoopSide:
 
         Then this boundary is as good as one of a free run; it was taken note of, and no more is done.
         """
-        if self.under_way.capturing or self._gate.is_wanted or not self._in_loop or self._stopped_inside or self.wanted:
+        if self.check is None or self.under_way.capturing or self._gate.is_wanted or self.wanted:
             return False
-        if (
-            self.travel.replay is not None
-            or self.recorder.known is not None
-            or self.travel.wants_boundary(self.position)
-        ):
+        if not self._in_loop or self._stopped_inside:
             return False
-        if self.check is None or not self.check.passes():
+        if self.recorder.known is not None or self.travel.wants_boundary(self.position):
+            return False
+        if not self.check.passes():
             self._hit = self._reason_to_stop()
             if self._hit or self._may_stop(self.position.step + 1):
                 return False
