@@ -18,10 +18,10 @@ demo: $(READY)
 	@if [ -t 0 ]; then \
 		$(BIN)/tdb -m recipes.gradient_gating_l0 --condition bcl-slow --steps 2000; \
 	else \
-		for tour in first_steps inside_a_batch over_time; do \
-			echo "== recipes/tours/$$tour.tdb"; \
-			$(BIN)/tdb --nx --batch -x recipes/tours/$$tour.tdb \
-				-m recipes.gradient_gating_l0 --condition bcl-slow --steps 200 || exit 1; \
+		for tour in first_steps:200 inside_a_batch:200 over_time:200 why_do_features_converge:5000; do \
+			echo "== recipes/tours/$${tour%:*}.tdb"; \
+			$(BIN)/tdb --nx --batch -x recipes/tours/$${tour%:*}.tdb \
+				-m recipes.gradient_gating_l0 --condition bcl-slow --steps $${tour#*:} || exit 1; \
 		done; \
 	fi
 

@@ -27,18 +27,20 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def alike(shown: str, expected: str) -> bool:
+def alike(shown: str, expected: str, relative: float = 0.15, absolute: float = 0.02) -> bool:
     """Compare word by word.
 
     Another processor rounds differently, and the rule amplifies it: numbers need only be near. Which of many equal
     pairs are named, and the rules of a table, do not count.
     """
-    ours, theirs = ([word for word in text.split() if not NO_WORD.fullmatch(word)] for text in (shown, expected))
+    ours, theirs = (
+        [word.strip("()") for word in text.split() if not NO_WORD.fullmatch(word)] for text in (shown, expected)
+    )
     if len(ours) != len(theirs):
         return False
     for one, other in zip(ours, theirs, strict=True):
         try:
-            if float(one.rstrip(",")) != pytest.approx(float(other.rstrip(",")), rel=0.15, abs=0.02):
+            if float(one.rstrip(",")) != pytest.approx(float(other.rstrip(",")), rel=relative, abs=absolute):
                 return False
         except ValueError:
             if one != other:

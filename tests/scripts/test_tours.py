@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from recipes import what_if
+from tests.test_docs import alike, blocks
+
 ROOT = Path(__file__).parent.parent.parent
 TOURS = sorted((ROOT / "recipes" / "tours").glob("*.tdb"))
+README = (ROOT / "README.md").read_text()
+ANSWER = README.partition("## Why do the features converge?")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
 def test_a_tour(tour: Path, tmp_path: Path) -> None:
-    recipe = ["-m", "recipes.gradient_gating_l0", "--condition", "bcl-slow", "--steps", "200"]
+    steps = "5000" if tour.stem == "why_do_features_converge" else "200"
+    recipe = ["-m", "recipes.gradient_gating_l0", "--condition", "bcl-slow", "--steps", steps]
     run = subprocess.run(
         [sys.executable, "-m", "tdb", "--nx", "--batch", "-x", str(tour), *recipe],
         cwd=tmp_path,
@@ -32,3 +39,43 @@ def test_a_tour(tour: Path, tmp_path: Path) -> None:
     assert drawn
     for line in drawn:
         assert (tmp_path / line).read_bytes().startswith(b"\x89PNG")
+    if tour.stem == "why_do_features_converge":
+        check_the_answer_in_the_readme(run.stdout)
+
+
+def sessions_of(text: str) -> list[tuple[str, list[str]]]:
+    """Return each typed line of a session with the lines of its answer."""
+    _, *pieces = re.split(r"^\(tdb\) (.*)$", text, flags=re.MULTILINE)
+    return [(line, answer.splitlines()) for line, answer in zip(pieces[::2], pieces[1::2], strict=True)]
+
+
+def check_the_answer_in_the_readme(toured: str) -> None:
+    """Every line of the README's session is in the tour's, in its order; numbers need only be near."""
+    shown = iter(sessions_of(toured))
+    (block,) = blocks(ANSWER, "console")
+    step = 0
+    for typed, expected in sessions_of(block):
+        answer = next(answer for line, answer in shown if line == typed)
+        step = int(typed.split()[1]) if typed.startswith("until") else step
+        # Rounding differs from processor to processor, and training amplifies it: later numbers are further apart.
+        near = {"relative": 0.15, "absolute": 0.02} if step <= 100 else {"relative": 0.3, "absolute": 8.0}
+        for line in filter(None, expected):
+            assert any(alike(one, line, **near) for one in answer), f"after {typed!r} no line like {line!r} in {answer}"
+    weights, targets = (
+        [float(row.split()[1]) for _, answer in sessions_of(toured) for row in answer if re.match(rf"{name} +0", row)]
+        for name in ("weights", "som_targets")
+    )
+    # M-DBG-4: the targets are more alike than the weights at steps 1 and 100, and less at step 5,000.
+    assert targets == [pytest.approx(0.985, abs=0.01), pytest.approx(0.997, abs=0.01), pytest.approx(0.89, abs=0.06)]
+    assert weights == [pytest.approx(0, abs=0.01), pytest.approx(0.665, abs=0.05), pytest.approx(0.966, abs=0.02)]
+    assert targets[-1] < weights[-1]
+
+
+@pytest.mark.parametrize("name", what_if.EXPERIMENTS)
+def test_what_if_the_rule_were_another(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (row,) = (line for line in ANSWER.splitlines() if line.startswith(f"| {name} "))
+    expected = float(row.split("|")[2])
+    condition, change = what_if.EXPERIMENTS[name]
+    (found,) = what_if.run(condition, change, [100])
+    assert found == pytest.approx(expected, abs=0.03)
