@@ -21,6 +21,7 @@ from tdb.captures import is_tensor
 from tdb.commands import Command, all_commands
 from tdb.commands.arguments import bind
 from tdb.controller import DebugController
+from tdb.elsewhere.link import Collected
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.gate import RUNNING
 from tdb.journal import Entry, standing
@@ -29,7 +30,7 @@ from tdb.queries import array_of
 from tdb.results import Facts, Result, Table, TensorValue, Text
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
-from tdb.shell.interpreter import Interpreter
+from tdb.shell.interpreter import AT_FRONT, Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
 from tdb.this_step import look
@@ -110,6 +111,10 @@ class ScriptSession:
 
     def close(self) -> None:
         """End training, wherever it is, and wait for its thread."""
+        self._session.route("fork").close()
+        if self._session.elsewhere is not None:
+            self._session.elsewhere.close(unwind=True)
+            self._session.elsewhere = None
         self._controller.stop()
         self._controller.gate.dismiss()
         run = self._session.run
@@ -224,10 +229,24 @@ class ScriptSession:
             session.need_stopped()
         session.adopt_panels()
         session.typed = line
-        before = standing(self._controller)
+        if session.elsewhere is not None and command.name not in AT_FRONT:
+            return self._answer_elsewhere(line)
+        before = standing(session)
         result: Result = command.function(session, *arguments, **words)
-        session.journal.add(Entry(line, before, standing(self._controller), changes=command.changes))
+        session.journal.add(Entry(line, before, standing(session), changes=command.changes))
         self.notes = [*result.notes, *session.take_notices()]
+        if result.data is not None:
+            return plain(result.data)
+        parts = [plain(part) for part in result.parts]
+        return parts[0] if len(parts) == 1 else parts
+
+    def _answer_elsewhere(self, line: str) -> Any:
+        """Let the process in which training goes on run a line."""
+        session, collected = self._session, Collected()
+        assert session.elsewhere is not None
+        session.elsewhere.run(collected, "run", line, None)
+        result = collected.answer()
+        self.notes = [*result.notes]
         if result.data is not None:
             return plain(result.data)
         parts = [plain(part) for part in result.parts]

@@ -31,6 +31,7 @@ from tdb.steps import Steps
 
 if TYPE_CHECKING:
     from tdb.layer import FocusLayer
+    from tdb.loop_side import Keeper
     from tdb.model_capture import ModelCapture
     from tdb.overhead import Measured, Overhead
     from tdb.panel import Panel
@@ -100,6 +101,15 @@ class DebugController:
         """Ask `check` at every boundary whether to stop there; None to ask nobody."""
         self._loop.check = check
         self._gate.arm(check is not None)
+
+    def keep_with(self, keeper: Keeper | None) -> None:
+        """Let `keeper` set copies of the process aside at boundaries; None for none."""
+        self._loop.keeper = keeper
+
+    def alone(self) -> None:
+        """This process is a copy in which nobody but the training thread has come along; called by that thread."""
+        self._loop.wanted.clear()
+        self._gate.alone()
 
     def call(self, function: Callable[[], Result], *, user_code: bool = False) -> Result:
         """Run `function` in the training thread while it is stopped, so that training does not notice.

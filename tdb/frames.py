@@ -81,7 +81,7 @@ def _user_frames(frame: FrameType | None) -> list[FrameType]:
 
 def place_of(frame: FrameType) -> Place:
     """Return where a frame is, its file relative to the working folder if it lies below it."""
-    path, line = Path(frame.f_code.co_filename), frame.f_lineno
+    path, line = Path(frame.f_code.co_filename), frame.f_lineno or 0  # none between two lines of a running thread
     try:
         shown = str(path.relative_to(Path.cwd()))
     except ValueError:

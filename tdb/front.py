@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +22,13 @@ ANSWER_SECONDS = 0.005  # a person who types does not feel it
 
 
 class Front(Protocol):
-    """What stands before the session: a terminal, a script, a program."""
+    """What stands before the session: a terminal, a script, a program.
+
+    Attributes:
+        captures: what training prints has to come through here, also if it goes on in another process.
+    """
+
+    captures: bool
 
     def wait(
         self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
@@ -38,6 +45,12 @@ class Front(Protocol):
     def confirm(self, question: str) -> bool:
         """Ask; a front without anybody to ask says yes."""
 
+    def printed(self, text: str) -> None:
+        """Take what training has printed in another process."""
+
+    def divert(self, send: Callable[[str], object]) -> None:
+        """Let `send` have what training prints here from now on, where it was captured."""
+
 
 class Meanwhile(Protocol):
     """What goes on in the step under way, and is waited for."""
@@ -51,7 +64,13 @@ class Meanwhile(Protocol):
 
 
 class Lines(Protocol):
-    """What runs lines: the shell, for the commands that run other commands."""
+    """What runs lines: the shell, for the commands that run other commands.
+
+    Attributes:
+        log_file: where the traceback of a mistake of tdb's own goes.
+    """
+
+    log_file: Path
 
     def source(self, path: Path) -> bool:
         """Run the lines of a file; return whether all succeeded."""
@@ -121,6 +140,8 @@ def still_running(session: Session, seconds: float = inf, meanwhile: Meanwhile |
 class PlainFront:
     """A front without a terminal: it waits, and never asks."""
 
+    captures = False
+
     def wait(
         self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
     ) -> None:
@@ -133,3 +154,10 @@ class PlainFront:
         """Say yes."""
         del question
         return True
+
+    def printed(self, text: str) -> None:
+        """Print it."""
+        sys.stdout.write(text)
+
+    def divert(self, send: Callable[[str], object]) -> None:
+        """Nothing is captured."""

@@ -405,6 +405,17 @@ class Gate:
         with self._lock:
             return self._jobs.popleft()
 
+    def alone(self) -> None:
+        """Nobody but the training thread is in this process: whoever held the lock or waited was left behind."""
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        with self._lock:
+            self._jobs = deque()
+            self._stop_at_begin = self._dismissed = self._stopping = False
+            self._enter(threading.current_thread())
+            self._paused, self._pause_due, self._granted = True, False, 0
+            self._announce()
+
     # ---- with the lock held ----------------------------------------------------------------------------------------
 
     def _enter(self, thread: threading.Thread) -> None:

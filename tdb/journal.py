@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tdb.gate import OVER, STOPPED
+from tdb.gate import OVER, READY, STOPPED
 
 if TYPE_CHECKING:
-    from tdb.controller import DebugController
+    from tdb.session import Session
 
 PAUSED_BY_HAND = "pause"
 
@@ -39,18 +39,11 @@ class Standing:
         return self.status == STOPPED or self.status in OVER
 
 
-def standing(controller: DebugController) -> Standing:
+def standing(session: Session) -> Standing:
     """Return where training stands."""
-    state = controller.get_state()
-    return Standing(
-        state["status"],
-        state["reason"],
-        state["tick"],
-        state["step"],
-        state["epoch"],
-        state["loss"],
-        controller.gate.stops,
-    )
+    state = session.state()
+    names = ("status", "reason", "tick", "step", "epoch", "loss", "stops")
+    return Standing(*(state[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -77,21 +70,38 @@ class Entry:
         return self.after.is_still and (self.after.stops, self.after.status) != (self.before.stops, self.before.status)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What the user has done to training itself, and where; `has_begun` tells step 0 from before the start."""
+
+    step: int
+    has_begun: bool
+    text: str
+
+
 class Journal:
     """The entries of a session, in order.
 
     Attributes:
+        changes: those of them that a run which is taken anew has to repeat: going back to a step takes back what was
+            done there and later.
         notices: what a listener had to say; shown with the next answer.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.changes: list[Change] = []
         self.notices: list[str] = []
+        self._said: set[str] = set()
         self._listeners: list[Callable[[Entry], None]] = []
 
     def add(self, entry: Entry) -> None:
         """Add an entry and tell the listeners."""
         self.entries.append(entry)
+        if entry.has_moved and entry.after.step < entry.before.step:
+            self.changes = [change for change in self.changes if change.step < entry.after.step]
+        elif entry.changes and not entry.error:
+            self.changes.append(Change(entry.before.step, entry.before.status != READY, entry.text))
         for listener in list(self._listeners):
             listener(entry)
 
@@ -102,6 +112,12 @@ class Journal:
     def no_longer(self, listener: Callable[[Entry], None]) -> None:
         """Stop calling a listener."""
         self._listeners.remove(listener)
+
+    def first(self, what: str) -> bool:
+        """Return whether this is asked for the first time: what has to be said once."""
+        is_first = what not in self._said
+        self._said.add(what)
+        return is_first
 
     def take_notices(self) -> list[str]:
         """Return the notices and forget them."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.active import current_controller, set_active_controller
 from tdb.carry import carried_signals
+from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError
 from tdb.finder import Finder
 from tdb.gate import CRASHED, ENDED, FINISHED
@@ -33,6 +34,7 @@ from tdb.trace import breakpoints_stop_here
 if TYPE_CHECKING:
     from tdb.carry import MainThread
     from tdb.controller import DebugController
+    from tdb.elsewhere.beginning import Beginning
 
 Result = TypeVar("Result")
 
@@ -109,9 +111,11 @@ class Run:
         main_thread: runs for the script what only the main thread may.
         seed: of python's and numpy's generators before the script begins; None leaves them as they are.
         in_main_thread: the script runs in the main thread, inside `beside`, and not in a thread of its own.
+        again: how a run began that this one takes anew.
 
     Attributes:
         finder: finds the loop of a script that says nothing of it.
+        began: how it began; None before that.
         error: what ended the script, if it crashed.
         exit_code: what the script left with.
         module: the script's `__main__`.
@@ -125,10 +129,13 @@ class Run:
         seed: int | None = None,
         *,
         in_main_thread: bool = False,
+        again: Beginning | None = None,
     ) -> None:
         self.controller = controller
         self.script = script
         self.seed = seed
+        self.again = again
+        self.began: Beginning | None = None
         self.error: BaseException | None = None
         self.exit_code: int = 0
         self.module: types.ModuleType | None = None
@@ -247,8 +254,11 @@ class Run:
             import torch
 
             torch.set_num_threads(self._main_thread.torch_threads)
-        if self.seed is not None:
+        if self.again is not None:
+            self.again.enter()
+        elif self.seed is not None:
             seed_generators(self.seed)
+        self.began = beginning_now()
         set_active_controller(self.controller)
 
 

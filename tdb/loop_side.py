@@ -49,6 +49,17 @@ class StopCheck(Protocol):
         """Return why training stops at the step that has just ended, which is `position`; or an empty string."""
 
 
+class Keeper(Protocol):
+    """Sets copies of the process aside at boundaries, in the training thread."""
+
+    @property
+    def due(self) -> int:
+        """The tick from which a boundary has something to do here."""
+
+    def arrive(self, position: Position, *, is_stepped: bool) -> str:
+        """A step is complete; return why training stops here: in a copy that was woken it does, otherwise empty."""
+
+
 # Steps come into history in handfuls: so far behind it may be while training runs freely.
 MOST_UNRECORDED = 64
 
@@ -63,6 +74,7 @@ class LoopSide:
         tick_ahead: the tick of the next boundary.
         first: the step under way, as long as there is no record to look at; any thread may read it.
         check: what may stop training besides a pause; any thread may set it.
+        keeper: what sets copies of the process aside, if anything does; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
         notices: what is to be told at the prompt.
         idle: nobody has asked for anything yet: a plain run, which nothing shall slow down.
@@ -86,6 +98,7 @@ class LoopSide:
         self.record = Step()
         self.first: Step | None = None
         self.check: StopCheck | None = None
+        self.keeper: Keeper | None = None
         self.wanted: deque[Job] = deque()
         self.notices: deque[str] = deque()
         self.target: Any = None
@@ -273,10 +286,11 @@ class LoopSide:
             metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
         self.travel.arrive(self.position)
+        woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused) if self.keeper is not None else ""
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
         ahead_of_last = self._is_last(self.position.step + 1)
-        if self._gate.attention.is_set() or ahead_of_last or self.travel.wants_boundary(self.position):
-            self._boundary()
+        if self._gate.attention.is_set() or ahead_of_last or woken or self.travel.wants_boundary(self.position):
+            self._boundary(woken)
         else:
             self._forget()
             if self._overhead is not None:
@@ -284,9 +298,11 @@ class LoopSide:
         if self._in_loop:
             self._look_ahead()
 
-    def _boundary(self) -> None:
+    def _boundary(self, woken: str = "") -> None:
         hit, self._hit = self._hit, None
-        if hit is None:
+        if woken:
+            hit = woken
+        elif hit is None:
             hit = self._reason_to_stop()
         self.travel.repeat_edits(self.position)
         whole = self.under_way.capturing
@@ -312,7 +328,7 @@ class LoopSide:
                 self._forget()
             self._leave_loop()
             raise
-        if self._gate.stops != stops:
+        if self._gate.stops != stops and not woken:
             self.recorder.history.mark(clock.step, self._gate.reason, clock.tick)
             if self._overhead is overhead:  # it was not begun at this very stop
                 self.stop_measuring()
@@ -351,6 +367,8 @@ class LoopSide:
         elif not self.layer.capturing:  # a stop check may have seen to it already
             self.layer.forget_step()
         self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED, self.travel.due)
+        if self.keeper is not None:
+            self._busy_from = min(self._busy_from, max(tick + 1, self.keeper.due))
         if self.under_way.capturing or self.layer.capturing:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:

@@ -10,6 +10,8 @@ from tdb.armed import Armed
 from tdb.carry import MainThread
 from tdb.crashes import crash_hits
 from tdb.displays import Displays
+from tdb.elsewhere.forks import Fork, keep_forks
+from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tdb.commands import Registry
     from tdb.commands.recording import RecordingFile
     from tdb.controller import DebugController
+    from tdb.elsewhere.link import Link
     from tdb.front import Front, Lines
     from tdb.launch import Run
     from tdb.step import Step
@@ -55,8 +58,9 @@ class Session:
         self.history: list[str] = []
         self.journal = Journal()
         self.recording: RecordingFile | None = None
+        self.elsewhere: Link | None = None
         self.value: Any = None
-        self.routes: list[Route] = [InPlace()]  # the best one first
+        self.routes: list[Route] = [InPlace(), Fork(), Rerun()]  # the best one first
         self._adopted: list[Callable[..., Any]] = []
         self._crash_hits: list[Hit] | None = None
         self.settings.on_change(self._setting_changed)
@@ -72,13 +76,42 @@ class Session:
         elif name == "checkpoints.budget":
             travel = self.controller.travel
             self.at_boundary(lambda: travel.resize(value))
+        elif name == "checkpoints.forks":
+            keep_forks(self, value)
+
+    def go_on_alone(self, front: Front) -> None:
+        """This process is a copy in which only the training thread has come along; called by that thread.
+
+        What belongs to the user's lines stays with the front that is left behind.
+        """
+        self.controller.alone()
+        self.main_thread, self.journal = MainThread(), Journal()
+        self.front, self.recording, self.elsewhere = front, None, None
 
     # ---- training --------------------------------------------------------------------------------------------------
 
     @property
     def status(self) -> str:
         """Training's status; "ready" until the script is started."""
-        return self.controller.gate.status
+        return self.controller.gate.status if self.elsewhere is None else self.elsewhere.status
+
+    def state(self) -> dict[str, Any]:
+        """Return the controller's state, and how many times training has stopped, wherever it goes on."""
+        if self.elsewhere is not None:
+            return self.elsewhere.state()
+        return {**self.controller.get_state(), "stops": self.controller.gate.stops}
+
+    def route(self, name: str) -> Any:
+        """Return the route of this name."""
+        return next(route for route in self.routes if route.name == name)
+
+    def pause(self) -> None:
+        """Ask training to stop at the next whole step, wherever it goes on."""
+        (self.controller if self.elsewhere is None else self.elsewhere).pause()
+
+    def whereabouts(self) -> str:
+        """Return where training is, in words."""
+        return self.stack.whereabouts() if self.elsewhere is None else self.elsewhere.whereabouts()
 
     def need_stopped(self) -> None:
         """Raise StateError unless training is stopped, at a boundary or inside a step."""

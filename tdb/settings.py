@@ -50,6 +50,12 @@ def _step_on(text: str) -> str:
     return text
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text):
+        raise UsageError(f"a number from 0 to 999, not {text!r}")
+    return int(text)
+
+
 def bytes_of(text: str) -> int:
     """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else, or too little."""
     match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
@@ -77,6 +83,7 @@ class Setting:
 
 SETTINGS: Mapping[str, Setting] = {
     "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time"),
+    "checkpoints.forks": Setting(0, _count, "copies of the process set aside, for going back in a script; CPU only"),
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
     "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),
     "history.budget": Setting(256 * 2**20, bytes_of, "memory that history and trajectories may take"),

@@ -57,3 +57,11 @@ class Stack:
         """Return the chosen one of these exceptions: the last, unless `exceptions` chose another."""
         errors = self.errors()
         return self.selection.error(errors) if errors else None
+
+    def whereabouts(self) -> str:
+        """Return where training is, in words: "in DataLoader.__next__, recipes/trainer.py(61) train"."""
+        frames = stack_of(self._gate.thread)
+        if not frames:
+            return "starting"
+        place = place_of(frames[-1])
+        return f"in {frames[-1].f_code.co_qualname}, {place.file}({place.line})"

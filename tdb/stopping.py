@@ -55,7 +55,10 @@ def source_line(session: Session) -> str:
 
 
 def stop_report(session: Session) -> StopReport:
-    """Return what is said when training has stopped or ended."""
+    """Return what is said when training has stopped or ended, wherever it goes on."""
+    if session.elsewhere is not None:
+        there = session.elsewhere.report()
+        return StopReport(there.parts, there.data, there.notes)
     session.adopt_panels()
     controller, status = session.controller, session.status
     state = controller.get_state()

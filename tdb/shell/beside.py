@@ -30,7 +30,6 @@ from tdb.shell.live import TerminalFront
 from tdb.shell.output import TrainingOutput
 from tdb.shell.show import Show
 from tdb.shell.start import is_terminal, run_startup_files, state_folder
-from tdb.stopping import stop_report
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -125,7 +124,7 @@ class Beside:
             self._session.main_thread.attend()
             time.sleep(POLL_SECONDS)
         run_startup_files(self._interpreter)
-        self._interpreter.tell_stop(stop_report(self._session))
+        self._interpreter.tell_stop()
         if self._person:
             from tdb.shell.loop import Prompt
 

@@ -17,9 +17,10 @@ from tdb.results import Result
 from tdb.shell.at_stop import AtStop
 from tdb.shell.bugs import logged
 from tdb.shell.noting import Noting
-from tdb.shell.parse import Typed, expanded, understand
+from tdb.shell.parse import expanded, understand
 from tdb.shell.typed_python import answer_python
-from tdb.stopping import StopReport
+from tdb.stopping import StopReport, stop_report
+from tdb.typed import Typed
 
 if TYPE_CHECKING:
     from tdb.displays import Display
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 DEEPEST_SOURCE = 16
 PROMPT = "(tdb) "
+AT_FRONT = frozenset(
+    {"alias", "apropos", "help", "history", "quit", "record", "source", "unalias", "version"},
+)
+"""What is answered here when training goes on in another process: it concerns the lines, and not training."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Interpreter:
         self.session = session
         self.show = show
         self.status = 0  # of the worst failure so far: 1 a command failed, 2 it was not understood
-        self._log_file = log_file
+        self.log_file = log_file
         self._repeat = ""
         self._depth = 0
         self._reader: Reader | None = None
@@ -68,7 +73,8 @@ class Interpreter:
     @property
     def stop_untold(self) -> bool:
         """Whether training has stopped or ended in the background, and nothing shown so far has said so."""
-        return self._at_stop.is_untold
+        elsewhere = self.session.elsewhere
+        return self._at_stop.is_untold if elsewhere is None else elsewhere.stop_untold
 
     def execute(self, line: str, location: Location | None = None) -> bool:
         """Run a line, `;;` and all, and return whether every command in it succeeded; the first failure ends it.
@@ -76,21 +82,29 @@ class Interpreter:
         Raises:
             Quit: the line said so.
         """
-        if self._reader is not None:
+        if self.reads:
             return self._read(line, location)
         if not line.strip():
             line = self._repeat
-        return all(self._run(piece, location) for piece in expanded(line, self.session.aliases))
+        return all(self.run_piece(piece, location) for piece in expanded(line, self.session.aliases))
 
     @property
     def prompt(self) -> str:
         """What a person is asked for the next line with."""
-        return PROMPT if self._reader is None else self._reader.prompt
+        return self.reading[0] if self.reading is not None else PROMPT
 
     @property
     def reads(self) -> bool:
         """Whether the lines that follow are another command's to read."""
-        return self._reader is not None
+        return self.reading is not None
+
+    @property
+    def reading(self) -> tuple[str, str, str | None] | None:
+        """What reads the lines that follow: its prompt, what ends its lines, and what does if they are abandoned."""
+        reader = self._reader
+        if self.session.elsewhere is not None:
+            return self.session.elsewhere.reading
+        return (reader.prompt, reader.last_line, reader.line_if_abandoned) if reader is not None else None
 
     def take_lines(self, reader: Reader) -> None:
         """Give the lines that follow to `reader`, until it has had enough."""
@@ -99,7 +113,7 @@ class Interpreter:
     def end_reader(self) -> bool:
         """Tell the reader that input has ended; return whether there is one."""
         if self._reader is None:
-            return False
+            return self._end_elsewhere("end", 1)
         self._heard(self._reader.end(), self._reader.last_line)
         return True
 
@@ -107,6 +121,7 @@ class Interpreter:
         """The user has thought better of what was being read."""
         if self._reader is not None:
             self._heard(self._reader.abandon(), self._reader.line_if_abandoned)
+        self._end_elsewhere("abandon", 2)
 
     def completions(self, line: str) -> Iterable[str] | None:
         """Return what the reader offers for the last word of a line; None if there is no reader."""
@@ -143,11 +158,19 @@ class Interpreter:
             self._fail(Typed(str(path), self.session.registry.find("source")), error, None)
             return False
 
-    def tell_stop(self, report: StopReport) -> None:
+    def tell_stop(self) -> None:
         """Show that training has stopped or ended in the background."""
+        if self.session.elsewhere is not None:
+            self.session.elsewhere.show_stop(self)
+            self._noting.stopped()
+            return
         self._noting.stopped()
-        self.show.result(Typed("stop"), self._at_stop.told(report), Options())
+        self.show.result(Typed("stop"), self.told(stop_report(self.session)), Options())
         self._run_due(None, background=True)
+
+    def told(self, report: StopReport) -> Result:
+        """Return what is said of a stop, which has been told with that."""
+        return self._at_stop.told(report)
 
     def lines(self, lines: Iterable[str], name: str, *, echo: bool = False, go_on: bool = False) -> bool:
         """Run the lines of a script as they arrive; return whether all succeeded.
@@ -195,9 +218,9 @@ class Interpreter:
         """Return what a display shows now."""
         return self._at_stop.displayed_one(display)
 
-    def _run(self, text: str, location: Location | None) -> bool:
+    def run_piece(self, text: str, location: Location | None) -> bool:
         """Run a command, or let the reader have it, and then what the stop points want run at which it stopped."""
-        if self._reader is not None:
+        if self.reads:
             return self._read(text, location)
         self._noting.begin(text)
         try:
@@ -222,8 +245,9 @@ class Interpreter:
         return True
 
     def _read(self, line: str, location: Location | None) -> bool:
-        assert self._reader is not None
         self._noting.read(line)
+        if self._reader is None:
+            return self._elsewhere("read", line, location)
         try:
             answer = self._reader.read(line)
         except TdbError as error:
@@ -249,6 +273,8 @@ class Interpreter:
             typed = understand(text, self.session.registry)
             self._noting.changes = typed.command is None or typed.command.changes
             self._repeat = text if typed.command is not None and typed.command.repeats else ""
+            if self.session.elsewhere is not None and (typed.command is None or typed.command.name not in AT_FRONT):
+                return self._elsewhere("run", text, location)
             result, options = self._answer(typed)
             if self._reader is None or result.parts:
                 self.show.result(typed, result, options)
@@ -263,7 +289,7 @@ class Interpreter:
         except TdbError as error:
             self._fail(typed, error, location)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the user's training run
-            self._fail(typed, logged(error, self._log_file), location)
+            self._fail(typed, logged(error, self.log_file), location)
         return False
 
     def _answer(self, typed: Typed) -> tuple[Result, Options]:
@@ -281,7 +307,40 @@ class Interpreter:
         notes = [*result.notes, *self.session.take_notices()]
         return replace(result, notes=notes), bound.options
 
-    def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
+    def _elsewhere(self, kind: str, line: str, location: Location | None) -> bool:
+        """Let the process in which training goes on run or read a line."""
+        link, was_reading = self.session.elsewhere, self.reading
+        assert link is not None
+        succeeded = link.run(self, kind, line, location)
+        if was_reading is not None and not self.reads:
+            self._noting.all_read("")
+        return succeeded
+
+    def _end_elsewhere(self, kind: str, ending: int) -> bool:
+        """No more lines will come for what reads there; return whether there is anything."""
+        link, reading = self.session.elsewhere, self.reading
+        if link is None or reading is None:
+            return False
+        link.run(self, kind)
+        self._noting.all_read(reading[ending])
+        return True
+
+    def result(self, typed: Typed, result: Result, options: Options) -> None:
+        """Show an answer that came from elsewhere."""
+        try:
+            self.show.result(typed, result, options)
+        except TdbError as error:
+            self.failed(typed, error, "")
+
+    def failed(self, typed: Typed, error: TdbError, location: str) -> None:
+        """Show what was wrong elsewhere."""
         self.status = max(self.status, error.exit_status)
         self._noting.error = str(error)
-        self.show.error(typed, error, str(location) if location is not None else "")
+        self.show.error(typed, error, location)
+
+    def other(self, kind: str, text: str) -> None:
+        """Show a line that came from elsewhere: a notice, or a line as it is."""
+        (self.show.notice if kind == "notice" else self.show.line)(text)
+
+    def _fail(self, typed: Typed, error: TdbError, location: Location | None) -> None:
+        self.failed(typed, error, str(location) if location is not None else "")

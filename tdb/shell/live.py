@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.carry import MainThread
 from tdb.commands.flow import Quit
-from tdb.frames import place_of, stack_of
 from tdb.front import still_running
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ class Pace:
 class TerminalFront:
     """A terminal with a person before it."""
 
+    captures = True
+
     def __init__(self, output: TrainingOutput, main_thread: MainThread) -> None:
         self.output = output
         self.typed_ahead = ""
@@ -140,6 +141,14 @@ class TerminalFront:
             print()  # noqa: T201 - as above
             return False
 
+    def printed(self, text: str) -> None:
+        """Show it with what training prints here."""
+        self.output.put(text)
+
+    def divert(self, send: Callable[[str], object]) -> None:
+        """Let `send` have what training prints, instead of this terminal."""
+        self.output.divert(send)
+
     def show_output(self) -> None:
         """Show the lines that training has printed since."""
         for line in self.output.take():
@@ -178,7 +187,7 @@ class TerminalFront:
                 raise Quit(INTERRUPTED_STATUS)
         else:
             self._say(
-                f"still {whereabouts(session)} for {now - self._interrupts[0]:.1f} s; Ctrl-C again offers to quit"
+                f"still {session.whereabouts()} for {now - self._interrupts[0]:.1f} s; Ctrl-C again offers to quit"
             )
 
     def _confirm_raw(self, question: str) -> bool:
@@ -209,19 +218,9 @@ class TerminalFront:
             yield
 
 
-def whereabouts(session: Session) -> str:
-    """Return where training is, in words: "in DataLoader.__next__, recipes/trainer.py(61) train"."""
-    frames = stack_of(session.controller.gate.thread)
-    if not frames:
-        return "starting"
-    innermost = frames[-1]
-    place = place_of(innermost)
-    return f"in {innermost.f_code.co_qualname}, {place.file}({place.line})"
-
-
 def live_line(session: Session, pace: Pace, goal: int | None, progress: str) -> str:
     """Return the line shown while training runs: step, loss, steps a second, and when it will be at its goal."""
-    state = session.controller.get_state()
+    state = session.state()
     speed = pace.at(state["tick"])
     words = [f"step {state['step']}"]
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []

@@ -26,7 +26,6 @@ from prompt_toolkit.utils import is_dumb_terminal
 
 from tdb.gate import RUNNING
 from tdb.shell.complete import ShellCompleter
-from tdb.stopping import stop_report
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -130,10 +129,10 @@ class Prompt:
         for line in lines:
             self._interpreter.show.line(line)
         if stopped:
-            self._interpreter.tell_stop(stop_report(self._session))
+            self._interpreter.tell_stop()
 
     def _toolbar(self) -> str:
-        state = self._session.controller.get_state()
+        state = self._session.state()
         words = [state["status"], f"step {state['step']}"]
         words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
         words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
@@ -149,7 +148,7 @@ class Prompt:
         @bindings.add(Keys.SIGINT)
         def _(event: KeyPressEvent) -> None:
             if self._session.status == RUNNING:
-                self._session.controller.pause()
+                self._session.pause()
             else:
                 event.app.exit(exception=KeyboardInterrupt)
 
@@ -158,7 +157,7 @@ class Prompt:
             if event.app.current_buffer.text:
                 event.app.current_buffer.reset()
             else:
-                self._session.controller.pause()
+                self._session.pause()
 
         return bindings
 

@@ -25,12 +25,12 @@ class Noting:
         self._session = session
         self._text = ""
         self._lines: list[str] = []  # read by the command under way
-        self._before = self._after = standing(session.controller)
+        self._before = self._after = standing(session)
 
     def begin(self, text: str) -> None:
         """A line is about to be run."""
         self._text, self.error, self.changes = text, "", False
-        self._before = standing(self._session.controller)
+        self._before = standing(self._session)
 
     def end(self, *, reads: bool) -> None:
         """It has been run; one whose command reads further lines is entered together with them."""
@@ -51,8 +51,8 @@ class Noting:
         """It has read all; `last_line` ends its lines in the journal, None keeps them out of it."""
         lines, self._lines = self._lines, []
         for line in [] if last_line is None else [*lines, *([last_line] if last_line else [])]:
-            self._add(line, standing(self._session.controller))
+            self._add(line, standing(self._session))
 
     def _add(self, text: str, before: Standing) -> None:
-        self._after = standing(self._session.controller)
+        self._after = standing(self._session)
         self._session.journal.add(Entry(text, before, self._after, self.error, self.changes))

@@ -11,7 +11,7 @@ import io
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -21,8 +21,9 @@ class TrainingOutput:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._take: Callable[[str], object] = self._queue.put
         self._partial = ""
-        self.shell = threading.main_thread()  # the one that shows what the others print
+        self.shell: threading.Thread | None = threading.main_thread()  # the one that shows what the others print
 
     @property
     def progress(self) -> str:
@@ -31,7 +32,11 @@ class TrainingOutput:
 
     def put(self, text: str) -> None:
         """Take text from any thread."""
-        self._queue.put(text)
+        self._take(text)
+
+    def divert(self, send: Callable[[str], object]) -> None:
+        """Let `send` have all text from now on, whatever thread prints it: nobody shows it here any more."""
+        self.shell, self._take = None, send
 
     def take(self) -> list[str]:
         """Return the lines that have become whole; the main thread calls this."""

@@ -11,34 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdb.commands.arguments import split_outside
 from tdb.errors import UsageError
+from tdb.typed import Typed
 
 if TYPE_CHECKING:
-    from tdb.commands import Command, Registry
+    from tdb.commands import Registry
 
 _FIRST_WORD = re.compile(r"([A-Za-z_][\w-]*|\?)(?=\s|&|$)")
 _PARAMETER = re.compile(r"%([1-9*])")
 _ASSIGNMENT = re.compile(r"=(?!=)")
-
-
-@dataclass(frozen=True)
-class Typed:
-    """One command as typed: a command with its arguments, or Python; or, with `event`, something that was not typed."""
-
-    text: str
-    command: Command | None = None
-    arguments: str = ""
-    forced: bool = False  # a leading "!" said that it is Python
-    event: str = ""
-
-    @property
-    def name(self) -> str:
-        """What answers and figures are called."""
-        return self.command.name if self.command is not None else self.event or "python"
 
 
 def split_line(line: str) -> list[str]:

@@ -11,7 +11,7 @@ from tdb.origin import versions
 from tdb.recording import Recording, parse_check
 from tdb.results import Result, Text
 from tdb.shell.interpreter import Location
-from tdb.shell.parse import Typed
+from tdb.typed import Typed
 
 if TYPE_CHECKING:
     from tdb.shell.interpreter import Interpreter
@@ -39,7 +39,7 @@ def replayed(interpreter: Interpreter, recording: Recording) -> int:
             differences.append({"line": number, "step": step, "what": f"this failed: {text}"})
             break
         checks += 1
-        stood = standing(interpreter.session.controller)
+        stood = standing(interpreter.session)
         for what in parse_check(text).differences(stood):
             differences.append({"line": number, "step": stood.step, "what": what})
             interpreter.show.notice(f"{recording.name}:{number}: different at step {stood.step}: {what}")
@@ -49,7 +49,7 @@ def replayed(interpreter: Interpreter, recording: Recording) -> int:
 
 def _told(interpreter: Interpreter, checks: int, differences: list[dict[str, Any]]) -> int:
     """Say how it came out, and return the exit status."""
-    stood = standing(interpreter.session.controller)
+    stood = standing(interpreter.session)
     data = {"same": not differences, "checks": checks, "steps": stood.tick, "differences": differences}
     if differences:
         first = differences[0]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tdb.commands.arguments import Options
     from tdb.session import Session
     from tdb.shell.figures import FigureSink
-    from tdb.shell.parse import Typed
+    from tdb.typed import Typed
 
 TEXTUAL = Table | Facts | Text | TensorValue
 
@@ -185,7 +185,7 @@ class Show:
         return parts[0] if len(parts) == 1 else parts
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
-        state = self.session.controller.get_state()
+        state = self.session.state()
         shown = {key: state[key] for key in ("status", "step", "epoch")}
         shown |= {} if state["phase"] == BOUNDARY else {"phase": state["phase"]}
         self.line(dumps({"v": 1, "cmd": typed.name, "ok": answer["ok"], "state": shown, **answer}))

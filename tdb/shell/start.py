@@ -191,6 +191,12 @@ def run_startup_files(interpreter: Interpreter) -> None:
 
 def _end_training(session: Session) -> None:
     """Tell training to end, and wait for it, but not for ever; Ctrl-C ends the wait."""
+    session.route("fork").close()
+    if session.elsewhere is not None:
+        with suppress(KeyboardInterrupt):
+            session.elsewhere.close(unwind=True)
+        _print_rest(session)
+        return
     session.controller.stop()
     session.controller.gate.dismiss()
     began, told = time.monotonic(), False
@@ -201,6 +207,11 @@ def _end_training(session: Session) -> None:
             if waited > SILENT_SECONDS and not told:
                 told = True
                 print("waiting for the training step under way; Ctrl-C leaves at once", file=sys.stderr)  # noqa: T201
+    _print_rest(session)
+
+
+def _print_rest(session: Session) -> None:
+    """Print what training printed last."""
     if isinstance(session.front, TerminalFront):
         session.front.show_output()
         for text in session.front.output.rest():
@@ -211,7 +222,8 @@ def _leave_behind(session: Session, status: int) -> None:
     """Exit without training's thread if that did not end; an orderly exit would crash on it, or wait for it."""
     if not _lives(session):
         return
-    print("*** training did not end; leaving it behind", file=sys.stderr)  # noqa: T201 - the last word
+    if session.elsewhere is None:
+        print("*** training did not end; leaving it behind", file=sys.stderr)  # noqa: T201 - the last word
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -225,13 +237,16 @@ def _exit_status(status: int | None, session: Session, interpreter: Interpreter,
     if status is not None:
         return status
     run = session.run
-    if run is not None and run.error is not None:
+    there = session.elsewhere.state() if session.elsewhere is not None else None
+    if there["crashed"] if there is not None else run is not None and run.error is not None:
         return CRASHED_STATUS
     scripted = line.batch or bool(line.sources) or not is_terminal(sys.stdin)
     if scripted and interpreter.status:
         return interpreter.status
-    if scripted and any(hit.is_catch for hit in session.armed.now):
+    if scripted and (there["caught"] if there is not None else any(hit.is_catch for hit in session.armed.now)):
         return CAUGHT_STATUS
+    if there is not None:
+        return int(there["exit code"])
     return run.exit_code if run is not None else 0
 
 

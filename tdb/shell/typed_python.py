@@ -11,7 +11,7 @@ from tdb.results import Result, Text
 
 if TYPE_CHECKING:
     from tdb.session import Session
-    from tdb.shell.parse import Typed
+    from tdb.typed import Typed
 
 
 def answer_python(session: Session, typed: Typed) -> Result:

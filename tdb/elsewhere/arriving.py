@@ -1,0 +1,116 @@
+"""In the process in which training is to go on: run to the step asked for, and compare what came out on the way."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdb.armed import Goal
+from tdb.elsewhere.carried import Carried, nothing_stops, prepare, set_up
+from tdb.elsewhere.serving import SentFront, SentShow, muted
+from tdb.errors import StateError, UsageError
+from tdb.gate import OVER, READY, RUNNING
+from tdb.travel.known import Difference
+from tdb.travel.route import Landing
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+    from tdb.shell.interpreter import Interpreter
+
+MOST_DIFFERENCES = 10
+
+
+def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) -> Landing:
+    """Run training to the boundary of step `goal`, repeating the user's changes, and set up what goes along.
+
+    Nothing that is printed on the way is shown: it has been before.
+
+    Raises:
+        StateError: the run ended before.
+    """
+    session, show, front = interpreter.session, interpreter.show, interpreter.session.front
+    assert isinstance(show, SentShow)
+    assert isinstance(front, SentFront)
+    front.wait(session, None)  # a copy that was woken is on its way to its boundary
+    origin = session.controller.position.step
+
+    def silently(line: str) -> None:
+        try:
+            interpreter.execute(line)
+        except UsageError as error:
+            session.journal.notices.append(f"{line}: {error}")
+
+    show.silent = True
+    try:
+        with muted():
+            nothing_stops(session)
+            prepare(session, carried)
+            _repeat(session, goal, carried, silently)
+            _run_to(session, goal)
+        set_up(session, carried, silently)
+    finally:
+        show.silent = False
+    step = session.controller.position.step
+    if step != goal and not front.interrupted:
+        raise StateError(f"the run ended at step {step}, before step {goal}")
+    compared, differences = compare(session, carried, step)
+    return Landing(
+        route,
+        step,
+        goal,
+        checkpoint=origin or None,
+        replayed=step - origin,
+        losses=compared,
+        differences=differences[:MOST_DIFFERENCES],
+        differing=len(differences),
+    )
+
+
+def _repeat(session: Session, goal: int, carried: Carried, run: object) -> None:
+    """Take the steps before `goal` at which the user changed something, and change it again."""
+    assert callable(run)
+    now = session.controller.position.step
+    changes = [change for change in carried.changes if now <= change.step < goal]
+    for (step, has_begun), group in groupby(changes, lambda change: (change.step, change.has_begun)):
+        if has_begun:
+            _run_to(session, step)
+        for change in group:
+            run(change.text)
+
+
+def _run_to(session: Session, step: int) -> None:
+    """Run to the boundary of a step, without stopping before."""
+    front = session.front
+    assert isinstance(front, SentFront)
+    if front.interrupted or session.status in OVER:
+        return
+    if session.controller.position.step >= step and session.status != READY:
+        return
+    assert session.run is not None
+    if step == 0:
+        session.controller.gate.stop_at_begin()
+    else:
+        session.armed.aim(Goal(step=step))
+        session.controller.resume()
+    if not session.run.started:
+        session.run.start()
+    front.wait(session, step)
+    while session.status == RUNNING:
+        front.wait(session, step)
+
+
+def compare(session: Session, carried: Carried, last: int) -> tuple[int, list[Difference]]:
+    """Compare the losses of the steps up to `last` with those known, bit for bit: how many, and where they differ."""
+    steps, losses = session.controller.recorder.history.loss(last=last)
+    known = dict(zip(carried.steps.tolist(), carried.losses.tolist(), strict=True))
+    compared, differences = 0, []
+    for step, now in zip(steps.tolist(), losses.tolist(), strict=True):
+        if step not in known:
+            continue
+        compared += 1
+        was = known[step]
+        if now != was and not (np.isnan(now) and np.isnan(was)):
+            differences.append(Difference(step, "loss", was, now))
+    return compared, differences

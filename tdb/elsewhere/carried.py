@@ -1,0 +1,132 @@
+"""What goes along with the prompt to another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tdb.crashes import parse_crash
+from tdb.errors import TdbError
+from tdb.expressions import compile_expression
+from tdb.journal import Change
+from tdb.stops import parse_catch, parse_stop
+
+if TYPE_CHECKING:
+    from tdb.results import Array
+    from tdb.session import Session
+    from tdb.stops import StopPoint
+
+
+@dataclass(frozen=True)
+class Point:
+    """A stop point as text and numbers."""
+
+    number: int
+    text: str
+    condition: str
+    temporary: bool
+    enabled: bool
+    ignored: int
+    hits: int
+    commands: tuple[str, ...]
+    is_catch: bool
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the user has set up, and what is known of the run so far.
+
+    Attributes:
+        settings: those that are not at their default, as they would be typed.
+        watched: the watched features.
+        focus: the focus layer's name, empty if nobody has chosen one.
+        displays: as typed.
+        points: the stop points.
+        last_number: of the stop points.
+        changes: what the user has changed in training itself, to be repeated at the same steps.
+        steps: the steps whose losses are known.
+        losses: theirs.
+    """
+
+    settings: dict[str, str]
+    watched: list[int]
+    focus: str
+    displays: list[str]
+    points: list[Point]
+    last_number: int
+    steps: Array
+    losses: Array
+    changes: list[Change] = field(default_factory=list)
+
+
+def carried_from(session: Session) -> Carried:
+    """Return what another process needs to go on in this one's place; training must not run."""
+    recorder, points = session.controller.recorder, session.armed.points
+    steps, losses = recorder.history.loss()
+    return Carried(
+        session.settings.changed(),
+        recorder.watched(),
+        session.controller.focus_name,
+        [display.text for display in session.displays],
+        [_as_text(point) for point in points],
+        points.last_number,
+        steps,
+        losses,
+        list(session.journal.changes),
+    )
+
+
+def prepare(session: Session, carried: Carried) -> None:
+    """Set up, before the steps are taken, what decides what is recorded of them."""
+    for name, value in carried.settings.items():
+        session.settings.change(name, value)
+    if carried.focus:
+        session.controller.focus_on(carried.focus)
+    if carried.watched:
+        try:
+            session.at_boundary(lambda: session.controller.recorder.watch(carried.watched, replace=True))
+        except TdbError as error:
+            session.journal.notices.append(f"nothing is watched: {error}")
+
+
+def nothing_stops(session: Session) -> None:
+    """Forget whatever could stop training on its way to a step."""
+    points = session.armed.points
+    points.remove(*[point.number for point in points])
+    session.displays.clear()
+    session.armed.looks_back = []
+    session.armed.aim(None)
+
+
+def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> None:
+    """Set up, after the steps have been taken, what stops training and what is shown; `run` runs a line silently."""
+    points = session.armed.points
+    for point in carried.points:
+        points.last_number = point.number - 1
+        stop = (parse_crash(point.text) or parse_catch(point.text)) if point.is_catch else parse_stop(point.text)
+        made = points.add(stop, temporary=point.temporary)
+        points.set_condition(made.number, compile_expression(point.condition) if point.condition else None)
+        points.set_commands(made.number, point.commands)
+        points.ignore(made.number, point.ignored)
+        made.hits = point.hits
+        if not point.enabled:
+            points.disable(made.number)
+    points.last_number = carried.last_number
+    for text in carried.displays:
+        run(f"display {text}")
+    session.armed.refresh()
+
+
+def _as_text(point: StopPoint) -> Point:
+    return Point(
+        point.number,
+        point.stop.what,
+        point.condition.text if point.condition is not None else "",
+        point.temporary,
+        point.enabled,
+        point.ignored,
+        point.hits,
+        tuple(point.commands),
+        point.stop.kind == "catch",
+    )

@@ -1,0 +1,109 @@
+"""The route that always leads there: a fresh process takes the run anew from its start.
+
+It works with whatever a run consists of, DataLoader workers and accelerators included, as long as the run is
+deterministic; it costs the imports and every step again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tdb.elsewhere.carried import Carried, carried_from
+from tdb.elsewhere.channel import Channel
+from tdb.elsewhere.link import Link
+from tdb.gate import READY
+
+if TYPE_CHECKING:
+    from tdb.elsewhere.beginning import Beginning
+    from tdb.session import Session
+    from tdb.travel.route import Landing
+
+NAME = "re-run"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a fresh process is to do.
+
+    Attributes:
+        captures: what training prints is shown by the front.
+        forks: how many copies may be set aside.
+    """
+
+    route: str
+    target: str
+    arguments: tuple[str, ...]
+    is_module: bool
+    beginning: Beginning
+    seed: int | None
+    step: int
+    carried: Carried
+    captures: bool
+    forks: int
+    log_file: Path
+
+
+class Rerun:
+    """Going to a step in a fresh process."""
+
+    name = NAME
+
+    def refusal(self, session: Session, step: int) -> str:
+        """Return why a step cannot be reached this way, empty if it can."""
+        del step
+        if session.run is None:
+            return "there is no script that could be run again: tdb has not started this one"
+        if session.run.began is None or session.status == READY:
+            return "the script has not been started"
+        return ""
+
+    def goto(self, session: Session, step: int) -> Landing:
+        """Go on in a fresh process, at the boundary of a step.
+
+        Raises:
+            StateError: the run ended before, or the process did.
+        """
+        return self.take(session, step, carried_from(session))
+
+    def take(self, session: Session, step: int, carried: Carried) -> Landing:
+        """As `goto`, with what was carried out of the process in which training went on so far."""
+        run = session.run
+        assert run is not None
+        assert run.began is not None
+        ours, theirs = Pipe()
+        began, script = run.began, run.script
+        order = Order(
+            NAME,
+            script.target,
+            tuple(script.arguments),
+            script.is_module,
+            began,
+            run.seed,
+            step,
+            carried,
+            session.front.captures,
+            session.settings["checkpoints.forks"],
+            session.shell.log_file,
+        )
+        sys.stdout.flush()
+        process = subprocess.Popen(  # noqa: S603 - this very program
+            [sys.executable, "-m", "tdb.elsewhere.worker", str(theirs.fileno()), str(os.getpid())],
+            cwd=began.folder,
+            env={**began.environ, "PYTHONPATH": os.pathsep.join(filter(None, began.path))},
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,  # Ctrl-C and the end of the terminal are the front's to hear
+        )
+        theirs.close()
+        link = Link(session, Channel(ours), process.pid, process)
+        link.order(order)
+        landing = link.arrived()
+        session.route("fork").drop_after(landing.step)
+        session.elsewhere = link
+        return landing

@@ -1,0 +1,73 @@
+"""A fresh process that takes a run anew; started by the route of that name."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from tdb.commands import all_commands
+from tdb.controller import DebugController
+from tdb.elsewhere.arriving import arrive
+from tdb.elsewhere.channel import Channel, end_with, front_handle
+from tdb.elsewhere.forks import Keeper
+from tdb.elsewhere.front_routes import routes_of_the_front
+from tdb.elsewhere.serving import SentFront, SentShow, Server
+from tdb.elsewhere.streams import sent_output
+from tdb.errors import TdbError
+from tdb.launch import Run, Script
+from tdb.session import Session
+
+if TYPE_CHECKING:
+    from tdb.elsewhere.rerun import Order
+
+
+def main() -> None:
+    """Take the run anew that the front asks for, and serve it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the front's to hear
+    descriptor, front = map(int, sys.argv[1:3])
+    end_with(front, front_handle(front))
+    channel = Channel(Connection(descriptor))
+    message = channel.take()
+    assert message is not None
+    order: Order = message[1]
+    from tdb.shell.interpreter import Interpreter
+
+    controller = DebugController()
+    session = Session(controller, all_commands(), SentFront(channel))
+    script = Script(order.target, order.arguments, order.is_module)
+    session.run = Run(controller, script, session.main_thread, order.seed, again=order.beginning)
+    limit = order.forks
+    keeper = Keeper(session, lambda step, process, ours: channel.send_with(ours, "parked", step, process), front)
+    controller.keep_with(keeper if limit else None)
+    session.routes[:] = routes_of_the_front(channel, session.routes)
+    show = SentShow(channel)
+    interpreter = Interpreter(session, show, order.log_file)  # type: ignore[arg-type]
+    with sent_output(show.output) if order.captures else nullcontext():
+        serve_from(interpreter, channel, order)
+
+
+def serve_from(interpreter: object, channel: Channel, order: Order) -> None:
+    """Arrive at the step asked for, say so, and serve."""
+    from tdb.shell.bugs import logged
+    from tdb.shell.interpreter import Interpreter
+
+    assert isinstance(interpreter, Interpreter)
+    try:
+        landing = arrive(interpreter, order.route, order.step, order.carried)
+    except TdbError as error:
+        channel.send("not arrived", error.message, error.hint)
+        return
+    except Exception as error:  # noqa: BLE001 - a mistake of ours, told where somebody reads it
+        told = logged(error, order.log_file)
+        channel.send("not arrived", told.message, told.hint)
+        return
+    server = Server(interpreter, channel)
+    server.arrived(landing)
+    server.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Training scripts that tdb can go back in only in another process, and what they are trained to."""
+
+from __future__ import annotations
+
+WITHOUT_TORCH = """
+import hashlib
+import os
+import numpy as np
+import tdb
+
+controller = tdb.active_controller()
+weights, rate, seen = np.zeros(6), 0.05, []
+
+
+def digest():
+    return hashlib.sha256(weights.tobytes()).hexdigest()[:16]
+
+
+def batches():
+    for step in range(1, 25):
+        picked = np.random.randn(12, 6)
+        yield step, picked, picked @ np.arange(6.0)
+
+
+for step, batch, wanted in batches():
+    error = batch @ weights - wanted
+    loss = float((error**2).mean())
+    weights -= rate * batch.T @ error / 12
+    seen.append(loss)
+    controller.capture_batch(batch, loss, step)
+    controller.wait_if_paused()
+print("trained to", digest())
+"""
+
+HASH = """
+def digest():
+    import hashlib
+    found = hashlib.sha256()
+    for each in parameters:
+        found.update(each.detach().numpy().tobytes())
+    return found.hexdigest()[:16]
+"""
+
+LOADER = (
+    """
+import random
+import sys
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+import tdb
+
+controller = tdb.active_controller()
+torch.manual_seed(1)
+inputs = torch.randn(96, 8)
+data = TensorDataset(inputs, (inputs.sum(1) > 0).long())
+loader = DataLoader(data, batch_size=16, shuffle=True, num_workers=int(sys.argv[1]))
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2))
+parameters = [*model.parameters()]
+optimizer = torch.optim.Adam(parameters, lr=1e-2)
+"""
+    + HASH
+    + """
+step, seen = 0, []
+for epoch in range(4):
+    for batch, labels in loader:
+        noise = 0.1 * np.random.randn() + 0.01 * random.random()
+        loss = nn.functional.cross_entropy(model(batch + noise), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        step += 1
+        seen.append(loss.item())
+        controller.capture_batch(batch, loss, step, labels=labels, epoch=epoch + 1)
+        controller.wait_if_paused()
+print("trained to", digest())
+"""
+)
+
+NO_LOADER = (
+    """
+import numpy as np
+import torch
+import tdb
+
+controller = tdb.active_controller()
+torch.manual_seed(2)
+weights = torch.zeros(6, requires_grad=True)
+truth = torch.arange(6.0)
+parameters = [weights]
+optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+"""
+    + HASH
+    + """
+
+def batches():
+    for step in range(1, 25):
+        picked = torch.tensor(np.random.randn(12, 6), dtype=torch.float32)
+        yield step, picked, picked @ truth
+
+seen = []
+for step, batch, wanted in batches():
+    loss = ((batch @ weights - wanted) ** 2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    seen.append(loss.item())
+    controller.capture_batch(batch, loss, step)
+    controller.wait_if_paused()
+print("trained to", digest())
+"""
+)
+
+ADVERSARIAL = (
+    """
+import torch
+from torch import nn
+import tdb
+
+controller = tdb.active_controller()
+torch.manual_seed(3)
+generator = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 2))
+critic = nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(), nn.Linear(16, 1))
+parameters = [*generator.parameters(), *critic.parameters()]
+for_generator = torch.optim.Adam(generator.parameters(), lr=1e-3)
+for_critic = torch.optim.Adam(critic.parameters(), lr=1e-3)
+bce = nn.functional.binary_cross_entropy_with_logits
+"""
+    + HASH
+    + """
+step, seen = 0, []
+while step < 24:
+    real = torch.randn(16, 2) * 0.1 + 1
+    fake = generator(torch.randn(16, 4))
+    for_critic.zero_grad()
+    loss_critic = bce(critic(real), torch.ones(16, 1)) + bce(critic(fake.detach()), torch.zeros(16, 1))
+    loss_critic.backward()
+    for_critic.step()
+    for_generator.zero_grad()
+    loss = bce(critic(fake), torch.ones(16, 1))
+    loss.backward()
+    for_generator.step()
+    step += 1
+    seen.append(loss.item())
+    controller.capture_batch(real, loss, step)
+    controller.wait_if_paused()
+print("trained to", digest())
+"""
+)

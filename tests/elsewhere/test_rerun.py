@@ -1,0 +1,96 @@
+"""Going back in a script whose locals nobody can put back: a fresh process takes the run anew."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.elsewhere.scripts import WITHOUT_TORCH
+from tests.typing_session import TypingSession
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def session(place: Path) -> Iterator[TypingSession]:
+    made = TypingSession(place, WITHOUT_TORCH, as_json=True)
+    yield made
+    made.close()
+
+
+def end(process: int) -> None:
+    """Wait until a process is there no more."""
+    for _ in range(200):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {process} still lives")
+
+
+def test_the_prompt_and_all_that_is_set_up_go_along(session: TypingSession) -> None:
+    session.type("break 9")
+    session.type("display loss")
+    session.type("alias where_now p step")
+    first = session.answer("continue")
+    digest = session.answer("p digest()")
+    session.type("continue")
+    landing = session.answer("goto 9")
+    assert (landing["route"], landing["step"], landing["loss"]) == ("re-run", 9, first["loss"])
+    assert (landing["replayed"], landing["compared"]["losses"], landing["differences"]) == (9, 9, [])
+    assert session.answer("p digest()") == digest
+    assert session.answer("p len(seen)")["value"] == 9
+    assert session.answer("where_now")["value"] == 9
+    assert len(session.answer("break")["stops"]["rows"]) == 1
+    assert session.answer("step")["displays"]
+    assert session.session.elsewhere is not None
+    process = session.session.elsewhere.process
+    session.session.elsewhere.close(unwind=True)
+    end(process)
+
+
+def test_changes_of_the_user_are_made_again_and_those_that_were_taken_back_are_not(session: TypingSession) -> None:
+    session.type("until 5")
+    session.type("rate = 0.2")
+    session.type("until 10")
+    changed = session.answer("p digest()")
+    session.type("until 12")
+    assert session.answer("goto 10")["differences"] == []
+    assert session.answer("p digest()") == changed
+    session.type("goto 5")
+    assert session.answer("p rate")["value"] == 0.05
+    session.type("until 10")
+    assert session.answer("p digest()") != changed
+
+
+def test_a_run_that_is_not_the_same_again_is_told_with_step_and_size(place: Path) -> None:
+    script = WITHOUT_TORCH.replace("    weights -=", "    loss += 1e-6 * os.getpid() * (step == 4)\n    weights -=")
+    session = TypingSession(place, script, as_json=True)
+    session.type("until 8")
+    landing = session.answer("goto 6")
+    assert [each["step"] for each in landing["differences"]] == [4]
+    assert landing["differences"][0]["was"] != landing["differences"][0]["now"]
+    session.close()
+
+
+def test_a_killed_process_is_told_and_training_stands_where_it_was_left(session: TypingSession) -> None:
+    session.type("until 6")
+    session.type("goto 3")
+    link = session.session.elsewhere
+    assert link is not None
+    os.kill(link.process, signal.SIGKILL)
+    answer = session.type("step")
+    assert "SIGKILL" in answer
+    assert "stopped at step 6" in answer
+    assert session.answer("step")["step"] == 7
+    assert session.answer("goto 2")["step"] == 2
