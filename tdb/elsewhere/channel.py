@@ -6,6 +6,7 @@ does it.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
 import sys
@@ -104,6 +105,12 @@ def _lives(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def kill_children() -> None:
+    """Let no worker of a DataLoader outlive this process, which is about to end without an orderly exit."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def flush_streams() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import random
 import select
 import signal
 import sys
@@ -216,7 +217,7 @@ class Keeper:
         ours, theirs = Pipe()
         flush_streams()
         release_openmp()
-        process = os.fork()
+        process = exact_copy()
         if process == 0:
             ours.close()
             return self._wait(theirs)
@@ -248,7 +249,7 @@ class Keeper:
                 channel = Channel(Connection(recv_handle(connection)))
             except (EOFError, OSError):
                 os._exit(0)
-            process = os.fork()
+            process = exact_copy()
             if process == 0:
                 connection.close()
                 return self._go_on(channel, step, carried, captures=captures)
@@ -283,8 +284,13 @@ class Keeper:
             setattr(sys, f"__{stream}__", fresh)
             setattr(sys, stream, SentStream(fresh, show.output) if captures else fresh)
         set_active_controller(session.controller)
+        finder = session.run.finder if session.run is not None else None
+        if finder is not None:
+            finder.follow()
 
         def work() -> None:
+            if finder is not None:
+                finder.aside = threading.get_ident()
             try:
                 landing = arrive(interpreter, NAME, step, carried)  # type: ignore[arg-type]
             except TdbError as error:
@@ -319,6 +325,15 @@ def why_not() -> str:
 def _is_of_the_script(thread: threading.Thread) -> bool:
     mine = threading.current_thread(), threading.main_thread()
     return thread not in mine and not thread.name.startswith(("tdb", "asyncio_", "tqdm", "pytest"))
+
+
+def exact_copy() -> int:
+    """Fork, as `os.fork`; Python seeds its generator anew in the child, where it goes on as it was here."""
+    state = random.getstate()
+    process = os.fork()
+    if process == 0:
+        random.setstate(state)
+    return process
 
 
 def release_openmp() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tdb.commands.arguments import Options
 from tdb.commands.flow import Quit
 from tdb.elsewhere.carried import carried_from
-from tdb.elsewhere.channel import Channel, flush_streams
+from tdb.elsewhere.channel import Channel, flush_streams, kill_children
 from tdb.elsewhere.portable import portable
 from tdb.front import still_running
 from tdb.gate import OVER, RUNNING
@@ -83,6 +83,8 @@ class SentShow:
 
     def _send(self, *message: Any) -> None:
         if not self.silent:
+            if message[0] in ("result", "error"):
+                flush_streams()  # what training printed comes before the answer that says it has stopped
             self._channel.send(*message)
 
 
@@ -229,6 +231,7 @@ class Server:
                 time.sleep(POLL_SECONDS)
             flush_streams()
             self._channel.send("ended", state_of(session))
+        kill_children()
         os._exit(0)
 
 

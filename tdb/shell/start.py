@@ -19,6 +19,7 @@ from tdb.carry import MainThread
 from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.controller import DebugController
+from tdb.elsewhere.channel import kill_children
 from tdb.errors import TdbError, UsageError
 from tdb.front import Front, Meanwhile, PlainFront
 from tdb.launch import Run, Script
@@ -224,6 +225,7 @@ def _leave_behind(session: Session, status: int) -> None:
         return
     if session.elsewhere is None:
         print("*** training did not end; leaving it behind", file=sys.stderr)  # noqa: T201 - the last word
+    kill_children()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

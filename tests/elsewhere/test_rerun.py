@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import pytest
-
+from tests.elsewhere.conftest import gone
 from tests.elsewhere.scripts import WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+Begin = Callable[..., TypingSession]
 
 
-@pytest.fixture
-def session(place: Path) -> Iterator[TypingSession]:
-    made = TypingSession(place, WITHOUT_TORCH, as_json=True)
-    yield made
-    made.close()
-
-
-def end(process: int) -> None:
-    """Wait until a process is there no more."""
-    for _ in range(200):
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {process} still lives")
-
-
-def test_the_prompt_and_all_that_is_set_up_go_along(session: TypingSession) -> None:
+def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH)
     session.type("break 9")
     session.type("display loss")
     session.type("alias where_now p step")
@@ -53,13 +29,15 @@ def test_the_prompt_and_all_that_is_set_up_go_along(session: TypingSession) -> N
     assert session.answer("where_now")["value"] == 9
     assert len(session.answer("break")["stops"]["rows"]) == 1
     assert session.answer("step")["displays"]
-    assert session.session.elsewhere is not None
-    process = session.session.elsewhere.process
-    session.session.elsewhere.close(unwind=True)
-    end(process)
+    link = session.session.elsewhere
+    assert link is not None
+    link.close(unwind=True)
+    session.session.elsewhere = None
+    assert gone(link.process)
 
 
-def test_changes_of_the_user_are_made_again_and_those_that_were_taken_back_are_not(session: TypingSession) -> None:
+def test_changes_are_made_again_and_those_that_were_taken_back_are_not(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH)
     session.type("until 5")
     session.type("rate = 0.2")
     session.type("until 10")
@@ -73,17 +51,18 @@ def test_changes_of_the_user_are_made_again_and_those_that_were_taken_back_are_n
     assert session.answer("p digest()") != changed
 
 
-def test_a_run_that_is_not_the_same_again_is_told_with_step_and_size(place: Path) -> None:
-    script = WITHOUT_TORCH.replace("    weights -=", "    loss += 1e-6 * os.getpid() * (step == 4)\n    weights -=")
-    session = TypingSession(place, script, as_json=True)
+def test_a_run_that_is_not_the_same_again_is_told_with_step_and_size(begin: Begin) -> None:
+    session = begin(
+        WITHOUT_TORCH.replace("    weights -=", "    loss += 1e-6 * os.getpid() * (step == 4)\n    weights -=")
+    )
     session.type("until 8")
     landing = session.answer("goto 6")
     assert [each["step"] for each in landing["differences"]] == [4]
     assert landing["differences"][0]["was"] != landing["differences"][0]["now"]
-    session.close()
 
 
-def test_a_killed_process_is_told_and_training_stands_where_it_was_left(session: TypingSession) -> None:
+def test_a_killed_process_is_told_and_training_stands_where_it_was_left(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH)
     session.type("until 6")
     session.type("goto 3")
     link = session.session.elsewhere

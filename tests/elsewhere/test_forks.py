@@ -1,0 +1,126 @@
+"""Going back in a script by waking a copy of the process that was set aside."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.elsewhere.conftest import gone
+from tests.elsewhere.scripts import ADVERSARIAL, LOADER, NO_LOADER, WITHOUT_TORCH
+from tests.typing_session import TypingSession
+
+Begin = Callable[..., TypingSession]
+ROOT = Path(__file__).parents[2]
+
+
+def parked(session: TypingSession) -> dict[int, int]:
+    """Return the processes of the copies set aside, by step."""
+    return {each.step: each.process for each in session.session.route("fork").parked}
+
+
+def test_a_copy_goes_on_and_can_be_woken_again(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH)
+    session.type("set checkpoints.forks 4")
+    session.type("until 12")
+    digest = session.answer("p digest()")
+    for _ in range(2):
+        session.type("until 15")
+        landing = session.answer("goto 12")
+        assert (landing["route"], landing["step"], landing["differences"]) == ("fork", 12, [])
+        assert landing["replayed"] < 12
+        assert session.answer("p digest()") == digest
+        assert session.answer("p [step, len(seen)]")["value"] == [12, 12]
+    processes = [*parked(session).values()]
+    assert 0 < len(processes) <= 4
+    session.type("set checkpoints.forks 0")
+    session.session.route("fork").close()
+    assert all(gone(process) for process in processes)
+
+
+def test_a_killed_copy_is_told_and_the_next_best_way_taken(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH)
+    session.type("set checkpoints.forks 8")
+    session.type("until 12")
+    copies = parked(session)
+    nearest = max(copies)
+    os.kill(copies[nearest], signal.SIGKILL)
+    shown = session.type("goto 11")
+    assert f"the copy set aside at step {nearest} has gone" in shown
+    for process in parked(session).values():
+        os.kill(process, signal.SIGKILL)
+    shown = session.type("goto 10")
+    assert '"route":"re-run"' in shown
+    assert '"step":10' in shown
+
+
+def test_nothing_is_left_when_tdb_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(WITHOUT_TORCH))
+    lines = ["set checkpoints.forks 4", "until 12", "goto 8", "p __import__('os').getpid()", "goto 6", "wait 600"]
+    front = subprocess.Popen(
+        [sys.executable, "-m", "tdb", "--nx", "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert front.stdin is not None
+    assert front.stdout is not None
+    front.stdin.write("\n".join(lines[:-1]) + "\n")
+    front.stdin.flush()
+    while "> step 6" not in front.stdout.readline():
+        pass
+    family = descendants(front.pid)
+    assert len(family) >= 3
+    front.kill()
+    front.wait()
+    assert all(gone(process) for process in family)
+
+
+def descendants(process: int) -> list[int]:
+    """Return the processes that a process has started, and theirs."""
+    children = [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    children = [int(each) for task in tasks for each in (task / "children").read_text().split()]
+    return [*children, *(each for child in children for each in descendants(child))]
+
+
+WALKS = {
+    "mlp, forks": (LOADER, ["0"], 8),
+    "no loader, forks": (NO_LOADER, [], 8),
+    "adversarial, forks": (ADVERSARIAL, [], 8),
+    "loader workers, re-run": (LOADER, ["2"], 8),
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_any_walk_ends_in_the_state_of_an_undisturbed_run(begin: Begin, name: str) -> None:
+    """After steps back and forth the state at a step is, bit for bit, that of the first pass over it."""
+    script, arguments, forks = WALKS[name]
+    chance = random.Random(name)
+    session = begin(script, *arguments)
+    session.type(f"set checkpoints.forks {forks}")
+    known: dict[int, str] = {}
+    session.type("step")
+    for _ in range(22):
+        known[session.answer("state")["step"]] = session.answer("p digest()")["value"]
+        session.type("step")
+    routes = set()
+    for _ in range(3 if "re-run" in name else 6):
+        goal = chance.randint(2, 20)
+        landing = session.answer(f"goto {goal}")
+        routes.add(landing["route"])
+        assert landing["differences"] == []
+        assert session.answer("p digest()")["value"] == known[goal]
+        assert session.answer("p len(seen)")["value"] == goal
+        there = session.answer(f"step {chance.randint(1, 22 - goal)}")["step"]
+        assert session.answer("p digest()")["value"] == known[there]
+    assert routes == ({"re-run"} if "re-run" in name else {"fork"})
