@@ -129,6 +129,8 @@ class Panel:
         inert: a context in which the rule's hooks do nothing: what is evaluated at the prompt runs inside it.
         state: gives all that the rule would need to go on from here (counters, neighbours), for checkpoints.
         restore: takes what `state` gave.
+        settings: gives the constants that can be changed while training stands, with their values.
+        change: takes the name of one of them and another value; raises ValueError if it cannot be that.
     """
 
     name: str
@@ -143,6 +145,8 @@ class Panel:
     inert: Callable[[], AbstractContextManager[Any]] = nullcontext
     state: Callable[[], Mapping[str, Any]] = dict
     restore: Callable[[Mapping[str, Any]], None] | None = None
+    settings: Callable[[], Mapping[str, int | float]] = dict
+    change: Callable[[str, Any], None] | None = None
 
     @cached_property
     def takes_names(self) -> bool:

@@ -176,8 +176,7 @@ class Recorder:
     def keep(self, timeline: int, position: Position) -> None:
         """Training stops at its last finished step: it is in history even if it was left out."""
         tick, step, epoch, loss = position
-        is_known = self.known is not None and tick <= self.known.until
-        if self.history.newest != (tick, step) and not is_known:
+        if tick > self.history.newest[0]:  # one that is not was taken again
             self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
 
     def _record_metrics(self, timeline: int, position: Position, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -30,12 +31,19 @@ def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfIma
     targets = ("som_targets", *bcl.rule.targets, "som_delta") if pulls else ()
 
     def state() -> dict[str, Any]:
-        return {"rule": bcl.state(), "health": tracker and tracker.state()}
+        return {"rule": bcl.state(), "config": bcl.config, "health": tracker and tracker.state()}
 
     def restore(state: Mapping[str, Any]) -> None:
         bcl.restore(state["rule"])
+        bcl.config = state["config"]
         if tracker is not None:
             tracker.restore(state["health"])
+
+    def settings() -> dict[str, Any]:
+        return {name: value for name, value in asdict(bcl.config).items() if name != "rule"}
+
+    def change(name: str, value: Any) -> None:
+        bcl.config = replace(bcl.config, **{name: value})
 
     return BCLPanel(
         name="bcl",
@@ -50,6 +58,8 @@ def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfIma
         inert=bcl.inert,
         state=state,
         restore=restore,
+        settings=settings,
+        change=change,
         bcl=bcl,
         tracker=tracker,
         image_loss=loss,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tdb.commands import command
@@ -11,21 +12,29 @@ from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.results import Result, Table
 from tdb.results import Text as Lines
 from tdb.settings import SETTINGS, shown
+from tdb.travel.edits import note, setter, values_that_can_be_set
 
 if TYPE_CHECKING:
     from tdb.commands import Command
     from tdb.session import Session
 
 
-@command(name="set", running="yes")
+@command(name="set", running="yes", changes=True)
 def set_(session: Session, name: SettingName | None = None, value: Text | None = None) -> Result:
     """Show the settings, show one, or change it.
+
+    `optimizer.lr` and a rule's constants, such as `bcl.som_lr`, are training's own: a change of them holds from the
+    next step on, and is made again when time travel passes this step again.
 
     Example:
         set
         set figures file
         set status.dead 0.02
     """
+    if name is not None and "." in name and name not in SETTINGS:
+        found = values_that_can_be_set(session)
+        if name in found or name.partition(".")[0] in {each.partition(".")[0] for each in found}:
+            return _of_training(session, name, value, found)
     if name is not None and value is not None:
         session.settings.change(name, value)
     names = list(SETTINGS) if name is None else [name]
@@ -35,6 +44,29 @@ def set_(session: Session, name: SettingName | None = None, value: Text | None =
     if name is None:
         return Result([table], data)
     return Result([Lines(f"{name} {values[0]}")], data)
+
+
+def _of_training(session: Session, name: str, text: str | None, found: Mapping[str, float]) -> Result:
+    """Show one of training's own values, or change it."""
+    if name not in found:
+        raise UsageError(f"no setting {name!r}", did_you_mean(name, found) or f"There are {', '.join(found)}")
+    if text is None:
+        return Result([Lines(f"{name} {found[name]}")], {name: found[name]})
+    session.need_boundary()
+    try:
+        # A learning rate that was given as 1 may become 0.5; a number of neighbours may not.
+        is_whole = isinstance(found[name], int) and not (name.startswith("optimizer.") and not text.isdigit())
+        value = int(text) if is_whole else float(text)
+    except ValueError:
+        raise UsageError(f"set {name} takes a number, not {text!r}", f"Now: {found[name]}") from None
+    change = setter(session, name, value)
+    before = session.controller.gate.call(lambda: values_that_can_be_set(session)[name])
+    try:
+        session.controller.gate.call(change)
+    except ValueError as error:
+        raise UsageError(str(error), f"Now: {before}") from None
+    notes = note(session, f"set {name} {text}", change)
+    return Result([Lines(f"{name} {value}, was {before}")], {name: value, "was": before}, notes)
 
 
 @command(running="yes")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tdb.commands import command
 from tdb.commands.arguments import Integer, Steps
 from tdb.errors import StateError, UsageError
-from tdb.gate import READY, RUNNING, STOPPED
+from tdb.gate import OVER
 from tdb.results import Part, Result, Table, Text
-from tdb.step import BOUNDARY
 from tdb.stopping import StopReport, stop_report
 from tdb.travel.in_place import InPlace
 from tdb.travel.known import Comparison
@@ -43,11 +42,16 @@ def arrive(session: Session, landing: Landing) -> StopReport:
 
 
 def _need_still(session: Session) -> None:
-    if session.status in (RUNNING, READY):
-        session.need_stopped()
-    state = session.controller.get_state()
-    if session.status == STOPPED and state["phase"] != BOUNDARY:
-        raise StateError(f"training stands inside a step ({state['phase']})", "`step` finishes it, then go back")
+    if session.status not in OVER:
+        session.need_boundary()
+
+
+def need_travel(session: Session) -> None:
+    """Raise StateError unless training stands at a boundary and can go back in place."""
+    session.need_boundary()
+    refusal = IN_PLACE.refusal(session, session.controller.position.step)
+    if refusal:
+        raise StateError(f"this takes a loop that can go back in place: {refusal}")
 
 
 @command()
@@ -100,9 +104,7 @@ def reverse_continue(session: Session) -> Result:
     _need_still(session)
     if not any(point.enabled for point in session.armed.points):
         raise StateError("no stop point is set", "`break when EXPR` sets one; `back N` and `goto STEP` need none")
-    refusal = IN_PLACE.refusal(session, session.controller.position.step)
-    if refusal:
-        raise StateError(f"reverse-continue goes back in place only: {refusal}")
+    need_travel(session)
     travel, here = session.controller.travel, session.controller.position.step
     goal, before = here - 1, None
     while goal > travel.floor:
@@ -122,6 +124,18 @@ def reverse_continue(session: Session) -> Result:
     landing = IN_PLACE.goto(session, travel.floor)
     report = arrive(session, landing)
     return StopReport(report.parts, report.data, [*report.notes, "no stop point would have stopped before"])
+
+
+@command()
+def restart(session: Session) -> Result:
+    """Go back to before the first step. The branch and what history knows of it stay; `fork` begins another.
+
+    Example:
+        restart
+    """
+    _need_still(session)
+    floor = session.controller.travel.floor
+    return arrive(session, best(session.routes, session, floor).goto(session, floor))
 
 
 @command()

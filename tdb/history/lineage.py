@@ -27,22 +27,23 @@ class Lineage:
     each time that it was run on.
 
     Attributes:
+        timeline: the branch's own.
         spans: in the order of their steps.
         cursor: the tick at which training stands: what comes after it has been, but is not looked at.
     """
 
-    def __init__(self, spans: tuple[Span, ...] = (Span(0, 0, FOREVER),), cursor: int = FOREVER) -> None:
+    def __init__(self, timeline: int, spans: tuple[Span, ...], cursor: int = FOREVER) -> None:
+        self.timeline = timeline
         self.spans = spans
         self.cursor = cursor
-
-    @property
-    def timeline(self) -> int:
-        """The branch's own timeline."""
-        return self.spans[-1].timeline
 
     def holds(self, timeline: int, tick: int) -> bool:
         """Return whether a boundary is one of this branch, past or to come."""
         return any(each.timeline == timeline and each.first <= tick <= each.last for each in self.spans)
+
+    def owner(self, tick: int) -> int:
+        """Return the timeline of the boundary `tick` of this branch."""
+        return next((each.timeline for each in self.spans if each.first <= tick <= each.last), self.timeline)
 
     def chosen(self, timelines: Array, ticks: Array, *, ahead: bool = False) -> Array:
         """Return [n] bool: which rows belong to this branch, up to the cursor, or with `ahead` beyond it too."""

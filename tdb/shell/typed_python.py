@@ -8,6 +8,7 @@ from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.frames import compiled
 from tdb.results import Result, Text
+from tdb.travel.edits import changes, note_python
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -34,6 +35,8 @@ def answer_python(session: Session, typed: Typed) -> Result:
             raise _unknown(session, typed.text) from None
         raise
     notes = session.take_notices()
+    if changes(typed.text, forced=typed.forced):
+        notes += note_python(session, typed.text)
     if value is None:
         return Result(notes=notes, data={"value": None})
     session.value = value

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tdb.errors import UsageError, did_you_mean
 from tdb.history.lineage import FOREVER, Lineage, Span
 from tdb.step import Position
+
+if TYPE_CHECKING:
+    from tdb.travel.checkpoints import Checkpoint
 
 MAIN = "main"
 
@@ -22,16 +25,20 @@ class Branch:
         lineage: its rows in history.
         parent: the name of the branch it was forked from; empty for the first.
         forked_at: the step at which it was; None for the first.
+        ancestors: the timelines of the branches it was forked from, the first of them first.
         inherited: how many of the user's changes there were then.
         head: the last boundary that was reached on it.
+        parting: what everything was there, when it was last left.
     """
 
     name: str
     lineage: Lineage
     parent: str = ""
     forked_at: int | None = None
+    ancestors: tuple[int, ...] = ()
     inherited: int = 0
     head: Position = field(default_factory=Position)
+    parting: Checkpoint | None = None
 
     @property
     def timeline(self) -> int:
@@ -68,7 +75,7 @@ class Branches:
     """
 
     def __init__(self, first_tick: int = 0, timeline: int = 0) -> None:
-        self.now = Branch(MAIN, Lineage((Span(timeline, first_tick, FOREVER),)))
+        self.now = Branch(MAIN, Lineage(timeline, (Span(timeline, first_tick, FOREVER),)))
         self.highest = first_tick
         self.edits: list[Edit] = []
         self._all = {MAIN: self.now}
@@ -110,7 +117,9 @@ class Branches:
         self.leave(position)
         self._timelines += 1
         spans = (*parent.lineage.cut(position.tick), Span(self._timelines, self.highest + 1, FOREVER))
-        branch = Branch(name, Lineage(spans), parent.name, position.step, len(self.edits), position)
+        lineage = Lineage(self._timelines, spans)
+        ancestors = (*parent.ancestors, parent.timeline)
+        branch = Branch(name, lineage, parent.name, position.step, ancestors, len(self.edits), position)
         self._all[name] = self.now = branch
         return branch
 
@@ -124,7 +133,7 @@ class Branches:
         """The present branch goes on where nobody has been: return the tick of the boundary ahead."""
         lineage = self.now.lineage
         last = lineage.spans[-1]
-        if last.last < FOREVER:
+        if last.last < FOREVER or last.timeline != lineage.timeline:
             lineage.spans = (*lineage.spans, Span(lineage.timeline, self.highest + 1, FOREVER))
         return self.highest + 1
 
@@ -142,5 +151,4 @@ class Branches:
     def _is_ours(self, number: int, edit: Edit) -> bool:
         if edit.timeline == self.now.timeline:
             return True
-        inside = any(each.timeline == edit.timeline for each in self.now.lineage.spans)
-        return inside and number < self.now.inherited and edit.tick <= self.now.lineage.spans[-1].first
+        return edit.timeline in self.now.ancestors and number < self.now.inherited

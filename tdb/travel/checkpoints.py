@@ -102,6 +102,11 @@ class Checkpoints:
         """Return the one of this name, or None."""
         return next((each for each in self._kept if each.name == name), None)
 
+    def forget(self, checkpoint: Checkpoint) -> None:
+        """Let go one that was kept by wish."""
+        self._kept.remove(checkpoint)
+        self._release(checkpoint)
+
     def clear(self) -> None:
         """Forget all."""
         for each in self:

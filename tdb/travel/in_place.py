@@ -9,6 +9,7 @@ from tdb.travel.route import Landing
 
 if TYPE_CHECKING:
     from tdb.session import Session
+    from tdb.travel.branches import Branch
 
 
 class InPlace:
@@ -29,14 +30,14 @@ class InPlace:
             return f"this loop began at step {travel.floor}"
         return ""
 
-    def goto(self, session: Session, step: int, before: int | None = None) -> Landing:
-        """Go to a step, setting out from a checkpoint before it, or before `before`.
+    def goto(self, session: Session, step: int, before: int | None = None, branch: Branch | None = None) -> Landing:
+        """Go to a step, of another branch if one is given, from a checkpoint before it, or before `before`.
 
         Raises:
             StateError: no checkpoint before it is left.
         """
         controller, travel = session.controller, session.controller.travel
-        replay = controller.gate.call(lambda: travel.set_out(step, before))
+        replay = controller.gate.call(lambda: travel.set_out(step, before, branch))
         if replay is None:
             stale = "variables of the loop's frame keep their values until the next step"
             return Landing(self.name, controller.position.step, step, controller.position.step, notes=[stale])

@@ -18,6 +18,8 @@ from tdb.travel.pace import Pace
 from tdb.travel.state import Part, State
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tdb.loop_side import LoopSide
 
 BUDGET = 2**30
@@ -180,7 +182,13 @@ class Traveller:
         remembered = getattr(loop.check, "remembered", None)
         snapshot = state.take(slots, before)
         checkpoint = Checkpoint(
-            _owned(position), loop.timeline, snapshot, edits, remembered() if remembered else None, name, kept
+            _owned(position),
+            self.branches.now.lineage.owner(position.tick),
+            snapshot,
+            edits,
+            remembered() if remembered else None,
+            name,
+            kept,
         )
         self.checkpoints.add(checkpoint, position.tick)
         self._last = checkpoint
@@ -212,7 +220,7 @@ class Traveller:
         """
         self._need_state()
         branches = self.branches
-        branches.note(self._loop.position)
+        self._part()
         lineage = (branch or branches.now).lineage
         origin = self.checkpoints.before(max(goal if before is None else before, self.floor + 1), lineage)
         if origin is None:
@@ -242,12 +250,35 @@ class Traveller:
         """
         self._need_state()
         loop, position = self._loop, self._loop.position
+        self._part()
         branch = self.branches.fork(name or self.branches.free_name(), position)
         loop.recorder.known = None
         self._follow(branch)
         loop.tick_ahead = self.branches.go_on()
         self._look_ahead(position)
         return branch
+
+    def weights_of(self, name: str) -> Tensor:
+        """Return the focus layer's weights [D, F] where a branch was left, or now if training is on it.
+
+        Raises:
+            UsageError: there is no such branch.
+            StateError: nothing is known of it.
+        """
+        branch = self.branches.get(name)
+        if branch is self.branches.now:
+            return self._loop.layer.weights()
+        copied = branch.parting and branch.parting.snapshot.tensors.get(
+            ("parameter", ".".join(filter(None, (self._loop.layer.name, "weight"))))
+        )
+        if not copied:
+            raise StateError(f"no weights are kept of branch {name}", f"`switch {name}` goes there")
+        return copied.tensor.flatten(1).clone()
+
+    def last_step(self, name: str) -> int:
+        """Return the step to which `weights_of` belongs."""
+        branch = self.branches.get(name)
+        return self._loop.position.step if branch is self.branches.now else branch.head.step
 
     def note_edit(self, text: str, apply: Callable[[], Any]) -> Branch | None:
         """Remember what the user has changed here, so that it is done again when this boundary is passed again.
@@ -276,6 +307,16 @@ class Traveller:
         self.take(kept=True)
         self._look_ahead(self._loop.position)
 
+    def _part(self) -> None:
+        """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
+        branch, position = self.branches.now, self._loop.position
+        self.branches.note(position)
+        if branch.head.tick != position.tick:
+            return
+        if branch.parting is not None:
+            self.checkpoints.forget(branch.parting)
+        branch.parting = self.take(kept=True)
+
     def _put_back(self, checkpoint: Checkpoint) -> None:
         loop, lineage = self._loop, self.branches.now.lineage
         assert self._state is not None
@@ -283,11 +324,11 @@ class Traveller:
         loop.position = checkpoint.position
         loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record
         self._follow(self.branches.now)
-        lineage.cursor = checkpoint.tick
         self.comparison = Comparison()
         self._told = 0
         known = Known(loop.recorder.history, lineage, checkpoint.tick, self.comparison)
         loop.recorder.known = known if known.until > checkpoint.tick else None
+        lineage.cursor = checkpoint.tick if loop.recorder.known is not None else FOREVER
         loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on()
         remember = getattr(loop.check, "remember", None)
         if remember is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 
 from recipes.conditions import CONDITIONS
 from tdb.errors import StateError, UsageError
-from tests.travel.training import STEPS, Prompt, undisturbed
+from tdb.travel.edits import note_python
+from tests.travel.training import STEPS, Parts, Prompt, undisturbed
 
 Start = Callable[..., Prompt]
 
@@ -32,7 +34,12 @@ def start() -> Iterator[Start]:
 def wander(prompt: Prompt, chance: random.Random) -> Any:
     """Do one of the things that move training in time; the last step is not taken, because the loop ends there."""
     here, furthest = prompt.step, prompt.controller.travel.furthest
-    move = chance.choice(["step", "step", "until", "back", "back", "goto", "goto"])
+    move = chance.choice(["step", "step", "until", "back", "back", "goto", "goto", "fork", "switch"])
+    others = [each for each in prompt.controller.travel.branches if each is not prompt.controller.travel.branches.now]
+    if move == "fork":
+        return prompt.do("fork")
+    if move == "switch" and others:
+        return prompt.do("switch", chance.choice(others).name)
     if move == "step" and here < STEPS - 8:
         return prompt.do("step", chance.randint(1, 7))
     if move == "until" and here < STEPS - 2:
@@ -57,6 +64,56 @@ def test_random_walks_in_time(condition: str, start: Start) -> None:
     recorded = prompt.controller.recorder.history.range()
     assert recorded["step"].tolist() == list(range(1, STEPS + 1))  # each once, whatever was taken again
     assert torch.equal(torch.tensor(recorded["loss"]).float(), prompt.parts.trainer.losses)
+
+
+@pytest.mark.parametrize(("name", "value"), [("optimizer.lr", 3e-4), ("bcl.som_lr", 1e-4), ("bcl.temperature", 2.0)])
+def test_a_branch_is_the_run_that_was_changed_there(name: str, value: float, start: Start) -> None:
+    def change(parts: Parts) -> None:
+        if name == "optimizer.lr":
+            parts.trainer.optimizer.param_groups[0]["lr"] = value
+        else:
+            assert parts.bcl is not None
+            parts.bcl.config = replace(parts.bcl.config, **{name.partition(".")[2]: value})
+
+    plain, changed = undisturbed("bcl-med"), undisturbed("bcl-med", act=change, at=20)
+    prompt = start("bcl-med")
+    prompt.do("until", "45")
+    prompt.do("goto", 20)
+    assert prompt.do("set", name, str(value)).notes  # what was taken afterwards stays on its branch
+    prompt.do("until", "50")
+    assert prompt.digest() == changed[50] != plain[50]
+    for step in (33, 21, 49, 12, 40):  # past the change, too: it is made again
+        prompt.do("goto", step)
+        assert prompt.digest() == changed[step], step
+    prompt.do("switch", "main")
+    assert (prompt.step, prompt.digest()) == (45, plain[45])
+    prompt.do("until", "55")
+    assert prompt.digest() == plain[55]
+    prompt.do("switch", "fork-1")
+    assert (prompt.step, prompt.digest()) == (50, changed[50])
+    found = prompt.do("compare", "main", "fork-1").data["loss"]
+    assert 20 < found["first_difference"] <= 23  # step 21 is the first with another constant; its loss is of before
+    assert found["table"].columns["difference"][0] == 0 != found["table"].columns["difference"][-1]
+
+
+def test_what_was_typed_is_done_again_when_its_step_is_passed_again(start: Start) -> None:
+    def change(parts: Parts) -> None:
+        with torch.no_grad():
+            parts.trainer.model.encoder[0].weight[3] = 0
+
+    changed = undisturbed("control", act=change, at=20)
+    prompt = start("control")
+    prompt.do("until", "20")
+    text = "import torch\nwith torch.no_grad(): self.model.encoder[0].weight[3] = 0"
+    prompt.session.python(text)
+    note_python(prompt.session, text)
+    prompt.do("until", "40")
+    assert prompt.digest() == changed[40]
+    prompt.do("goto", 10)
+    prompt.do("step", 12)
+    assert prompt.digest() == changed[22]
+    prompt.do("goto", 39)
+    assert prompt.digest() == changed[39]
 
 
 def test_panels_show_what_they_showed(start: Start) -> None:

@@ -1,0 +1,86 @@
+"""What the user changes at a boundary: noted, so that it is changed again whenever that boundary is passed again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tdb.frames import compiled
+from tdb.gate import STOPPED
+from tdb.target import optimizers_of
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+
+# `weight.zero_()`, `torch.nn.init.normal_(weight)`: by custom, what ends in an underscore changes its argument.
+IN_PLACE = re.compile(r"\w_\(")
+
+
+def changes(text: str, *, forced: bool) -> bool:
+    """Return whether Python may have changed training: a statement, a call in place, or what was typed with `!`."""
+    if forced or IN_PLACE.search(text):
+        return True
+    try:
+        compiled(text, "eval")
+    except SyntaxError:
+        return True
+    return False
+
+
+def note_python(session: Session, text: str) -> list[str]:
+    """Note Python that was run at a boundary, and return what has to be said."""
+    return note(session, text, lambda: _python_again(session, text))
+
+
+def _python_again(session: Session, text: str) -> None:
+    """Run Python where the training thread stands now, which is the thread that asks."""
+    frames = session.stack.frames()
+    module = vars(session.run.module) if session.run is not None and session.run.module else {}
+
+    def run() -> None:
+        session.names.run(text, frames[-1] if frames else None, module, session.convenience())
+
+    session.controller.call(run, user_code=bool(session.settings["guard"]))
+
+
+def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
+    """Note a change that was made, and return what has to be said: a branch may have been begun for it."""
+    controller = session.controller
+    if session.status != STOPPED or controller.is_inside:
+        return []
+    branch = controller.gate.call(lambda: controller.travel.note_edit(text, apply))
+    if branch is None:
+        return []
+    left = f"what was taken after step {branch.forked_at} stays on branch {branch.parent}"
+    return [f"{left}; this is branch {branch.name} now"]
+
+
+def values_that_can_be_set(session: Session) -> dict[str, Any]:
+    """Return what `set` changes of training itself: options of the optimizer, and a rule's constants."""
+    found: dict[str, Any] = {}
+    for optimizer in optimizers_of(session.controller.target)[:1]:
+        for name, value in optimizer.param_groups[0].items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found[f"optimizer.{name}"] = value
+    for panel in session.controller.panels:
+        found |= {f"{panel.name}.{name}": value for name, value in panel.settings().items()}
+    return found
+
+
+def setter(session: Session, name: str, value: Any) -> Callable[[], None]:
+    """Return what gives one of these values to all optimizers, or to the rule."""
+    owner, _, option = name.partition(".")
+    if owner == "optimizer":
+
+        def of_optimizers() -> None:
+            for optimizer in optimizers_of(session.controller.target):
+                for group in optimizer.param_groups:
+                    if option in group:
+                        group[option] = value
+
+        return of_optimizers
+    panel = next(each for each in session.controller.panels if each.name == owner)
+    assert panel.change is not None
+    change = panel.change
+    return lambda: change(option, value)
