@@ -55,15 +55,22 @@ class MainThread:
 
 
 @contextmanager
-def carried_signals(main_thread: MainThread) -> Iterator[None]:
-    """Make `signal.signal` and `signal.getsignal` work in the calling thread while the context lasts."""
-    plain_signal, plain_getsignal = signal.signal, signal.getsignal
+def carried_signals(main_thread: MainThread, notify: Callable[[str], None]) -> Iterator[None]:
+    """Make the signal module's functions for the main thread work in the calling thread while the context lasts.
+
+    Args:
+        main_thread: runs them.
+        notify: is told once that a handler for Ctrl-C is not what Ctrl-C calls.
+    """
+    plain_signal, plain_getsignal, plain_wakeup = signal.signal, signal.getsignal, signal.set_wakeup_fd
 
     def carried(number: int, handler: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
             return plain_signal(number, handler)
         if number == signal.SIGINT:
             previous, main_thread.interrupt_handler = main_thread.interrupt_handler, handler
+            if callable(handler) and handler is not signal.default_int_handler:
+                notify("the script handles SIGINT: Ctrl-C still pauses, `interrupt` calls the script's handler")
             return previous
         return main_thread.call(lambda: plain_signal(number, handler))
 
@@ -72,8 +79,12 @@ def carried_signals(main_thread: MainThread) -> Iterator[None]:
             return main_thread.interrupt_handler
         return plain_getsignal(number)
 
+    def wakeup(descriptor: int, *, warn_on_full_buffer: bool = True) -> int:
+        return int(main_thread.call(lambda: plain_wakeup(descriptor, warn_on_full_buffer=warn_on_full_buffer)))
+
     signal.signal, signal.getsignal = carried, current  # type: ignore[assignment]
+    signal.set_wakeup_fd = wakeup
     try:
         yield
     finally:
-        signal.signal, signal.getsignal = plain_signal, plain_getsignal
+        signal.signal, signal.getsignal, signal.set_wakeup_fd = plain_signal, plain_getsignal, plain_wakeup

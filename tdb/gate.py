@@ -76,6 +76,7 @@ class Gate:
         self._jobs: deque[Job] = deque()
         self._thread: threading.Thread | None = None
         self._server: threading.Thread | None = None  # the thread that waits here, and runs what is queued
+        self._launched: threading.Thread | None = None  # the script's thread, in which the loop may be
         self._dismissed = False
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -295,6 +296,7 @@ class Gate:
             if self._thread is thread:
                 return  # it was started first, and has been here already
             self._enter(thread)
+            self._launched = thread
             self._dismissed = False
             self._changed.notify_all()
 
@@ -457,6 +459,8 @@ class Gate:
 
     def _look(self) -> str:
         """Return the status, having noticed a training thread that died without a word."""
+        if not self._thread_lives() and self._launched is not None and self._launched.is_alive():
+            self._thread = self._launched  # the loop had a thread of its own, and the script goes on without it
         if self._thread is not None and not self._thread_lives():
             self._server = None
             if self._status in (RUNNING, STOPPED):

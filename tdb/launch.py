@@ -203,7 +203,10 @@ class Run:
 
     def _train(self) -> tuple[str, str]:
         """Run the script, and return how it ended: a status, and a line about it."""
-        with nullcontext() if self._in_main_thread else carried_signals(self._main_thread), breakpoints_stop_here():
+        with (
+            nullcontext() if self._in_main_thread else carried_signals(self._main_thread, self.finder.notify),
+            breakpoints_stop_here(),
+        ):
             try:
                 self._prepare()
                 self.module, execute = self.script.load()

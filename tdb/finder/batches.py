@@ -59,7 +59,7 @@ class Batches:
 
     def use(self) -> None:
         """Gradients are about to be computed on what was drawn or called with last."""
-        drawn = self._drawn
+        drawn, self._drawn = self._drawn, {}  # what is drawn from now on is for the next time
         if not drawn:
             if self.batch is None:
                 self.batch = self._inputs
@@ -68,6 +68,7 @@ class Batches:
         if not chosen:
             current = [fetch for key, fetch in drawn.items() if (key, fetch.epoch) not in self._ended]
             chosen = current or list(drawn.values())[-1:]
+        self._ended.clear()
         self._training = frozenset(id(fetch.loader) for fetch in chosen)
         self.batch = chosen[0].batch if len(chosen) == 1 else tuple(fetch.batch for fetch in chosen)
         begun, number = (id(chosen[0].loader), chosen[0].epoch), chosen[0].number
@@ -85,8 +86,6 @@ class Batches:
     def end_step(self) -> None:
         """The step is complete."""
         self.batch = self._inputs = None
-        self._drawn.clear()
-        self._ended.clear()
 
 
 def labels_in(batch: Any) -> Any:

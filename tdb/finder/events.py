@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _OPTIMIZER_FILE = os.path.join("torch", "optim", "optimizer.py")  # noqa: PTH118 - the end of a path
 
 
-class Listener(Protocol):
-    """Who is told; each call comes in the thread in which it happens."""
+class Listener:
+    """Who is told; each call comes in the thread in which it happens. What is not overridden is not listened to."""
 
     def built(self, optimizer: Optimizer) -> None:
         """An optimizer was made; its constructor has not ended yet."""
@@ -73,12 +73,18 @@ class Events:
         from torch.optim import Optimizer
 
         self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
+        self.put_on_losses()
         self._lasting.replace(Optimizer, "__init__", self._telling_built)
-        self._lasting.replace(torch.autograd, "backward", self._telling_backward)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
-        self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
         for owner in (Optimizer, torch.nn.Module):
             self._clearing.replace(owner, "zero_grad", self._telling_clearing)
+
+    def put_on_losses(self) -> None:
+        """Tell of losses and backward passes alone."""
+        import torch
+
+        self._lasting.replace(torch.autograd, "backward", self._telling_backward)
+        self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
 
     def take_off(self) -> None:
         """Leave torch as it was."""

@@ -11,7 +11,7 @@ from tdb.active import when_explicit
 from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
-from tdb.finder.events import Events, caller_outside_torch, inside_update
+from tdb.finder.events import Events, Listener, caller_outside_torch, inside_update
 from tdb.finder.losses import Losses
 from tdb.finder.models import Root, find_trained, is_compiled, leaves_of, names_around
 from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
@@ -28,7 +28,7 @@ MOST_SEARCHES = 20
 UPDATES_BY_HAND = 3
 
 
-class Finder:
+class Finder(Listener):
     """Finds where steps end, and what they were taken on.
 
     Attributes:
@@ -150,7 +150,7 @@ class Finder:
 
     def fetched(self, fetch: Fetch) -> None:
         """A batch was drawn."""
-        if self._mine():
+        if self._mine() or (not self._loop and self._on and not self._busy and self._can_be_here()):
             self._batches.drawn(fetch)
 
     def exhausted(self, loader: Any, epoch: int) -> None:
@@ -209,8 +209,8 @@ class Finder:
     def updating(self, optimizer: Any) -> None:
         """An optimizer is about to make its update."""
         if self._may_begin():
-            if id(optimizer) in self._inside:  # its last update ended in an exception
-                del self._inside[self._inside.index(id(optimizer)) :]
+            if self._inside:  # a wrapper's update, or a subclass's; or one that an exception has ended
+                del self._inside[inside_update(sys._getframe()) - 1 :]  # noqa: SLF001 - what a debugger reads
             self._inside.append(id(optimizer))
 
     def updated(self, optimizer: Any) -> None:
@@ -218,12 +218,11 @@ class Finder:
         if not self._mine():
             self._not_mine()
             return
-        if id(optimizer) in self._inside:
-            del self._inside[self._inside.index(id(optimizer)) :]
-        if self._inside:  # a wrapper's own update is still to come, unless it was broken off
-            if inside_update(sys._getframe()) > 1:  # noqa: SLF001 - what a debugger reads
+        if len(self._inside) > 1:
+            del self._inside[inside_update(sys._getframe()) - 1 :]  # noqa: SLF001 - as above
+            if self._inside:  # the outer one is still to come
                 return
-            self._inside.clear()
+        self._inside.clear()
         self._tick(optimizer)
 
     def skipped(self, optimizer: Any, scaler: Any) -> None:

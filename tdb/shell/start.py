@@ -23,6 +23,7 @@ from tdb.elsewhere.channel import kill_children
 from tdb.errors import TdbError, UsageError
 from tdb.front import Front, Meanwhile, PlainFront
 from tdb.launch import Run, Script
+from tdb.script_stdin import stdin_for_commands
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
@@ -98,10 +99,13 @@ def debug(line: CommandLine) -> int:
         person = is_terminal(sys.stdin) and sys.stdout.isatty() and not line.json
         session, interpreter = _assemble(line, script, out, main_thread, person=person, stack=stack)
 
+        run = session.run
+        if run is not None and not line.batch:
+            stack.enter_context(stdin_for_commands(lambda: run.thread, run.finder.notify))
+
         def converse() -> int:
             return _to_the_end(line, session, interpreter, out, person=person)
 
-        run = session.run
         return run.beside(converse) if line.in_main_thread and run is not None else converse()
 
 

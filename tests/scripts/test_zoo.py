@@ -70,7 +70,7 @@ SCRIPTS = [
         {"len(returns) > 4": "True"},
     ),
     Kept(
-        "sine_lbfgs", 6, ["loss"], ["linear"], ["6x20"], None, "optimizer.step(closure)", 0.002,
+        "sine_lbfgs", 6, ["loss"], ["linear"], ["6x20"], None, "optimizer.step(closure)", 0.0045,
         {"data.shape": "(8, 21)"},
     ),
     Kept(

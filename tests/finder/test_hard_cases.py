@@ -1,0 +1,305 @@
+"""Loops that are not like others: each works, or is refused with one clear line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.typing_session import TypingSession
+
+PRELUDE = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+inputs, labels = torch.randn(32, 6), torch.randint(0, 2, (32,))
+dataset = torch.utils.data.TensorDataset(inputs, labels)
+loader = torch.utils.data.DataLoader(dataset, batch_size=8)
+"""
+ONE_STEP = """
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+"""
+PLAIN = "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\nfor x, y in loader:" + ONE_STEP
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TypingSession]]:
+    """Makes a session on a script: a prelude with model and loader, and what is given."""
+    monkeypatch.chdir(tmp_path)
+    made: list[TypingSession] = []
+
+    def make(text: str, prelude: str = PRELUDE) -> TypingSession:
+        made.append(TypingSession(tmp_path, prelude + text))
+        made[-1].type("set figures off")
+        return made[-1]
+
+    yield make
+    for session in made:
+        session.close()
+
+
+def finished(session: TypingSession) -> str:
+    """Run to the end, and return the line about it; the script must not have crashed."""
+    shown = session.type("continue")
+    run = session.session.run
+    assert run is not None
+    assert run.error is None, run.error
+    (line,) = re.findall(r"Training finished.*", shown)
+    return str(line)
+
+
+def test_a_compiled_model(script: Callable[..., TypingSession]) -> None:
+    session = script("model = torch.compile(model, backend='eager')\n" + PLAIN)
+    session.play("""
+        (tdb) step 2
+        > step 2  epoch 1  loss ...
+        -> optimizer.step()
+        the model is compiled: activations are not captured (hooks added after it do not fire)
+    """)
+    shown = session.type("metrics top 1")
+    assert "update_norm" in shown
+    assert "mean_activation" not in shown
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_an_optimizer_that_wraps_another_and_one_that_torch_does_not_know(script: Callable[..., TypingSession]) -> None:
+    wrapper = """
+class Lookahead(torch.optim.Optimizer):
+    def __init__(self, base):
+        self.base = base
+        super().__init__(base.param_groups, {})
+    def step(self, closure=None):
+        self.base.step(closure)
+"""
+    wrapped = PLAIN.replace("optimizer = ", "optimizer = Lookahead(").replace("lr=0.1)", "lr=0.1))")
+    assert finished(script(wrapper + wrapped)) == "Training finished after 4 steps"
+    own = """
+class Descent:
+    def __init__(self, parameters):
+        self.parameters = list(parameters)
+    def zero_grad(self):
+        model.zero_grad()
+    @torch.no_grad()
+    def step(self):
+        for parameter in self.parameters:
+            parameter -= 0.1 * parameter.grad
+optimizer = Descent(model.parameters())
+for x, y in loader:"""
+    session = script(own + ONE_STEP)
+    session.play("""
+        (tdb) step 2
+        > step 2  epoch 1  loss ...
+        ...
+    """)
+    assert "grad_norm" in session.type("metrics top 1")
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_an_optimizer_that_never_updates_is_not_waited_for(script: Callable[..., TypingSession]) -> None:
+    by_hand = """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(5):
+    for x, y in loader:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        for parameter in model.parameters():
+            parameter.data -= 0.1 * parameter.grad
+"""
+    assert finished(script(by_hand)) == "Training finished after 18 steps"  # the first two are taken for one
+    other = "other = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)\n"
+    assert finished(script(other + PLAIN)) == "Training finished after 4 steps"
+
+
+def test_tensors_without_a_module(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+weight = torch.zeros(6, 2, requires_grad=True)
+for iteration in range(10):
+    error = nn.functional.cross_entropy(inputs @ weight, labels)
+    error.backward()
+    with torch.no_grad():
+        weight -= 0.1 * weight.grad
+        weight.grad = None
+"""
+    )
+    session.play("""
+        (tdb) start
+        > step 0 ...
+        -> error.backward()
+        the model has no layer with features. Those are: ...
+        (tdb) step
+        > step 1  error 0.6931 ...
+        -> error.backward()
+        (tdb) catch nan
+        Catchpoint 1, nan
+        tried from the next step on
+    """)
+    assert finished(session) == "Training finished after 10 steps"
+
+
+def test_an_update_that_fails_and_is_tried_again(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+class Shaky(torch.optim.SGD):
+    calls = 0
+    def step(self, closure=None):
+        Shaky.calls += 1
+        if Shaky.calls == 2:
+            raise MemoryError
+        return super().step(closure)
+optimizer = Shaky(model.parameters(), lr=0.1)
+for x, y in loader:
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(x), y).backward()
+    try:
+        optimizer.step()
+    except MemoryError:
+        optimizer.step()
+"""
+    )
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_what_a_step_is_can_be_said(script: Callable[..., TypingSession]) -> None:
+    two = """
+optimG = torch.optim.SGD(model[0].parameters(), lr=0.1)
+optimD = torch.optim.SGD(model[2].parameters(), lr=0.1)
+for x, y in loader:
+    for repeat in range(2):
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimD.step()
+    optimG.step()
+"""
+    for what, steps in {
+        "auto": 4,
+        "tick": 12,
+        "fetch": 4,
+        "backward": 8,
+        "optimD": 8,
+        "optimG": 4,
+        "optimX": 12,
+    }.items():
+        session = script(two)
+        assert session.type(f"set step.on {what}") == f"step.on {what}\n"
+        assert finished(session) == f"Training finished after {steps} steps"
+    assert "step.on takes" in session.type("set step.on 3")
+    session.type("set step.on auto")
+
+
+def test_evaluation_in_between_and_looks_before_training(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+evaluation = torch.utils.data.DataLoader(dataset, batch_size=16)
+shapes = next(iter(loader))[0].shape
+model(shapes and inputs)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(3):
+    for x, y in loader:"""
+        + ONE_STEP.replace("\n", "\n    ")
+        + """
+    for x, y in evaluation:
+        model(x)
+        break
+"""
+    )
+    assert session.type("step 6").startswith("> step 6  epoch 2 ")
+    assert "8x6" in session.type("batch")
+    assert finished(session) == "Training finished after 12 steps"
+    assert session.controller.get_state()["epoch"] == 3
+
+
+def test_models_one_after_another(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+def fold(number):
+    model = nn.Linear(6, 2 + number)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in loader:"""
+        + ONE_STEP.replace("\n", "\n    ")
+        + """
+for number in range(3):
+    fold(number)
+"""
+    )
+    session.type("step 6")
+    assert session.controller.layer.info is not None
+    assert session.controller.layer.info.features == 3
+    assert finished(session) == "Training finished after 12 steps"
+
+
+def test_the_model_can_be_saved_and_copied_in_any_step(script: Callable[..., TypingSession]) -> None:
+    saving = "torch.save(model, 'm.pt'); copy.deepcopy((model, optimizer)); pickle.dumps((model, loader))"
+    session = script(f"{PLAIN}    import copy, pickle\n    {saving}\n")
+    session.type("catch dead_relu")
+    for _ in range(3):
+        assert session.type("step").startswith("> step")
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_threads(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+import threading
+def train(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in loader:"""
+        + ONE_STEP.replace("\n", "\n    ")
+        + """
+thread = threading.Thread(target=train, args=(model,))
+thread.start()
+thread.join()
+train(model)
+"""
+    )
+    assert session.type("step").startswith("> step 1 ")
+    assert finished(session) == "Training finished after 8 steps"
+
+    session = script(
+        """
+import threading
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+def train(turn, other):
+    for x, y in loader:
+        turn.acquire()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        other.release()
+one, two = threading.Semaphore(1), threading.Semaphore(0)
+threads = [threading.Thread(target=train, args=args) for args in [(one, two), (two, one)]]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    )
+    shown = session.type("continue")
+    assert "another thread trains as well: only the loop that was found first is followed" in shown
+    assert "Training finished after 4 steps" in shown
+
+
+def test_a_script_that_speaks_for_itself_is_left_alone(script: Callable[..., TypingSession]) -> None:
+    explicit = "import tdb\ncontroller = tdb.active_controller()\n" + PLAIN
+    assert "without a step" in finished(script(explicit))
+    told = explicit + "    controller.capture_batch(x, loss)\n    controller.wait_if_paused()\n"
+    assert finished(script(told)) == "Training finished after 4 steps"
+
+
+def test_what_is_done_at_the_prompt_is_no_training(script: Callable[..., TypingSession]) -> None:
+    session = script(PLAIN)
+    session.type("step")
+    session.type("!for _ in range(3): model(x).sum().backward(); optimizer.step(); next(iter(loader))")
+    session.type("!torch.optim.SGD(model.parameters(), lr=1.0)")
+    assert session.type("step").startswith("> step 2  epoch 1 ")
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_interrupt_reaches_a_script_that_saves_then(script: Callable[..., TypingSession], tmp_path: Path) -> None:
+    loop = PLAIN.replace("\n", "\n    ")
+    session = script(f"try:\n    {loop}\nexcept KeyboardInterrupt:\n    torch.save(model, 'saved.pt')\n")
+    session.type("step 2")
+    assert "Training finished after 2 steps" in session.type("interrupt")
+    assert (tmp_path / "saved.pt").exists()
