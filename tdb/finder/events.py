@@ -73,18 +73,12 @@ class Events:
         from torch.optim import Optimizer
 
         self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
-        self.put_on_losses()
+        self._lasting.replace(torch.autograd, "backward", self._telling_backward)
+        self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
         self._lasting.replace(Optimizer, "__init__", self._telling_built)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
         for owner in (Optimizer, torch.nn.Module):
             self._clearing.replace(owner, "zero_grad", self._telling_clearing)
-
-    def put_on_losses(self) -> None:
-        """Tell of losses and backward passes alone."""
-        import torch
-
-        self._lasting.replace(torch.autograd, "backward", self._telling_backward)
-        self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
 
     def take_off(self) -> None:
         """Leave torch as it was."""
