@@ -8,7 +8,7 @@ for batch in debug.steps(loader):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.own_loop import attach as attach_loop
@@ -20,6 +20,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
+    from tdb.steps import Steps
 
 Batch = TypeVar("Batch")
 
@@ -35,23 +36,9 @@ class AcceleratedLoop:
         self.controller = controller
         self._accelerator = accelerator
 
-    def steps(self, batches: Iterable[Batch], *, epoch: int | None = None) -> Iterator[Batch]:
-        """Go through one epoch, as `controller.steps` does; a step is complete with the batch that ends accumulation.
-
-        The loss is what `accelerator.backward` is given.
-        """
-        accelerator, controller = self._accelerator, self.controller
-        plain = accelerator.backward
-
-        def backward(loss: Any, **options: Any) -> None:
-            controller.capture_loss(loss)
-            plain(loss, **options)
-
-        accelerator.backward = backward
-        try:
-            yield from controller.steps(batches, epoch=epoch, complete=lambda: accelerator.sync_gradients)
-        finally:
-            del accelerator.backward
+    def steps(self, batches: Iterable[Batch], *, epoch: int | None = None) -> Steps[Batch]:
+        """Return one epoch's batches, as `controller.steps` does; a step ends with the batch that ends accumulation."""
+        return self.controller.steps(batches, epoch=epoch, complete=lambda: self._accelerator.sync_gradients)
 
 
 def attach(accelerator: Accelerator, model: Any, optimizer: Any = None, **options: Any) -> AcceleratedLoop:

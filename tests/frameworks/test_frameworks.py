@@ -183,6 +183,24 @@ def test_a_small_training_is_stepped_and_stays_the_same(
     session.close()
     assert [name for name, value in plain.items() if not torch.equal(value, debugged[name])] == []
 
+    session = TypingSession(tmp_path, script)
+    session.play("""
+        (tdb) step
+        > step 1 ...
+        ...
+        (tdb) !__import__("torch").randn(5); None
+        (tdb) until 6
+        > step 6 ...
+        ...
+    """)
+    assert "5x" in session.type("batch")
+    assert "Linear" in session.type("layers")
+    assert "Training finished after 8 steps" in session.type("continue")
+    assert session.session.run is not None
+    debugged = weights(vars(session.session.run.module))
+    session.close()
+    assert [name for name, value in plain.items() if not torch.equal(value, debugged[name])] == []
+
 
 def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
     code = """
