@@ -13,6 +13,7 @@ import pytest
 
 from tdb.commands import all_commands, declared_in
 from tdb.commands.arguments import bind
+from tdb.controller import DebugController
 from tdb.launch import Script
 from tests.typing_session import TypingSession
 
@@ -90,22 +91,39 @@ def test_the_python_example_stops_where_the_session_does(capsys: pytest.CaptureF
     assert "win_rate" in capsys.readouterr().out
 
 
-def test_three_lines_make_a_loop_debuggable(tmp_path: Path) -> None:
-    loop = next(block for block in blocks(README, "python") if "capture_batch" in block)
-    prelude = """
+TRAINING = """
+import threading
 import torch
+import tdb
 model = torch.nn.Linear(4, 3)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 criterion = torch.nn.CrossEntropyLoss()
 loader = [(torch.rand(8, 4), torch.randint(0, 3, (8,))) for _ in range(6)]
 """
-    (tmp_path / "train.py").write_text(prelude + loop)
-    plain = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (plain.returncode, plain.stdout, plain.stderr) == (0, "", "")
-    session = TypingSession(tmp_path, prelude + loop)
+
+
+def block_with(word: str) -> str:
+    return next(block for block in blocks(README, "python") if word in block)
+
+
+def plain_run(folder: Path, script: str, stdin: str = "") -> tuple[int, str, str]:
+    (folder / "train.py").write_text(script)
+    command = [sys.executable, "train.py"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    run = subprocess.run(
+        command, cwd=folder, env=environment, input=stdin, capture_output=True, text=True, check=False, timeout=100
+    )
+    return run.returncode, run.stdout, run.stderr
+
+
+def test_two_lines_make_a_loop_debuggable(tmp_path: Path) -> None:
+    script = TRAINING + block_with("controller.steps(loader)")
+    assert plain_run(tmp_path, script) == (0, "", "")
+    session = TypingSession(tmp_path, script)
     session.play("""
         (tdb) step 2
-        > step 2  loss ...
+        > step 2  epoch 1  loss ...
+        -> for images, labels in controller.steps(loader): ...
         (tdb) batch
         step  2
         ...
@@ -113,6 +131,36 @@ loader = [(torch.rand(8, 4), torch.randint(0, 3, (8,))) for _ in range(6)]
         Training finished after 6 steps
     """)
     session.close()
+
+
+def test_set_trace_opens_the_shell_of_a_plain_run(tmp_path: Path) -> None:
+    script = f"{TRAINING}{block_with('tdb.set_trace()')}\nprint(evaluate(model, torch.rand(5, 4)).shape)\n"
+    status, shown, _ = plain_run(tmp_path, script, "p outputs.shape\nargs\ncontinue\n")
+    assert status == 0
+    assert "-> tdb.set_trace()" in shown
+    assert "torch.Size([5, 3])" in shown
+    assert shown.endswith("torch.Size([5])\n")
+
+
+def test_the_cells_of_a_notebook_control_training() -> None:
+    train = """
+controller = tdb.attach(model, optimizer)
+
+
+def train():
+    for images, labels in controller.steps(loader * 10**6):
+        optimizer.zero_grad()
+        criterion(model(images), labels).backward()
+        optimizer.step()
+
+
+"""
+    variables: dict[str, object] = {}
+    exec(compile(TRAINING + train + block_with("threading.Thread"), "README.md", "exec"), variables)
+    controller = variables["controller"]
+    assert isinstance(controller, DebugController)
+    controller.stop()
+    assert controller.wait(30) == "ended"
 
 
 def test_the_table_of_ten_commands_is_true() -> None:
