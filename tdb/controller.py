@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tdb.panel import Panel
     from tdb.phases import Phases
     from tdb.recorder import Recorder
+    from tdb.skip import Skip
     from tdb.step import Position, Progress, Step
     from tdb.travel.traveller import Traveller
 
@@ -210,6 +211,11 @@ class DebugController:
     def phases(self) -> Phases:
         """At which phase of a step training is to stop."""
         return self._loop.phases
+
+    @property
+    def skip(self) -> Skip:
+        """Whether a step is to be left without its update."""
+        return self._loop.skip
 
     @property
     def capturing(self) -> bool:

@@ -22,6 +22,7 @@ from tdb.layer import FocusLayer
 from tdb.model_capture import ModelCapture
 from tdb.phases import Phases
 from tdb.recorder import Recorder
+from tdb.skip import Skip
 from tdb.step import Clock, Position, Progress, Step
 from tdb.target import model_of, step_of
 from tdb.travel.traveller import Traveller
@@ -60,6 +61,8 @@ class Keeper(Protocol):
         """A step is complete; return why training stops here: in a copy that was woken it does, otherwise empty."""
 
 
+LEFT_OUT = "update left out"
+
 # Steps come into history in handfuls: so far behind it may be while training runs freely.
 MOST_UNRECORDED = 64
 
@@ -81,6 +84,7 @@ class LoopSide:
         progress: how far the step under way has come, where training stands inside it.
         model_capture: what a step did in all modules of the model; the training thread alone may look.
         phases: at which of its phases a step is to stop.
+        skip: whether a step is to be left without its update.
         travel: checkpoints, and going back to them.
     """
 
@@ -108,6 +112,7 @@ class LoopSide:
         self.layer = FocusLayer(self.progress)
         self.model_capture = ModelCapture(self.progress)
         self.phases = Phases(self.progress, self._stop_inside)
+        self.skip = Skip()
         self.recorder = Recorder(self.layer, self.panels)
         self.travel = Traveller(self)
         self._gate = gate
@@ -277,6 +282,7 @@ class LoopSide:
 
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
+        skipped = self.skip.end_step(self.position.step) if self.skip.asked else False
         if self.layer.capturing or self.under_way.capturing:
             self._end_captures(whole=True)
         unrecorded, self._unrecorded = self._unrecorded, []
@@ -285,6 +291,8 @@ class LoopSide:
         else:
             metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
+            if skipped:
+                self.recorder.history.mark(self.position.step, LEFT_OUT)
         self.travel.arrive(self.position)
         woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused) if self.keeper is not None else ""
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
@@ -366,10 +374,11 @@ class LoopSide:
             self.layer.begin_step()
         elif not self.layer.capturing:  # a stop check may have seen to it already
             self.layer.forget_step()
+        self.skip.put_on()  # after all others
         self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED, self.travel.due)
         if self.keeper is not None:
             self._busy_from = min(self._busy_from, max(tick + 1, self.keeper.due))
-        if self.under_way.capturing or self.layer.capturing:
+        if self.under_way.capturing or self.layer.capturing or self.skip.asked:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:
             self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
@@ -379,6 +388,8 @@ class LoopSide:
         self.layer.end_step()
         self.model_capture.end_step()
         self.phases.end_step(whole=whole)
+        if not whole:
+            self.skip.give_up()
 
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
         """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""

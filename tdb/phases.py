@@ -204,6 +204,7 @@ class Phases:
     def _before_update(self, _optimizer: Any) -> None:
         if self._listens():
             self._updating += 1
+            self._progress.updating = True
 
     def _after_update(self, optimizer: Any) -> None:
         if not self._listens():
@@ -211,4 +212,5 @@ class Phases:
         self._updating -= 1
         if self._updating == 0:  # an optimizer may wrap another one
             self._progress.updates += 1
+            self._progress.updating = False
             self._reach("update", type(optimizer).__name__ if self._totals["update"] > 1 else "")

@@ -36,16 +36,18 @@ class Progress:
         forwards: passes through the model that are done.
         backwards: passes backward that are done.
         updates: updates by an optimizer that are done.
+        updating: one is being made: it calls the loop's own function for the loss.
     """
 
     phase: str = BOUNDARY
     forwards: int = 0
     backwards: int = 0
     updates: int = 0
+    updating: bool = False
 
     def begin(self, phase: str) -> None:
         """A step stands at `phase`, and nothing was done of it; at the boundary all was."""
-        self.phase, self.forwards, self.backwards, self.updates = phase, 0, 0, 0
+        self.phase, self.forwards, self.backwards, self.updates, self.updating = phase, 0, 0, 0, False
 
     @property
     def complete(self) -> bool:

@@ -78,7 +78,11 @@ def optim(session: Session) -> Result:
 
     def look() -> tuple[Table, dict[str, str]]:
         updates = capture.updates if capture.captured and capture.progress.has_update else None
+        if session.controller.position.step in session.controller.skip.steps[-1:]:
+            updates = {}
         return groups_table(optimizers, updates), scheduler_facts(schedulers_of(target), scaler_of(target))
 
     table, facts = session.at_boundary(look)
+    if session.controller.skip.steps:
+        facts["updates left out by skip"] = ", ".join(f"step {step}" for step in session.controller.skip.steps)
     return Result([table, *([Facts(facts)] if facts else [])], {"groups": table, **facts})

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from tdb.commands import command
 from tdb.commands.arguments import Word
 from tdb.commands.flow import go, may_go
-from tdb.errors import UsageError, did_you_mean
+from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.phases import PHASES
-from tdb.results import Result
+from tdb.results import Result, Text
 from tdb.step import BOUNDARY
-from tdb.target import model_of, optimizers_of
+from tdb.target import model_of, optimizers_of, scaler_of, schedulers_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -56,3 +56,53 @@ def _where(text: str) -> tuple[int, str]:
         return int(text), ""
     near = did_you_mean(text, PHASES) or f"Phases: {', '.join(PHASES)}"
     raise UsageError(f"phase takes a number of phases or the name of one, not {text!r}", near)
+
+
+@command()
+def skip(session: Session, *, off: bool = False) -> Result:
+    """Leave out the update of this step, or at a boundary of the next one: what would training be without this batch?
+
+    Weights and the optimizer's memory stay as they were before the update; the step is counted, and marked in history.
+    Everything around the update goes on: schedulers count the step, a gradient scaler checks for overflow as ever.
+    What a learning rule writes into weights by itself stays. `skip off` takes it back.
+
+    Example:
+        skip
+        skip off
+    """
+    session.need_stopped()
+    controller = session.controller
+    if not optimizers_of(controller.target):
+        raise StateError("no optimizer is known", "The loop tells it: tdb.attach(model, optimizer)")
+    step = controller.position.step + 1
+    if off:
+        controller.call(controller.skip.give_up)
+        return Result([Text(f"step {step} will have its update")], {"step": step, "skip": False})
+    if controller.is_inside and controller.progress.updates:
+        raise StateError("this step has made its update", "`step` completes it, then `skip` leaves out the next one")
+    if controller.progress.updating:
+        raise StateError("the optimizer is in the middle of its update", "`step`, and then `skip` for the next one")
+
+    def ask() -> None:
+        controller.skip.asked = True
+        if controller.is_inside:
+            controller.skip.put_on()
+
+    controller.call(ask)
+    return Result(
+        [Text("\n".join([f"step {step} leaves out its update", *_what_goes_on(session)]))], {"step": step, "skip": True}
+    )
+
+
+def _what_goes_on(session: Session) -> list[str]:
+    controller = session.controller
+    lines = [
+        f"{panel.name} changes {panel.layer} itself ({', '.join(panel.forces)}): that is not the optimizer's, and stays"
+        for panel in controller.panels
+        if panel.forces
+    ]
+    if schedulers_of(controller.target):
+        lines.append("the scheduler counts the step as ever")
+    if scaler_of(controller.target) is not None:
+        lines.append("the gradient scaler checks for overflow as ever")
+    return lines
