@@ -30,6 +30,7 @@ from tdb.step import BOUNDARY
 from tdb.steps import Steps
 
 if TYPE_CHECKING:
+    from tdb.detect import Detection
     from tdb.layer import FocusLayer
     from tdb.loop_side import Keeper
     from tdb.model_capture import ModelCapture
@@ -216,6 +217,11 @@ class DebugController:
     def skip(self) -> Skip:
         """Whether a step is to be left without its update."""
         return self._loop.skip
+
+    @property
+    def detection(self) -> Detection:
+        """What made the first value that is not finite, in a step under detection."""
+        return self._loop.detection
 
     @property
     def capturing(self) -> bool:

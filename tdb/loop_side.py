@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tdb.captures import number, own, reading
+from tdb.detect import Detection
 from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
@@ -85,6 +86,7 @@ class LoopSide:
         model_capture: what a step did in all modules of the model; the training thread alone may look.
         phases: at which of its phases a step is to stop.
         skip: whether a step is to be left without its update.
+        detection: what made the first value that is not finite, in a step under detection.
         travel: checkpoints, and going back to them.
     """
 
@@ -113,6 +115,7 @@ class LoopSide:
         self.model_capture = ModelCapture(self.progress)
         self.phases = Phases(self.progress, self._stop_inside)
         self.skip = Skip()
+        self.detection = Detection()
         self.recorder = Recorder(self.layer, self.panels)
         self.travel = Traveller(self)
         self._gate = gate
@@ -337,7 +340,8 @@ class LoopSide:
             self._leave_loop()
             raise
         if self._gate.stops != stops and not woken:
-            self.recorder.history.mark(clock.step, self._gate.reason, clock.tick)
+            left_out = clock.step in self.skip.steps[-1:]
+            self.recorder.history.mark(clock.step, LEFT_OUT if left_out else self._gate.reason, clock.tick)
             if self._overhead is overhead:  # it was not begun at this very stop
                 self.stop_measuring()
         if self._is_last(self.position.step):
@@ -368,6 +372,7 @@ class LoopSide:
         if self.under_way.capturing:
             self.model_capture.begin_step(model_of(self.target))
             self.phases.begin_step(self.target)
+            self.detection.put_on(model_of(self.target))
         else:
             self.model_capture.forget_step()
         if self.under_way.capturing or self.recorder.needs_layer(tick + 1):
@@ -387,6 +392,7 @@ class LoopSide:
         """Take off the hooks of the step that is over, complete if it is `whole`."""
         self.layer.end_step()
         self.model_capture.end_step()
+        self.detection.take_off()  # what was put on last comes off first
         self.phases.end_step(whole=whole)
         if not whole:
             self.skip.give_up()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tdb.commands import command
 from tdb.commands.arguments import Word
 from tdb.commands.flow import go, may_go
 from tdb.errors import StateError, UsageError, did_you_mean
+from tdb.gate import READY
 from tdb.phases import PHASES
 from tdb.results import Result, Text
 from tdb.step import BOUNDARY
@@ -106,3 +108,28 @@ def _what_goes_on(session: Session) -> list[str]:
     if scaler_of(controller.target) is not None:
         lines.append("the gradient scaler checks for overflow as ever")
     return lines
+
+
+@command()
+def detect(session: Session) -> Result:
+    """Take one step under detection: name the operation that makes the first NaN or infinity, its module and its line.
+
+    Forward and update are seen operation by operation, backward node by node, with the line of code that torch's
+    anomaly detection has recorded for it. Nothing is raised: training goes on as it would without. Such a step is
+    slow; afterwards detection is off again. Infinities that were asked for, as in a mask, do not count.
+
+    Example:
+        detect
+    """
+    if session.status != READY:
+        session.need_boundary()
+    may_go(session)
+    detection = session.controller.detection
+    detection.asked, detection.anomalies = True, []
+    session.controller.step(1)
+    report = go(session, None, background=False)
+    detection.asked = False
+    step = session.controller.position.step
+    lines = [str(each) for each in detection.anomalies] or [f"no anomaly: all that step {step} has computed is finite"]
+    data = {**(report.data or {}), "anomalies": [asdict(each) for each in detection.anomalies]}
+    return type(report)([Text("\n".join(lines)), *report.parts], data, report.notes)

@@ -1,0 +1,284 @@
+"""One step under detection: which operation made the first NaN or infinity, in forward, backward or update.
+
+torch's anomaly detection raises where a gradient becomes NaN, and so ends runs that would have gone on. Here only its
+records are used, the line of code that made each node of the graph; everything else is looked at from outside:
+
+    forward, update    a function mode sees what goes into each operation of torch, and what comes out
+    backward           hooks on the nodes of the graph see the gradients that go in and come out
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+from tdb.frames import HERE, is_own, is_torch, place_of
+from tdb.jobs import at_the_prompt
+from tdb.model_capture import is_compiled
+from tdb.patches import Patches
+from tdb.queries import tensors_in
+from tdb.update_hooks import Handle, after_updates, before_updates
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+
+MEANT = frozenset({"masked_fill", "masked_fill_", "full", "full_like", "fill_", "new_full", "where", "tensor", "triu"})
+"""Operations whose infinities somebody has asked for, as for the mask of an attention."""
+
+UNDEFINED = ("empty", "__get__", "__set__", "__setitem__")
+"""Parts of the names of operations that compute nothing: memory with anything in it, attributes."""
+
+_LINE = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n\s*(?P<source>.*)')
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """Where something not finite was seen first.
+
+    Attributes:
+        what: "NaN" or "inf".
+        when: "forward", "backward" or "update".
+        operation: the name of the operation, or of the node of the graph.
+        module: the innermost module that was being called, "" if none was.
+        place: file, line and function of the script's code.
+        source: that line.
+        entries: how many entries of how many were not finite.
+        brought: it was in what the operation was given already, and no operation of this step made it.
+    """
+
+    what: str
+    when: str
+    operation: str
+    module: str
+    place: str
+    source: str
+    entries: str
+    brought: bool = False
+
+    def __str__(self) -> str:
+        where = f" in {self.module}" if self.module else ""
+        verb = "was given to" if self.brought else "was made by"
+        return (
+            f"{self.what} {verb} {self.operation}{where} ({self.when}, {self.entries}): {self.place}\n    {self.source}"
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What made a node of the graph."""
+
+    operation: str
+    module: str
+    place: str
+    source: str
+
+
+class Detection:
+    """Detection in one step; used in the training thread.
+
+    Attributes:
+        asked: the step ahead is to run under it.
+        anomalies: what the last step under it has shown: the first NaN and the first infinity of each phase.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.anomalies: list[Anomaly] = []
+        self._when = "forward"
+        self._modules: list[str] = []
+        self._names: dict[int, str] = {}
+        self._made: dict[Any, _Made] = {}
+        self._handles: list[Handle | RemovableHandle] = []
+        self._patches = Patches()
+        self._mode: Any = None
+        self._recorded: tuple[bool, bool] | None = None
+
+    def put_on(self, model: nn.Module | None) -> None:
+        """Watch the step ahead, if that was asked for."""
+        if not self.asked:
+            return
+        import torch
+        from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+        self.asked, self.anomalies, self._when, self._modules, self._made = False, [], "forward", [], {}
+        self._recorded = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+        if not self._recorded[0]:
+            torch.autograd.set_detect_anomaly(True, check_nan=False)
+        self._patches.replace(torch.autograd, "backward", self._around_backward)
+        self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
+        named = list(model.named_modules()) if model is not None else []
+        if any(is_compiled(module) for _, module in named):
+            return  # a mode or hooks around it would make torch compile it anew
+        self._names = {id(module): name or type(module).__name__ for name, module in named}
+        self._handles.append(register_module_forward_pre_hook(self._enter_module))
+        self._handles.append(register_module_forward_hook(self._leave_module, always_call=True))
+        self._mode = _mode(self._operate)
+        self._mode.__enter__()
+
+    def take_off(self) -> None:
+        """The step is over: leave nothing behind."""
+        if self._recorded is None:
+            return
+        import torch
+
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+        if not self._recorded[0]:
+            torch.autograd.set_detect_anomaly(*self._recorded)
+        for handle in self._handles:
+            handle.remove()
+        self._patches.take_off()
+        self._handles, self._made, self._modules, self._mode, self._recorded = [], {}, [], None, None
+
+    # ---- forward and update ----------------------------------------------------------------------------------------
+
+    def _operate(self, function: Callable[..., Any], arguments: tuple[Any, ...], words: dict[str, Any]) -> Any:
+        name = getattr(function, "__name__", str(function))
+        if at_the_prompt() or any(part in name for part in UNDEFINED):
+            return function(*arguments, **words)
+        given = [_wrong_in(value) for value in (*_floats(list(arguments)), *_floats(words))]
+        result = function(*arguments, **words)
+        made = None
+        if result is None and name.endswith("_") and arguments:
+            result = arguments[0]  # the many tensors that an update changes in place
+        for value in _floats(result):
+            if value.grad_fn is not None:
+                made = made or self._here(name)
+                self._made[value.grad_fn] = made
+            self._judge(name, value, given)
+        return result
+
+    def _judge(self, name: str, value: Tensor, given: list[str]) -> None:
+        what = _wrong_in(value)
+        if not what or self._knows(what) or (what == "inf" and name in MEANT):
+            return
+        made = self._here(name)
+        brought = any(given)
+        self.anomalies.append(
+            Anomaly(what, self._when, name, made.module, made.place, made.source, _entries(value), brought)
+        )
+
+    def _knows(self, what: str) -> bool:
+        return any(each.what == what and each.when == self._when for each in self.anomalies)
+
+    def _here(self, name: str) -> _Made:
+        frame = sys._getframe(1)  # noqa: SLF001 - the script's line has to be found
+        while frame is not None and frame.f_back is not None and (is_own(frame) or is_torch(frame)):
+            frame = frame.f_back
+        place = place_of(frame)
+        return _Made(name, self._modules[-1] if self._modules else "", str(place), place.source)
+
+    def _enter_module(self, module: nn.Module, _inputs: Any) -> None:
+        if not at_the_prompt() and id(module) in self._names:
+            self._modules.append(self._names[id(module)])
+
+    def _leave_module(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
+        if not at_the_prompt() and id(module) in self._names and self._modules:
+            self._modules.pop()
+
+    def _before_update(self, _optimizer: Any) -> None:
+        self._when = "update"
+
+    def _after_update(self, _optimizer: Any) -> None:
+        self._when = "forward"
+
+    # ---- backward --------------------------------------------------------------------------------------------------
+
+    def _around_backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def backward(tensors: Any, *arguments: Any, **words: Any) -> Any:
+            if at_the_prompt():
+                return original(tensors, *arguments, **words)
+            before, self._when = self._when, "backward"
+            handles = [
+                node.register_hook(partial(self._differentiated, node, made)) for node, made in self._nodes(tensors)
+            ]
+            try:
+                return original(tensors, *arguments, **words)
+            finally:
+                for handle in handles:
+                    handle.remove()
+                self._when = before
+
+        return backward
+
+    def _nodes(self, tensors: Any) -> list[tuple[Any, _Made | None]]:
+        """Return the nodes of the graph behind tensors, each with what made it or what it is a part of."""
+        found: dict[Any, _Made | None] = {}
+        waiting: list[tuple[Any, _Made | None]] = [(value.grad_fn, None) for value in _floats(tensors)]
+        while waiting:
+            node, outer = waiting.pop()
+            if node is None or node in found:
+                continue
+            found[node] = made = self._made.get(node, outer)
+            waiting += [(following, made) for following, _ in node.next_functions]
+        return [(node, made) for node, made in found.items() if "AccumulateGrad" not in node.name()]
+
+    def _differentiated(self, node: Any, made: _Made | None, given: Any, came: Any) -> None:
+        """See what came into a node, and what it has given."""
+        for value in _floats(list(given)):
+            what = _wrong_in(value)
+            if what and not self._knows(what) and not any(_wrong_in(each) for each in _floats(list(came))):
+                place, source = _recorded_place(node.metadata.get("traceback_") or ())
+                module = made.module if made is not None else ""
+                name = f"the gradient of {made.operation} ({node.name()})" if made is not None else node.name()
+                self.anomalies.append(Anomaly(what, "backward", name, module, place, source, _entries(value)))
+
+
+def _mode(operate: Callable[..., Any]) -> Any:
+    """Return a mode that lets `operate` call each of torch's functions."""
+    from torch.overrides import TorchFunctionMode
+
+    class Watching(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, arguments: Any = (), words: Any = None) -> Any:
+            del types
+            return operate(function, arguments, words or {})
+
+    return Watching()
+
+
+def _floats(value: Any) -> Iterator[Any]:
+    """Give the tensors of real or complex numbers in a value."""
+    return (each for _, each in tensors_in(value) if hasattr(each, "grad_fn") and _can_be_wrong(each))
+
+
+def _can_be_wrong(value: Tensor) -> bool:
+    return (value.is_floating_point() or value.is_complex()) and value.numel() > 0 and not value.is_sparse
+
+
+def _wrong_in(value: Tensor) -> str:
+    """Return "NaN" or "inf" if a tensor has one, or nothing."""
+    value = value.detach()
+    if bool(value.isfinite().all()):
+        return ""
+    return "NaN" if bool(value.isnan().any()) else "inf"
+
+
+def _entries(value: Tensor) -> str:
+    wrong = int((~value.detach().isfinite()).sum())
+    return f"{wrong:,} of {value.numel():,} entries"
+
+
+def _recorded_place(lines: Any) -> tuple[str, str]:
+    """Return the innermost line of the script among those that torch has recorded when it made a node."""
+    from pathlib import Path
+
+    import torch
+
+    own = str(Path(torch.__file__).parent)
+    for match in filter(None, (_LINE.match(line) for line in reversed(list(lines)))):
+        if not match["file"].startswith((own, HERE, "<frozen")):
+            return f"{_shown(match['file'])}({match['line']}) {match['function']}", match["source"].strip()
+    return "", ""
+
+
+def _shown(file: str) -> str:
+    from pathlib import Path
+
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
