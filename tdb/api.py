@@ -159,15 +159,24 @@ class ScriptSession:
 
     def batch(self) -> Any:
         """Return what the loop handed over in this step: batch, loss, step, epoch and labels."""
+        if self._session.elsewhere is not None:
+            return plain(self._session.elsewhere.fetch("batch", ""))
         self._session.record()
         return plain(self._controller.get_batch())
 
     def data(self, key: str) -> Any:
         """Return captured step data, an entry or a slice of it: "bcl_tensors.rank_score[0:5]"."""
+        if self._session.elsewhere is not None:
+            return self._session.elsewhere.fetch("data", key)
         return look(self._session, key)
 
     def value(self, expression: str) -> Any:
-        """Return the value of Python in the training loop's frame: the object itself, not a copy."""
+        """Return the value of Python in the training loop's frame: the object itself, not a copy.
+
+        After going back in another process it is a copy: tensors come as arrays, foreign objects as text.
+        """
+        if self._session.elsewhere is not None:
+            return self._session.elsewhere.fetch("value", expression)
         return self._session.python(expression)
 
     # ---- everything else -------------------------------------------------------------------------------------------

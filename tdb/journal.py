@@ -23,6 +23,7 @@ class Standing:
 
     Attributes:
         stops: how many times it has stopped so far; it tells two stops at the same step apart.
+        phase: where inside the step after `step`; "boundary" if nowhere.
     """
 
     status: str
@@ -32,6 +33,7 @@ class Standing:
     epoch: int | None
     loss: float | None
     stops: int
+    phase: str
 
     @property
     def is_still(self) -> bool:
@@ -42,7 +44,7 @@ class Standing:
 def standing(session: Session) -> Standing:
     """Return where training stands."""
     state = session.state()
-    names = ("status", "reason", "tick", "step", "epoch", "loss", "stops")
+    names = ("status", "reason", "tick", "step", "epoch", "loss", "stops", "phase")
     return Standing(*(state[name] for name in names))
 
 
@@ -72,10 +74,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Change:
-    """What the user has done to training itself, and where; `has_begun` tells step 0 from before the start."""
+    """What the user has done to training itself, and where.
+
+    Attributes:
+        step: the last finished step.
+        has_begun: whether training had begun: it tells step 0 from before the start.
+        phase: where inside the step that followed; "boundary" if nowhere.
+    """
 
     step: int
     has_begun: bool
+    phase: str
     text: str
 
 
@@ -101,7 +110,7 @@ class Journal:
         if entry.has_moved and entry.after.step < entry.before.step:
             self.changes = [change for change in self.changes if change.step < entry.after.step]
         elif entry.changes and not entry.error:
-            self.changes.append(Change(entry.before.step, entry.before.status != READY, entry.text))
+            self.changes.append(Change(entry.before.step, entry.before.status != READY, entry.before.phase, entry.text))
         for listener in list(self._listeners):
             listener(entry)
 

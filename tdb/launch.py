@@ -261,7 +261,7 @@ class Run:
             self.again.enter()
         elif self.seed is not None:
             seed_generators(self.seed)
-        self.began = beginning_now()
+        self.began = beginning_now(None if self.script.is_module else Path(target))
         set_active_controller(self.controller)
 
 

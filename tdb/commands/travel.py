@@ -130,6 +130,9 @@ def reverse_continue(session: Session) -> Result:
 def restart(session: Session) -> Result:
     """Go back to before the first step. The branch and what history knows of it stay; `fork` begins another.
 
+    A script that cannot go back in place is run again by a fresh process, as it is now should you have edited it; stop
+    points, displays, watches, settings and aliases stay.
+
     Example:
         restart
     """

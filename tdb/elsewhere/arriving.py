@@ -12,6 +12,7 @@ from tdb.elsewhere.carried import Carried, nothing_stops, prepare, set_up
 from tdb.elsewhere.serving import SentFront, SentShow, muted
 from tdb.errors import StateError, UsageError
 from tdb.gate import OVER, READY, RUNNING
+from tdb.step import BOUNDARY
 from tdb.travel.known import Difference
 from tdb.travel.route import Landing
 
@@ -53,9 +54,9 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     finally:
         show.silent = False
     step = session.controller.position.step
-    if step != goal and not front.interrupted:
+    if step < goal and not front.interrupted:
         raise StateError(f"the run ended at step {step}, before step {goal}")
-    compared, differences = compare(session, carried, step)
+    compared, differences = compare(session, carried, step) if goal else (0, [])
     return Landing(
         route,
         step,
@@ -65,6 +66,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
         losses=compared,
         differences=differences[:MOST_DIFFERENCES],
         differing=len(differences),
+        notes=session.journal.take_notices(),
     )
 
 
@@ -73,6 +75,12 @@ def _repeat(session: Session, goal: int, carried: Carried, run: object) -> None:
     assert callable(run)
     now = session.controller.position.step
     changes = [change for change in carried.changes if now <= change.step < goal]
+    for change in changes:
+        if change.phase != BOUNDARY:
+            session.journal.notices.append(
+                f"not done again, for it was done inside step {change.step + 1}, at {change.phase}: {change.text}"
+            )
+    changes = [change for change in changes if change.phase == BOUNDARY]
     for (step, has_begun), group in groupby(changes, lambda change: (change.step, change.has_begun)):
         if has_begun:
             _run_to(session, step)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -21,6 +23,7 @@ class Beginning:
         numpy: state of numpy's global generator.
         torch: state of torch's generator on the CPU; None if torch was not loaded, and so begins with its own seed.
         threads: torch's threads; None if torch was not loaded, and so decides by itself.
+        source: the script's own file and a digest of what was in it; None for a module.
     """
 
     folder: str
@@ -30,6 +33,12 @@ class Beginning:
     numpy: Any
     torch: Any
     threads: int | None
+    source: tuple[Path, str] | None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the script's own file is not what it was."""
+        return self.source is not None and digest_of(self.source[0]) != self.source[1]
 
     def enter(self) -> None:
         """Put the calling thread's process into this state, except for its environment."""
@@ -47,7 +56,15 @@ class Beginning:
                 torch.set_num_threads(self.threads)
 
 
-def beginning_now() -> Beginning:
+def digest_of(path: Path) -> str:
+    """Return a digest of a file's contents, empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def beginning_now(script: Path | None) -> Beginning:
     """Return the state of this process, in the thread in which the script is about to begin."""
     import numpy as np
 
@@ -60,4 +77,5 @@ def beginning_now() -> Beginning:
         np.random.get_state(),
         None if torch is None else torch.get_rng_state().numpy().copy(),
         None if torch is None else torch.get_num_threads(),
+        None if script is None else (script.absolute(), digest_of(script)),
     )

@@ -131,6 +131,16 @@ class Link:
             self._pending.append(("gone",))
         return self._until_final(shown)
 
+    def fetch(self, what: str, text: str) -> Any:
+        """Return a value of the other process as plain data: "batch", or the "data" or Python "value" that text names.
+
+        Raises:
+            TdbError: as the shell would say.
+        """
+        collected = Collected()
+        self.run(collected, "fetch", what, text)
+        return (collected.answer().data or {}).get("value")
+
     def report(self) -> Result:
         """Return what is said of where training stands."""
         collected = Collected()
@@ -165,9 +175,10 @@ class Link:
         """
         while self.landing is None:
             self._until_final(Nowhere())
+        notes = [*self.landing.notes]
         if self._session.journal.first("side effects"):
-            return self.landing._replace(notes=[*self.landing.notes, SIDE_EFFECTS])
-        return self.landing
+            notes.append(SIDE_EFFECTS)
+        return self.landing._replace(notes=notes)
 
     def close(self, *, unwind: bool) -> None:
         """End the other process: with `unwind` its script ends as if training were told to stop here."""

@@ -14,15 +14,16 @@ from tdb.commands.flow import Quit
 from tdb.elsewhere.carried import carried_from
 from tdb.elsewhere.channel import Channel, flush_streams, kill_children
 from tdb.elsewhere.portable import portable
+from tdb.errors import TdbError
 from tdb.front import still_running
 from tdb.gate import OVER, RUNNING
+from tdb.results import Result
 from tdb.stopping import stop_report
+from tdb.this_step import look as look_at
 from tdb.typed import Typed
 
 if TYPE_CHECKING:
-    from tdb.errors import TdbError
     from tdb.front import Meanwhile
-    from tdb.results import Result
     from tdb.session import Session
     from tdb.shell.interpreter import Interpreter
     from tdb.travel.route import Landing
@@ -198,6 +199,7 @@ class Server:
             "end": interpreter.end_reader,
             "abandon": interpreter.abandon,
             "report": self._report,
+            "fetch": self._fetch,
             "pause": self._session.controller.pause,
         }
         try:
@@ -212,6 +214,18 @@ class Server:
 
     def _report(self) -> None:
         self._interpreter.show.result(Typed("goto"), self._interpreter.told(stop_report(self._session)), Options())
+
+    def _fetch(self, what: str, text: str) -> None:
+        session, show, typed = self._session, self._interpreter.show, Typed(text, event="fetch")
+        look: dict[str, Callable[[], Any]] = {
+            "batch": session.controller.get_batch,
+            "data": lambda: look_at(session, text),
+            "value": lambda: session.python(text),
+        }
+        try:
+            show.result(typed, Result(data={"value": look[what]()}), Options())
+        except TdbError as error:
+            show.error(typed, error)
 
     def _done(self, succeeded: bool, left: tuple[int | None] | None) -> None:
         flush_streams()

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+
+import tdb
 from tests.elsewhere.conftest import gone
 from tests.elsewhere.scripts import WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
 Begin = Callable[..., TypingSession]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
@@ -73,3 +81,47 @@ def test_a_killed_process_is_told_and_training_stands_where_it_was_left(begin: B
     assert "stopped at step 6" in answer
     assert session.answer("step")["step"] == 7
     assert session.answer("goto 2")["step"] == 2
+
+
+def test_restart_begins_with_the_script_as_it_is_now_and_goto_does_not(begin: Begin, tmp_path: Path) -> None:
+    session = begin(WITHOUT_TORCH)
+    session.type("until 4")
+    script = tmp_path / "train.py"
+    script.write_text(script.read_text().replace("0.05, []", "0.1, []"))
+    assert "train.py has been changed since" in session.type("goto 2")
+    session.type("restart")
+    session.type("until 3")
+    assert session.answer("p rate")["value"] == 0.1
+
+
+@pytest.mark.parametrize(("ending", "status"), [("sys.exit(7)", 7), ("1 / 0", 3), ("", 0)])
+def test_the_exit_status_is_that_of_the_run_that_counts(tmp_path: Path, ending: str, status: int) -> None:
+    (tmp_path / "train.py").write_text(f"import sys\n{textwrap.dedent(WITHOUT_TORCH)}\n{ending}\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "tdb", "--nx", "-c", "until 6", "-c", "goto 2", "-c", "continue", "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stderr
+    assert ended.stdout.count("trained to") == 1
+    assert "re-run: 2 steps from the start; 2 losses" in ended.stdout
+
+
+def test_a_program_goes_back_with_the_same_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(WITHOUT_TORCH)
+    with tdb.run("train.py") as training:
+        training.until(5)
+        digest, batch = training.value("digest()"), training.batch()["batch"]
+        training.step(3)
+        assert training.goto(5)["route"] == "re-run"
+        assert training.value("digest()") == digest
+        assert (training.batch()["batch"] == batch).all()
+        assert training.status == "stopped"
+        with pytest.raises(tdb.TdbError, match="NameError"):
+            training.value("no_such_name")
+        assert training.step()["step"] == 6

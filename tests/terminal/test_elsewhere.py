@@ -1,0 +1,51 @@
+"""The prompt stays where it is while training goes on in another process."""
+
+from __future__ import annotations
+
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.terminal.terminal import Terminal
+
+LOOP = """
+    import time
+    import tdb
+
+    controller = tdb.active_controller()
+    for step in range(1, 100_000):
+        time.sleep(0.001)
+        print("step", step) if step % 2 == 0 and step < 12 else None
+        controller.capture_batch([step], 1 / step, step)
+        controller.wait_if_paused()
+"""
+
+
+def test_a_session_in_a_terminal(open_terminal: Callable[..., Terminal], write_script: Callable[[str], str]) -> None:
+    """Going back, live lines, Ctrl-C, the background, and an end that leaves nothing behind."""
+    terminal = open_terminal("--nx", write_script(LOOP))
+    before = termios.tcgetattr(terminal.child.child_fd)
+    terminal.until_prompt()
+    terminal.line("set checkpoints.forks 4")
+    terminal.line("until 10")
+    shown = terminal.line("back 4")
+    assert "> step 6" in shown
+    assert "bit for bit" in shown
+    assert "step 4" not in shown.replace("> step 6", "")
+    assert "step 8" in terminal.line("until 9")
+    terminal.mark()
+    terminal.type("continue\r")
+    terminal.until(r"step \d\d+ .*Ctrl-C stops")
+    terminal.type("\x03")
+    assert "> step" in terminal.until_prompt()
+    terminal.line("continue &")
+    terminal.until(r"running  step \d+")
+    assert "> step" in terminal.line("pause")
+    assert "KeyError" in terminal.line("p {}[1]")
+    assert "> step 1" in terminal.line("restart")
+    terminal.type("quit\r")
+    terminal.until(r"Leave and end it\? \[y/N\]")
+    terminal.type("y\r")
+    terminal.until_end()
+    assert termios.tcgetattr(terminal.child.child_fd)[3] == before[3]
+    assert not [each for each in Path("/proc").glob("[0-9]*/cmdline") if b"train.py" in each.read_bytes()]
