@@ -311,11 +311,12 @@ class DebugController:
 
     def clear_trajectories(self) -> None:
         """Forget the trajectories; the watches stay."""
-        self._at_boundary(self.recorder.watches.clear_trajectories)
+        self._at_boundary(self.recorder.clear_trajectories)
 
     def _at_boundary(self, function: Callable[[], None]) -> None:
         if self._gate.status in {READY, *OVER} or threading.current_thread() is self._gate.thread:
             self.call(function)
+            self._gate.attention.set()  # a loop that asks for itself is to be heard at its next boundary
         else:
             self.at_boundary(function).result()
 

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
+from tdb.layer_metrics import Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 
@@ -25,20 +24,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
-    from tdb.results import Array
 
 # The feature dimension of the output, counted from the end, by the number of dimensions that a position takes.
 ROW_LAYERS = {"Linear": 1, "Conv1d": 2, "Conv2d": 3, "Conv3d": 4, "Embedding": 0}
-
-SMALLEST_FLOAT = 4
-"""Bytes of the smallest float that numpy and torch share: it has no bfloat16, and float16 would overflow."""
 
 GENERIC_METRICS = {
     "weight_norm": "L2 norm of the feature's weights",
     "grad_norm": "L2 norm of their gradient",
     "update_norm": "L2 norm of the step's change of them",
     "update_ratio": "update_norm / weight_norm",
+    "descent_cos": "cosine of that change with the way straight down the gradient",
     "mean_activation": "mean of the layer's output for the feature, over the batch and all positions",
+    "activation_std": "standard deviation of those outputs (of the batch itself: divided by their number)",
     "active_fraction": "share of those outputs that are above 0",
     "cos_to_init": "cosine of the weights with what they were when their layer became the focus",
 }
@@ -76,7 +73,7 @@ class FocusLayer:
     """Captures of one layer during one step; used in the training thread only."""
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "captures": ("begin_step", "forget_step", "end_step", "_keep_output", "_keep_grad")
+        "captures": ("begin_step", "follow_step", "forget_step", "end_step", "_keep_output", "_keep_grad")
     }
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -89,6 +86,9 @@ class FocusLayer:
         self._initial_norm: Tensor | None = None
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
+        self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
+        self._following = False  # the hooks stay on from step to step, and what they keep goes to the batch
+        self._batch: StepBatch | None = None
         self._output: Tensor | None = None
         self._handles: list[RemovableHandle] = []
         self.hooks_fire = True  # not in a model that was compiled before
@@ -112,11 +112,12 @@ class FocusLayer:
             raise UsageError(f"no layer {name!r} with features", near)
         module = model.get_submodule(chosen.name)
         if module is not self._module:
-            self.end_step()
             self._module = module
-            self._before = self._grad = self._output = None
+            self.forget_step()
             self._initial = self._rows(module.weight)
             self._initial_norm = self._initial.norm(dim=1)
+            apart = not in_host_memory(self._initial) or steps_together(self._initial) < 2
+            self._batch = None if apart else StepBatch(self._initial)
         self._optimizer = optimizer_of(target, module.weight)
         self.name, self.info = chosen.name, chosen
 
@@ -141,9 +142,41 @@ class FocusLayer:
     def begin_step(self) -> None:
         """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
         self.forget_step()
-        if self._module is None:
+        if self._module is not None:
+            self._before = self._rows(self._module.weight)
+            self._put_hooks_on()
+
+    def follow_step(self) -> None:
+        """The step ahead is captured for its metrics: the hooks stay on, and what they keep goes to the batch."""
+        if self._module is None or self._batch is None:
+            self.begin_step()
             return
-        self._before = self._rows(self._module.weight)
+        if not (self._following and self._handles):
+            self.forget_step()
+            self._put_hooks_on()
+            self._following = True
+        self._before = self._batch.begin_step(self._bound().weight.detach().flatten(1))
+        self._grad = self._output = None
+
+    def forget_step(self) -> None:
+        """What was captured belongs to a step that is over: what is looked at must not mix the two."""
+        self.end_step()
+        self._before = self._grad = self._output = None
+        if self._batch is not None:
+            self._batch.part()
+
+    def end_step(self) -> None:
+        """The step is over: take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._following = [], False
+
+    def step_is_over(self) -> None:
+        """As `end_step`, unless one step after another is followed: then the next begins or is forgotten."""
+        if not self._following:
+            self.end_step()
+
+    def _put_hooks_on(self) -> None:
         if self.hooks_fire:
             from torch.nn.modules.module import register_module_forward_hook
 
@@ -152,30 +185,27 @@ class FocusLayer:
         if hasattr(self._optimizer, "register_step_pre_hook"):
             self._handles.append(self._optimizer.register_step_pre_hook(self._keep_grad))
 
-    def forget_step(self) -> None:
-        """What was captured belongs to a step that is over: what is looked at must not mix the two."""
-        self.end_step()
-        self._before = self._grad = self._output = None
-
-    def end_step(self) -> None:
-        """The step is over: take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
-        # An in-place activation would overwrite it, and a forward without gradients is no training.
+        # A forward without gradients is no training.
         if module is not self._module or at_the_prompt():
             return
-        if module.training and getattr(output, "requires_grad", False):
-            self._output = output.detach().clone()
+        if not (module.training and getattr(output, "requires_grad", False)):
+            return
+        output = output.detach()
+        self._output = None
+        self._can_wait = self.info is not None and self.info.kind == "Linear" and can_wait(output)
+        if self._following and self._can_wait:
+            self._output = self.batch.keep_output(output.flatten(0, -2))
+        self._waits = self._output is not None
+        if self._output is None:
+            self._output = output.clone()  # an in-place activation would overwrite it
 
     def _keep_grad(self, *_: Any) -> None:
         # Loops that clear gradients right after the update leave none for the boundary.
-        assert self._module is not None
-        if self._module.weight.grad is not None and not at_the_prompt():
-            self._grad = self._rows(self._module.weight.grad)
+        rows = self._module_grad()
+        if rows is not None and not at_the_prompt():
+            self._grad = self._batch.keep_grad(rows) if self._following and self._batch is not None else rows.clone()
 
     # ---- what can be looked at -------------------------------------------------------------------------------------
 
@@ -196,9 +226,7 @@ class FocusLayer:
         """
         if not self._progress.has_gradients:
             raise not_yet("gradients", self._progress)
-        if self._grad is not None:
-            return self._grad
-        grad = self._bound().weight.grad
+        grad = self._grad if self._grad is not None else self._bound().weight.grad
         if grad is None:
             raise StateError(f"{self.name} had no gradient in this step", "Is it frozen, or unused by the loss?")
         return self._rows(grad)
@@ -230,48 +258,79 @@ class FocusLayer:
     def metrics(self) -> dict[str, Tensor]:
         """Return the metrics that every layer has, by name, each [D]; those that this step cannot give are left out.
 
-        Computed at many steps of a free run: nothing is copied, and no more kernels are called than it takes.
+        As a user looks at them, on any device; for recording see `let_wait`.
         """
         import torch
 
         weights = self._bound().weight.detach().flatten(1)
         norm = torch.linalg.vector_norm(weights, dim=1)
         found = {"weight_norm": norm}
+        tiny = torch.finfo(norm.dtype).tiny
         grad = self._grad if self._grad is not None else self._bound().weight.grad
-        if grad is not None and self._progress.has_gradients:
-            found["grad_norm"] = torch.linalg.vector_norm(grad.flatten(1), dim=1)
+        if not self._progress.has_gradients:
+            grad = None
+        if grad is not None:
+            grad = grad.detach().flatten(1)
+            found["grad_norm"] = torch.linalg.vector_norm(grad, dim=1)
         if self._before is not None and self._progress.has_update:
-            update = found["update_norm"] = torch.linalg.vector_norm(weights - self._before, dim=1)
-            found["update_ratio"] = update / norm
+            change = weights - self._before
+            found["update_norm"] = torch.linalg.vector_norm(change, dim=1)
+            found["update_ratio"] = found["update_norm"] / norm
+            if grad is not None:
+                product = (found["update_norm"] * found["grad_norm"]).clamp_min(tiny)
+                found["descent_cos"] = -torch.linalg.vecdot(change, grad) / product
         if self._output is not None and self.info is not None and self.info.kind != "Embedding":
             outputs = self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2).float()
             found["mean_activation"] = outputs.mean(dim=0)
+            found["activation_std"] = outputs.std(dim=0, correction=0)
             found["active_fraction"] = (outputs > 0).mean(dim=0, dtype=torch.float32)
         if self._initial is not None:
             # A row of zeros has cosine 0 with anything.
-            product = (norm * self._initial_norm).clamp_min(torch.finfo(norm.dtype).tiny)
+            product = (norm * self._initial_norm).clamp_min(tiny)
             found["cos_to_init"] = torch.linalg.vecdot(weights, self._initial) / product
         return found
 
-    def metrics_without_capture(self) -> dict[str, Array]:
-        """Return weight_norm, grad_norm and cos_to_init, each [D]: what `metrics` gives of a step that nobody captured.
+    # ---- steps whose metrics are computed together -----------------------------------------------------------------
 
-        A free run asks for these now and then, between two steps, where everything is cold: numpy, on the tensors' own
-        memory, takes a quarter of the time that torch's kernels take there.
+    def let_wait(self) -> StepBatch | None:
+        """Let the step that has ended wait for its metrics, with others; None if they must be computed now.
+
+        To be called again, when it has been emptied, if what waits has other metrics.
         """
-        module = self._bound()
-        if module.weight.device.type != "cpu" or module.weight.dtype.itemsize < SMALLEST_FLOAT:
-            return {name: value.float().cpu().numpy() for name, value in self.metrics().items()}
-        weights = module.weight.detach().flatten(1).numpy()
-        norm = np.sqrt(np.vecdot(weights, weights))
-        found = {"weight_norm": norm}
-        if module.weight.grad is not None:
-            grad = module.weight.grad.flatten(1).numpy()
-            found["grad_norm"] = np.sqrt(np.vecdot(grad, grad))
-        if self._initial is not None and self._initial_norm is not None:
-            product = np.maximum(norm * self._initial_norm.numpy(), np.finfo(norm.dtype).tiny)
-            found["cos_to_init"] = np.vecdot(weights, self._initial.numpy()) / product
-        return found
+        batch, weight = self._batch, self._bound().weight.detach()
+        if batch is None or not in_host_memory(weight) or (self._output is not None and not self._can_wait):
+            return None
+        grad = self._grad if self._grad is not None else self._module_grad()
+        kind = Kind(self._before is not None, grad is not None, self._output is not None)
+        if not batch.fits(kind) or not self._put_in(batch, grad):
+            return batch
+        batch.end_step(weight.flatten(1), kind)
+        if not self._following:
+            batch.part()
+        return batch
+
+    def _put_in(self, batch: StepBatch, grad: Tensor | None) -> bool:
+        """Put what a step has left into the batch, unless it is there already; return whether it fits."""
+        if self._before is not None and not self._following:
+            batch.part()
+            batch.begin_step(self._before)
+        if self._output is not None and not self._waits:
+            if batch.keep_output(self._output.flatten(0, -2)) is None:
+                return False
+            self._waits = True
+        if grad is not None and not (self._following and self._grad is not None):
+            batch.keep_grad(grad)
+        return True
+
+    @property
+    def batch(self) -> StepBatch:
+        """The steps that wait, if `let_wait` has let one."""
+        assert self._batch is not None
+        return self._batch
+
+    def _module_grad(self) -> Tensor | None:
+        grad = self._bound().weight.grad
+        return None if grad is None else grad.detach().flatten(1)
 
     def _bound(self) -> Any:
         if self._module is None:

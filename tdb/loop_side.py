@@ -375,8 +375,10 @@ class LoopSide:
             self.detection.put_on(model_of(self.target))
         else:
             self.model_capture.forget_step()
-        if self.under_way.capturing or self.recorder.needs_layer(tick + 1):
+        if self.under_way.capturing:
             self.layer.begin_step()
+        elif self.recorder.needs_layer(tick + 1):
+            self.layer.follow_step()
         elif not self.layer.capturing:  # a stop check may have seen to it already
             self.layer.forget_step()
         self.skip.put_on()  # after all others
@@ -390,7 +392,7 @@ class LoopSide:
 
     def _end_captures(self, *, whole: bool = False) -> None:
         """Take off the hooks of the step that is over, complete if it is `whole`."""
-        self.layer.end_step()
+        self.layer.step_is_over()
         self.model_capture.end_step()
         self.detection.take_off()  # what was put on last comes off first
         self.phases.end_step(whole=whole)
@@ -428,6 +430,8 @@ class LoopSide:
     def _leave_loop(self) -> None:
         """Keep the last step to be looked at; should another loop follow, its first step is captured."""
         self.stop_measuring()
+        self.recorder.flush()
+        self.layer.end_step()
         self._in_loop, self.under_way.capturing = False, True
         self._gate.attention.set()
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from tdb.errors import StateError, TdbError
 from tdb.history import History
+from tdb.layer_metrics import in_host_memory
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
     from tdb.travel.known import Known
 
 EVERY = 10
+LONGEST_WAIT = 0.25
+"""Seconds after which metrics are computed, although more steps could do so together."""
+
+
+class Waiting(NamedTuple):
+    """A finished step whose metrics are to be recorded, or compared with what is `known` of it."""
+
+    timeline: int
+    position: Position
+    wall_time: float
+    known: Known | None
 
 
 class Recorder:
@@ -38,9 +50,9 @@ class Recorder:
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "metrics": ("_metrics",),
-        "watches": ("_record_watched",),
-        "history": ("record",),
+        "metrics": ("_metrics", "_record_metrics", "_waiting_metrics"),
+        "watches": ("_append_watched",),
+        "history": ("record", "flush", "_append"),
     }
 
     def __init__(self, layer: FocusLayer, panels: Sequence[Panel]) -> None:
@@ -55,6 +67,7 @@ class Recorder:
         self._names: tuple[str, ...] = ()
         self._index: Tensor | None = None
         self._failure = ""
+        self._waiting: list[Waiting] = []
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -76,6 +89,7 @@ class Recorder:
 
     def begin(self) -> None:
         """A loop begins, or the focus has moved: what comes from now on belongs to the focus layer."""
+        self._waiting = []  # all was recorded before the focus moved
         self.history.focus(self._layer.name)
         self._failure = ""
         if self._layer.info is not None:
@@ -94,6 +108,7 @@ class Recorder:
         if self._layer.info is None:
             self._early = list(dict.fromkeys([*([] if replace else self._early), *ids]))
             return
+        self.flush()
         weights = self._layer.weights()
         if replace:
             self.watches.replace(ids, weights)
@@ -111,8 +126,14 @@ class Recorder:
         if self._layer.info is None:
             self._early = [feature for feature in self._early if feature not in gone]
             return
+        self.flush()
         self.watches.remove(gone)
         self._watching()
+
+    def clear_trajectories(self) -> None:
+        """Forget the trajectories; the watches stay."""
+        self.flush()
+        self.watches.clear_trajectories()
 
     def wants_metrics(self, tick: int) -> bool:
         """Return whether the metrics of this tick are to be recorded, or compared with those that are."""
@@ -150,21 +171,27 @@ class Recorder:
         if known is not None:
             for position, _ in steps[: len(steps) - len(recorded)]:
                 known.compare_loss(position)
-        for (tick, step, epoch, loss), wall_time in recorded[:-1]:
+        for (tick, step, epoch, loss), wall_time in recorded:
             self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
-        position, wall_time = steps[-1]
         if metrics and self._layer.info is not None and not self._failure:
             try:
-                self._record_metrics(timeline, position, wall_time)
+                self._record_metrics(timeline, *steps[-1])
             except (LookupError, StateError):
                 pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
-            else:
-                return
-        if recorded:
-            tick, step, epoch, loss = position
-            self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
+
+    def flush(self) -> None:
+        """Compute the metrics of the steps that wait for them: history and trajectories are complete then."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        try:
+            names, blocks, weights = self._waiting_metrics()
+            for step, block, rows in zip(waiting, blocks, weights, strict=True):
+                self._append(step, names, block, rows)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
 
     def leave_out(self, timeline: int, steps: Sequence[tuple[Position, float]]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
@@ -174,44 +201,64 @@ class Recorder:
         self.history.leave_out(timeline, tick, step)
 
     def keep(self, timeline: int, position: Position) -> None:
-        """Training stops at its last finished step: it is in history even if it was left out."""
+        """Training may stop at its last finished step: all is recorded, this step too if it was left out."""
+        self.flush()
         tick, step, epoch, loss = position
         if tick > self.history.newest[0]:  # one that is not was taken again
             self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
 
-    def _record_metrics(self, timeline: int, position: Position, now: float) -> None:
-        tick, step, epoch, loss = position
-        names, block = self._metrics()
+    def _record_metrics(self, timeline: int, position: Position, wall_time: float) -> None:
+        panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
+        known = self.known if self.known is not None and position.tick <= self.known.until else None
+        if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
+            return  # it was recorded with other metrics
+        step = Waiting(timeline, position, wall_time, known)
+        batch = self._layer.let_wait() if panel is None else None
+        if batch is None:
+            self.flush()
+            self._append(step, *self._metrics(panel), None)
+            return
+        if batch.waiting == len(self._waiting):  # it has other metrics than those that wait
+            self.flush()
+            self._layer.let_wait()
+        self._waiting.append(step)
+        if batch.full or known is not None or wall_time - self._waiting[0].wall_time > LONGEST_WAIT:
+            self.flush()
+
+    def _append(self, step: Waiting, names: tuple[str, ...], block: Array, weights: Array | None) -> None:
+        position = step.position
         if names != self._names:
             self._names = names  # history is fastest with the very same tuple each time
-        if self.known is None or tick > self.known.until:
-            self.history.append_block(timeline, tick, step, epoch, now, loss, self._names, block)
-        elif self._is_comparable(self.known, tick):
-            self.known.compare_metrics(position, names, block)
+        if step.known is not None:
+            step.known.compare_metrics(position, self._names, block)
+        else:
+            self.history.append_metrics(step.timeline, position.tick, position.step, self._names, block)
         if self._index is not None:
-            self._record_watched(self._index, timeline, tick, step, block)
+            self._append_watched(self._index, step, block, weights)
 
-    def _record_watched(self, index: Tensor, timeline: int, tick: int, step: int, block: Array) -> None:
-        rows = self._layer.rows_of(index)
-        self.watches.append(timeline, tick, step, rows, self._names, block[:, self.watches.get_watched()])
+    def _append_watched(self, index: Tensor, step: Waiting, block: Array, weights: Array | None) -> None:
+        ids = self.watches.get_watched()
+        rows = self._layer.rows_of(index) if weights is None else weights[ids]
+        position = step.position
+        self.watches.append(step.timeline, position.tick, position.step, rows, self._names, block[:, ids])
 
-    def _is_comparable(self, known: Known, tick: int) -> bool:
-        """Return whether the metrics of this tick were computed by the same kernels when they were recorded."""
-        if any(panel.layer == self._layer.name for panel in self._panels):
-            return True
-        return self._layer.captured == known.was_captured(tick)
-
-    def _metrics(self) -> tuple[tuple[str, ...], Array]:
-        """Return the metrics' names and their values, [m, D]."""
-        panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
-        if panel is None and not self._layer.captured:
-            values = self._layer.metrics_without_capture()
-            return tuple(values), np.stack(list(values.values()))
-        import torch
-
+    def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
+        """Return the metrics' names and their values now, [m, D]."""
         found = self._layer.metrics() if panel is None else panel.some_metrics(panel.columns)
         names = tuple(found) if panel is None else tuple(name for name in panel.columns if name in found)
+        if all(in_host_memory(found[name]) for name in names):
+            return names, np.array([found[name].detach().numpy() for name in names], np.float32)
+        import torch
+
         return names, torch.stack([found[name] for name in names]).float().cpu().numpy()
+
+    def _waiting_metrics(self) -> tuple[tuple[str, ...], Array, Array]:
+        """Return names, values [n, m, D], and weights [n, D, F] of the steps that wait, which do so no more."""
+        batch = self._layer.batch
+        names, blocks = batch.metrics()
+        weights = batch.weights()
+        batch.release()
+        return names, blocks, weights
 
     def _watching(self) -> None:
         import torch

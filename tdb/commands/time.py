@@ -60,7 +60,7 @@ def watch(session: Session, *ids: Ids, clear: bool = False) -> Result:
     """
     recorder = session.controller.recorder
     if clear:
-        session.at_boundary(recorder.watches.clear_trajectories)
+        session.at_boundary(recorder.clear_trajectories)
     elif ids:
         adding = [word.startswith("+") for word in ids]
         if any(adding) and not all(adding):

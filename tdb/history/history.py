@@ -99,7 +99,7 @@ class History:
                 self._numbers = Metrics(self.budget, numbers, ())
             self._numbers.append(timeline, tick, step, numbers, np.array([arrays[name] for name in numbers]))
         if features:
-            self._append_features(timeline, tick, step, features, np.stack([arrays[name] for name in features]))
+            self.append_metrics(timeline, tick, step, features, np.stack([arrays[name] for name in features]))
         self._append_step(timeline, tick, step, epoch, wall_time, loss, stopped)
 
     def append_step(self, timeline: int, tick: int, step: int, epoch: int | None, wall_time: float, loss: Any) -> None:
@@ -123,7 +123,7 @@ class History:
         As `append`, with `block` [m, D] float32, an array or a tensor, which is copied (one on an accelerator is waited
         for); `names` are the m metrics, best the same tuple object each time. 2 microseconds for an array of 9 x 64.
         """
-        self._append_features(timeline, tick, step, names, host(block))
+        self.append_metrics(timeline, tick, step, names, host(block))
         self._append_step(timeline, tick, step, epoch, wall_time, loss, stopped)
 
     def leave_out(self, timeline: int, tick: int, step: int) -> None:
@@ -149,7 +149,8 @@ class History:
             self._words.append(word)
         self.budget.marks.append((tick, step, self.timeline, self._words.index(word)))
 
-    def _append_features(self, timeline: int, tick: int, step: int, names: tuple[str, ...], block: Array) -> None:
+    def append_metrics(self, timeline: int, tick: int, step: int, names: tuple[str, ...], block: Array) -> None:
+        """Record the metrics [m, D] of a step; they may come later than the step, but in the same order."""
         features = self._features
         if features is None or block.shape[1:] != features.shape:
             features = self._begin_features(names, block)

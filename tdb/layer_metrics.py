@@ -1,0 +1,169 @@
+"""The metrics of a layer's features in host memory, for recording: of several steps together.
+
+Between two steps everything is cold, the processor's caches and tdb's code in them alike: a metric that takes 10
+microseconds when it is computed again and again takes 50 there, mostly to get going. So a step only copies what its
+metrics need, and every few steps they are computed together. What is computed is what `FocusLayer.metrics` computes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdb.results import Array
+
+SMALLEST_FLOAT = 4
+"""Bytes of the smallest float that numpy and torch share: it has no bfloat16, and float16 would overflow."""
+
+OF_THE_OUTPUT = ("mean_activation", "activation_std", "active_fraction")
+MOST_STEPS = 16
+MOST_BYTES = 2**23
+
+
+def in_host_memory(tensor: Tensor) -> bool:
+    """Return whether numpy can look at a tensor where it is."""
+    return tensor.is_cpu and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
+
+
+class Kind(NamedTuple):
+    """What is known of a step besides the weights after it."""
+
+    before: bool
+    grad: bool
+    output: bool
+
+
+def steps_together(weight: Tensor) -> int:
+    """Return how many steps of a layer may wait; fewer than 2 are not worth it."""
+    return min(MOST_STEPS, MOST_BYTES // (2 * weight.nbytes + 1))
+
+
+def can_wait(output: Tensor) -> bool:
+    """Return whether outputs of this size may be kept for several steps."""
+    return in_host_memory(output) and output.nbytes * MOST_STEPS <= MOST_BYTES
+
+
+class StepBatch:
+    """Steps of one layer that wait for their metrics; used in the training thread only.
+
+    Args:
+        initial: [D, F], the weight when its layer became the focus.
+
+    Attributes:
+        size: how many steps may wait.
+    """
+
+    def __init__(self, initial: Tensor) -> None:
+        self.size = steps_together(initial)
+        self._places: list[int] = []  # of the steps that wait
+        self._next = 0  # the place of the step under way: its weight before it, and after it in the next place
+        self._kind = Kind(before=False, grad=False, output=False)
+        self._joined = False  # the weight at `_next` is the one before the step under way
+        self._weights = initial.new_empty(self.size + 2, *initial.shape)
+        self._grads = initial.new_empty(self.size + 1, *initial.shape)
+        self._outputs: Tensor | None = None
+        self._initial: Array = initial.numpy()
+        self._initial_norm = np.sqrt(np.vecdot(self._initial, self._initial))
+        self._tiny = np.finfo(self._initial.dtype).tiny
+
+    def begin_step(self, weight: Tensor) -> Tensor:
+        """Keep the weight [D, F] before the step ahead, and return the copy."""
+        if not self._joined:
+            self._next += bool(self._places)  # there lies what the last step has left
+            self._weights[self._next].copy_(weight)
+        return self._weights[self._next]
+
+    def keep_grad(self, grad: Tensor) -> Tensor:
+        """Keep the step's gradient [D, F], and return the copy."""
+        return self._grads[self._next].copy_(grad)
+
+    def keep_output(self, output: Tensor) -> Tensor | None:
+        """Keep the layer's output [N, D] and return the copy; None if it is of another size than those that wait."""
+        if self._outputs is None or (self._outputs.shape[1:] != output.shape and not self.waiting):
+            self._outputs = output.new_empty(self.size + 1, *output.shape)
+        if self._outputs.shape[1:] != output.shape:
+            return None
+        return self._outputs[self._next].copy_(output)
+
+    def fits(self, kind: Kind) -> bool:
+        """Return whether a step can wait together with those that do."""
+        return not self.waiting or kind == self._kind
+
+    def end_step(self, weight: Tensor, kind: Kind) -> None:
+        """Keep the weight [D, F] after the step: it waits; what else is known of it has been kept."""
+        self._weights[self._next + 1].copy_(weight)
+        self._kind = kind
+        self._places.append(self._next)
+        self._next += 1
+        self._joined = True
+
+    @property
+    def waiting(self) -> int:
+        """How many steps wait."""
+        return len(self._places)
+
+    @property
+    def full(self) -> bool:
+        """Whether no other step may wait."""
+        return self._next >= self.size
+
+    def weights(self) -> Array:
+        """Return the weights [n, D, F] after the steps that wait: not a copy, if they follow each other."""
+        found: Array = self._weights[1:].numpy()[self._chosen]
+        return found
+
+    @property
+    def _chosen(self) -> slice | list[int]:
+        first, last = self._places[0], self._places[-1]
+        return slice(first, last + 1) if last - first < len(self._places) else self._places
+
+    def metrics(self) -> tuple[tuple[str, ...], Array]:
+        """Return the names of the m metrics, and their values [n, m, D] at the steps that wait."""
+        steps = self._chosen
+        weights, grads = self.weights(), self._grads.numpy()[steps]
+        found: dict[str, Array] = {}
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # diverging weights are worth recording
+            norm = found["weight_norm"] = np.sqrt(np.vecdot(weights, weights))
+            if self._kind.grad:
+                found["grad_norm"] = np.sqrt(np.vecdot(grads, grads))
+            if self._kind.before:
+                change = weights - self._weights.numpy()[steps]
+                found["update_norm"] = np.sqrt(np.vecdot(change, change))
+                found["update_ratio"] = found["update_norm"] / norm
+                if self._kind.grad:
+                    product = self._product(found["update_norm"], found["grad_norm"])
+                    found["descent_cos"] = -np.vecdot(change, grads) / product
+            if self._kind.output and self._outputs is not None:
+                found |= zip(OF_THE_OUTPUT, _of_outputs(self._outputs.numpy()[steps]), strict=True)
+            found["cos_to_init"] = np.vecdot(weights, self._initial) / self._product(norm, self._initial_norm)
+        return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
+
+    def release(self) -> None:
+        """Nothing waits any more; what was kept of the last step stays until the next begins."""
+        full = self.full
+        self._places, self._joined = [], False  # somebody may change the weight where training stops
+        if full:
+            self._next = 0
+
+    def part(self) -> None:
+        """The step ahead is not the one after the last that waits."""
+        self._joined = False
+
+    def _product(self, one: Array, other: Array) -> Any:
+        """Return the product of norms; a row of zeros has cosine 0 with anything."""
+        return np.maximum(one * other, self._tiny)
+
+
+def _of_outputs(outputs: Array) -> tuple[Array, Array, Array]:
+    """Return mean, standard deviation and active fraction [n, D] of `outputs` [n, N, D].
+
+    By products with ones: BLAS adds up columns three times as fast as a reduction over them.
+    """
+    share = np.full(outputs.shape[1], 1 / outputs.shape[1], outputs.dtype)
+    mean = share @ outputs
+    spread = np.square(outputs - mean[:, None])
+    return mean, np.sqrt(share @ spread), share @ (outputs > 0).astype(outputs.dtype)

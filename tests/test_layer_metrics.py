@@ -1,0 +1,233 @@
+"""The metrics of a plain layer, recorded at every step: in whatever loop, they are what the formulas say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tdb.controller import DebugController
+from tdb.history import History
+from tdb.layer import GENERIC_METRICS
+from tdb.layer_metrics import MOST_BYTES, Kind, StepBatch, steps_together
+
+STEPS = 40
+
+
+def oracle(weight: Tensor, before: Tensor, grad: Tensor, output: Tensor, initial: Tensor) -> dict[str, Tensor]:
+    """The metrics written straight down, in double precision."""
+    weight, before, grad, output, initial = (
+        tensor.double().flatten(1) for tensor in (weight, before, grad, output, initial)
+    )
+    change = weight - before
+    return {
+        "weight_norm": weight.norm(dim=1),
+        "grad_norm": grad.norm(dim=1),
+        "update_norm": change.norm(dim=1),
+        "update_ratio": change.norm(dim=1) / weight.norm(dim=1),
+        "descent_cos": torch.cosine_similarity(change, -grad, dim=1, eps=0).nan_to_num(0.0),  # a row without a gradient
+        "mean_activation": output.mean(0),
+        "activation_std": output.std(0, correction=0),
+        "active_fraction": (output > 0).double().mean(0),
+        "cos_to_init": torch.cosine_similarity(weight, initial, dim=1),
+    }
+
+
+def train(
+    controller: DebugController,
+    *,
+    clear: str = "before",
+    sizes: tuple[int, ...] = (8,),
+    layer: tuple[int, int] = (6, 5),
+    at_step: Callable[[int], object] = abs,
+) -> list[dict[str, Tensor]]:
+    """Train one linear layer, and return what the metrics of every step are."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(*layer), nn.ReLU(inplace=True))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    weight = model[0].weight
+    initial = weight.detach().clone()
+    controller.begin(SimpleNamespace(model=model, optimizer=optimizer))
+    expected = []
+    for step in range(1, STEPS + 1):
+        inputs = torch.randn(sizes[step % len(sizes)], layer[0])
+        with torch.no_grad():
+            output = nn.functional.linear(inputs, weight, model[0].bias)
+        loss = (model(inputs) ** 2).mean()
+        if clear == "before":
+            optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        before, grad = weight.detach().clone(), weight.grad.clone()
+        controller.capture_batch(inputs, loss, step)
+        optimizer.step()
+        if clear != "before":
+            optimizer.zero_grad(set_to_none=clear == "to none")
+        expected.append(oracle(weight.detach(), before, grad, output, initial))
+        at_step(step)
+        controller.wait_if_paused()
+    controller.finish("finished")
+    return expected
+
+
+def compare(
+    history: History, expected: list[dict[str, Tensor]], steps: list[int], names: Any = GENERIC_METRICS
+) -> None:
+    for name in names:
+        found, values = history.metric(name)
+        assert found.tolist() == steps, name
+        wanted = torch.stack([expected[step - 1][name] for step in steps]).numpy()
+        np.testing.assert_allclose(values, wanted, rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("clear", ["before", "to none", "in place"])
+@pytest.mark.parametrize("sizes", [(8,), (8, 8, 8, 3), (4, 7)])
+def test_every_step_is_recorded_as_the_formulas_say(
+    controller: DebugController, clear: str, sizes: tuple[int, ...]
+) -> None:
+    controller.recorder.dense = True
+    compare(controller.recorder.history, train(controller, clear=clear, sizes=sizes), list(range(1, STEPS + 1)))
+
+
+def test_a_free_run_records_now_and_then_what_needs_no_capture(controller: DebugController) -> None:
+    controller.recorder.every = 3
+    expected = train(controller)
+    steps = [1, *range(3, STEPS + 1, 3)]
+    compare(controller.recorder.history, expected, steps, ("weight_norm", "grad_norm", "cos_to_init"))
+
+
+def test_watching_begins_and_ends_in_the_middle(controller: DebugController) -> None:
+    controller.recorder.every = 10**6
+
+    def look(step: int) -> None:
+        if step == 7:
+            controller.add_watch(2)
+        if step == 20:
+            controller.remove_watch(2)
+            controller.add_watch(4)
+
+    expected = train(controller, at_step=look)
+    history, watches = controller.recorder.history, controller.recorder.watches
+    compare(history, expected, [1, *range(7, STEPS + 1)], ("weight_norm", "cos_to_init"))
+    compare_steps = {2: list(range(7, 20)), 4: list(range(20, STEPS + 1))}
+    for feature, steps in compare_steps.items():
+        trajectory = watches.trajectory(feature)
+        assert trajectory["step"].tolist() == steps
+        wanted = [expected[step - 1]["update_norm"][feature] for step in steps[1:]]
+        np.testing.assert_allclose(trajectory["update_norm"][1:], wanted, rtol=1e-4)
+
+
+def test_the_step_at_which_training_stops_is_whole_although_others_wait(controller: DebugController) -> None:
+    """A stop that nobody foresaw shows this step's gradient and change, and history is complete there."""
+    controller.recorder.dense = True
+    seen: list[Any] = []
+
+    class At:
+        def may_stop(self, step: int) -> bool:
+            del step
+            return False
+
+        def passes(self) -> bool:
+            return False
+
+        def reason(self, position: Any) -> str:
+            seen.append((controller.layer.combined().norm(), controller.layer.grad().norm()))
+            return "" if position.step != 23 else "now"
+
+    def look(step: int) -> None:
+        if step == 22:
+            controller.gate.at_boundary(lambda: None)
+        if step == 23:
+            controller.at_boundary(lambda: recorded.append(controller.recorder.history.metric("weight_norm")[0]))
+            controller.at_boundary(controller.resume)
+
+    recorded: list[Any] = []
+    controller.stop_when(At())
+    expected = train(controller, at_step=look)
+    assert recorded[0].tolist() == list(range(1, 24))
+    compare(controller.recorder.history, expected, list(range(1, STEPS + 1)))
+    np.testing.assert_allclose(
+        [float(norm) for norm, _ in seen], [e["update_norm"].norm() for e in expected], rtol=1e-4
+    )
+    np.testing.assert_allclose([float(norm) for _, norm in seen], [e["grad_norm"].norm() for e in expected], rtol=1e-4)
+
+
+def test_weights_that_are_no_numbers_are_recorded_and_training_goes_on(controller: DebugController) -> None:
+    controller.recorder.dense = True
+
+    def spoil(step: int) -> None:
+        if step == 9:
+            with torch.no_grad():
+                controller.target.model[0].weight[3] = torch.inf
+
+    train(controller, at_step=spoil)
+    steps, values = controller.recorder.history.metric("weight_norm")
+    assert steps.tolist() == list(range(1, STEPS + 1))
+    assert not np.isfinite(values[8:, 3]).any()
+    assert not controller.recorder.failure
+
+
+@pytest.mark.parametrize("layer", [(1, 1), (1, 7), (7, 1)])
+def test_one_feature_or_one_input(controller: DebugController, layer: tuple[int, int]) -> None:
+    controller.recorder.dense = True
+    compare(controller.recorder.history, train(controller, layer=layer), list(range(1, STEPS + 1)), ("weight_norm",))
+
+
+def test_a_large_layer_takes_no_memory_for_steps_that_wait() -> None:
+    assert steps_together(torch.empty(64, 784)) == 16
+    large = torch.empty(100_000, 64)
+    assert steps_together(large) < 2 < MOST_BYTES / large.nbytes * 1000
+
+
+def test_a_step_has_the_same_bits_however_many_wait_with_it() -> None:
+    """So a step that is taken again, alone, can be compared with what was recorded of it."""
+    torch.manual_seed(0)
+    initial = torch.randn(33, 101)
+    together, alone = StepBatch(initial), StepBatch(initial)
+    kind = Kind(before=True, grad=True, output=True)
+    found = []
+    for _ in range(7):
+        before, after, grad, output = (torch.randn(*size) for size in [(33, 101)] * 3 + [(17, 33)])
+        for batch in (together, alone):
+            batch.part()
+            batch.begin_step(before)
+            batch.keep_grad(grad)
+            batch.keep_output(output)
+            batch.end_step(after, kind)
+        names, values = alone.metrics()
+        alone.release()
+        found.append(values[0])
+    assert names == tuple(GENERIC_METRICS)
+    np.testing.assert_array_equal(together.metrics()[1], np.stack(found))
+
+
+class ForeseesAll:
+    """Every step is captured whole, as if training were stepped, and none is stopped at."""
+
+    def may_stop(self, step: int) -> bool:
+        return step > 0
+
+    def passes(self) -> bool:
+        return False
+
+    def reason(self, position: Any) -> str:
+        del position
+        return ""
+
+
+@pytest.mark.parametrize("sizes", [(8,), (8, 8, 8, 3)])
+def test_a_stepped_run_records_the_bits_of_one_that_was_followed(sizes: tuple[int, ...]) -> None:
+    recorded = []
+    for stepped in (False, True):
+        controller = DebugController()
+        controller.recorder.dense = True
+        if stepped:
+            controller.stop_when(ForeseesAll())
+        train(controller, sizes=sizes)
+        recorded.append({name: controller.recorder.history.metric(name)[1] for name in GENERIC_METRICS})
+    for name, values in recorded[0].items():
+        np.testing.assert_array_equal(recorded[1][name], values, err_msg=name)
