@@ -167,6 +167,27 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Distributions:
+    """Distributions of several tensors, on one scale that is logarithmic on both sides of zero.
+
+    Attributes:
+        names: one a row.
+        shares: [n, 2 B] the share of a row's values in each bin: the largest negative ones first, the largest last.
+        exponents: the powers of ten between which the bins of each half lie.
+        zeros: [n] the share of zeros.
+        wrong: [n] how many values are not finite.
+    """
+
+    names: Sequence[str]
+    shares: Array
+    exponents: tuple[int, int]
+    zeros: Array
+    wrong: Array
+    caption: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """Several pictures in one figure, `columns` side by side."""
 
@@ -176,7 +197,7 @@ class Page:
     title: str = ""
 
 
-Picture: TypeAlias = Images | Matrix | Scatter | Curves | Profiles | Histogram | Page
+Picture: TypeAlias = Images | Matrix | Scatter | Curves | Profiles | Histogram | Distributions | Page
 Part: TypeAlias = Table | Facts | Text | TensorValue | Picture
 
 

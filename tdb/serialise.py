@@ -17,6 +17,7 @@ from tdb.errors import UsageError
 from tdb.results import (
     Array,
     Curves,
+    Distributions,
     Facts,
     Histogram,
     Images,
@@ -133,9 +134,9 @@ def _result(result: Result) -> Any:
 def to_array(picture: Picture) -> Array:
     """Return a picture's data as one array, for a .npy file.
 
-    Images [N, H, W], matrices [R, C], profiles [N, F] and the values of a histogram are as they are. Points are
-    records of id, x, y and color; lines are records of line, step and value, one line after the other. A page is the
-    stack of its pictures.
+    Images [N, H, W], matrices [R, C], profiles [N, F], shares of distributions and values of a histogram are as they
+    are. Points are records of id, x, y and color; lines are records of line, step and value, one line after the other.
+    A page is the stack of its pictures.
 
     Raises:
         UsageError: the pictures of a page have different shapes.
@@ -145,6 +146,8 @@ def to_array(picture: Picture) -> Array:
             return picture.images
         case Matrix() | Profiles() | Histogram():
             return picture.values
+        case Distributions():
+            return picture.shares
         case Scatter():
             color = np.full(len(picture.x), np.nan) if picture.color is None else np.asarray(picture.color)
             columns = {"id": np.asarray(picture.ids), "x": picture.x, "y": picture.y, "color": color}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tdb.commands import command
 from tdb.commands.arguments import Count, ModuleName
-from tdb.errors import StateError
+from tdb.distributions import activations_of, distribution_table, distributions, gradients_of, weights_of_model
+from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.model_tree import chosen_rows, exact_table, remarks_text, tree_table
 from tdb.model_view import ModuleRow, model_rows
 from tdb.optimizer_view import groups_table, scheduler_facts
@@ -18,11 +19,18 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 DEEP = 10**6
+MANY = 60
+WHAT = ("activations", "gradients", "weights")
 
 
 @command(running="queued")
 def layers(
-    session: Session, module: ModuleName | None = None, *, depth: Count | None = None, all_: bool = False
+    session: Session,
+    module: ModuleName | None = None,
+    inside: ModuleName | None = None,
+    *,
+    depth: Count | None = None,
+    all_: bool = False,
 ) -> Result:
     """Show the model as a tree: parameters, gradient, update and output of each module in this step.
 
@@ -30,19 +38,48 @@ def layers(
     norm before, mean, std and zeros are of the module's output. Levels are shown as far as they fit a screen, "+" marks
     what has more inside: MODULE shows its subtree, `depth N` so many levels, `all` everything. "!" marks what is wrong.
     A step that training ran through freely was not captured: there are norms then, and `step` brings the rest.
+    `layers activations`, `layers gradients` and `layers weights`, of MODULE if given, draw how the values of each are
+    distributed: negative ones at the left, the share of zeros in the middle, positive ones at the right.
 
     Example:
         layers
         layers encoder
         layers depth 3
+        layers activations
+        layers gradients encoder -o gradients.png
         layers all -o layers.csv
     """
     model, capture = trained_model(session), session.controller.model_capture
+    if module in WHAT and module not in dict(model.named_modules()):
+        return _distributions(session, module, inside or "")
+    if inside is not None:
+        raise UsageError(f"layers draws {', '.join(WHAT)}, not {module}", "Example: layers activations encoder")
     rows = session.ask(lambda: model_rows(model, capture))
     shown, hidden = chosen_rows(rows, module or "", DEEP if all_ else depth)
     parts: list[Part] = [tree_table(shown, rows, _note(rows, shown, hidden)), *remarks_text(shown if module else rows)]
     notes = _what_is_missing(session)
     return Result(parts, {"layers": exact_table(shown), "captured": capture.captured}, notes)
+
+
+def _distributions(session: Session, what: str, inside: str) -> Result:
+    model, capture = trained_model(session), session.controller.model_capture
+    looks = {
+        "activations": lambda: activations_of(model, capture),
+        "gradients": lambda: gradients_of(model, capture),
+        "weights": lambda: weights_of_model(model),
+    }
+    found = session.ask(looks[what])
+    chosen = {name: array for name, array in found.items() if not inside or f"{name}.".startswith(f"{inside}.")}
+    if not chosen:
+        raise TdbError(f"no {what} in {inside!r}", did_you_mean(inside, [name for name, _ in model.named_modules()]))
+    notes = []
+    if what != "activations" and len(chosen) > MANY:
+        wide = {name for name, weight in model.named_parameters() if weight.dim() > 1}
+        chosen = {name: array for name, array in chosen.items() if name in wide} or chosen
+        notes = [f"weights alone, of so many: `layers {what} MODULE` has the biases and scales of a module, too"]
+    table = distribution_table(chosen, "module" if what == "activations" else "parameter")
+    picture = distributions(chosen, what, session.controller.record.clock.step)
+    return Result([table, picture], {"what": what, "table": table}, notes)
 
 
 def _note(rows: list[ModuleRow], shown: list[ModuleRow], hidden: int) -> str:

@@ -7,8 +7,8 @@ from itertools import zip_longest
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tdb.results import Curves, Histogram, Images, Matrix, Page, Picture, Profiles, Scatter
-from tdb.views import canvas, curves, histogram, images, matrix, profiles, scatter
+from tdb.results import Curves, Distributions, Histogram, Images, Matrix, Page, Picture, Profiles, Scatter
+from tdb.views import canvas, curves, distributions, histogram, images, matrix, profiles, scatter
 from tdb.views.canvas import DPI, MARGIN, Box, View
 from tdb.views.colorbar import BAR_WIDTH, paint_bar
 
@@ -22,6 +22,7 @@ MODULES: dict[type, ModuleType] = {
     Curves: curves,
     Profiles: profiles,
     Histogram: histogram,
+    Distributions: distributions,
 }
 """Each has `view(picture)`, the picture ready to be painted, and `remarks(picture)`, what else there is to say."""
 

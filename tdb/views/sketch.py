@@ -11,10 +11,11 @@ from itertools import zip_longest
 
 import numpy as np
 
-from tdb.results import Array, Curves, Histogram, Images, Matrix, Page, Picture, Profiles, Scatter
+from tdb.results import Array, Curves, Distributions, Histogram, Images, Matrix, Page, Picture, Profiles, Scatter
 from tdb.views import theme
 from tdb.views.canvas import tick_texts
 from tdb.views.curves import drawable, look_of, thin
+from tdb.views.distributions import rows_with_zeros
 from tdb.views.histogram import bins
 from tdb.views.images import pixels as image_pixels
 from tdb.views.images import scale, scale_texts, side_texts
@@ -70,6 +71,8 @@ def sketch(picture: Picture, width: int, lines: int = 32, *, in_color: bool = Tr
             return _scatter(picture, width)
         case Histogram():
             return _histogram(picture, width)
+        case Distributions():
+            return _distributions(picture, width, in_color=in_color)
 
 
 def _scale_line(scale: Scale) -> str:
@@ -167,6 +170,20 @@ def _histogram(picture: Histogram, width: int) -> list[Piece]:
     pixels[np.arange(height)[:, None] >= height - bars] = hex_color(theme.NO_STATUS.color)
     low, high = tick_texts([edges[0], edges[-1]])
     return [_plot(pixels, "0", str(counts.max())), f"{picture.name} {low} to {high}"]
+
+
+def _distributions(picture: Distributions, width: int, *, in_color: bool) -> list[Piece]:
+    """Return a line of pixels for each distribution, with its name beside."""
+    if not picture.names:
+        return ["nothing to show"]
+    room = width - max(map(len, picture.names)) - 1
+    pixels = rows_with_zeros(picture, 4, gray=not in_color)
+    pixels = pixels.repeat(max(1, room // pixels.shape[1]), axis=1)[:, : max(room, 8)].repeat(2, axis=0)
+    low, high = picture.exponents
+    return [
+        Drawing(pixels, {row: f"{name} " for row, name in enumerate(picture.names)}),
+        f"-1e{high} to -1e{low}, share of zeros (black none, white all), 1e{low} to 1e{high}",
+    ]
 
 
 def _plot(body: Pixels | Cells, low: str, high: str) -> Drawing:

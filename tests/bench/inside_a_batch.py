@@ -81,8 +81,52 @@ def inside_a_batch() -> list[Row]:
             rows.append(Row(f"`{line}` to text, no figure", f"{median * 1e3:.1f} ms", "20 ms", median <= 0.02))
         controller.stop()
         thread.join()
-    rows += large_matrix()
+    rows += [*large_matrix(), many_modules()]
     return rows
+
+
+class Deep:
+    """What is trained: a model of 100 modules."""
+
+    model = torch.nn.Sequential(*(torch.nn.Linear(64, 64) if at % 2 else torch.nn.Tanh() for at in range(99)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+
+def many_modules() -> Row:
+    """Time `layers` at a stop of a model of 100 modules, from the line to its text."""
+    controller = DebugController()
+
+    def train() -> None:
+        torch.set_num_threads(1)
+        controller.begin(Deep)
+        while True:
+            loss = Deep.model(torch.randn(128, 64)).square().mean()
+            loss.backward()
+            controller.capture_batch(loss, loss)
+            Deep.optimizer.step()
+            Deep.optimizer.zero_grad()
+            controller.wait_if_paused()
+
+    with TemporaryDirectory() as name:
+        session = Session(controller, all_commands())
+        out = io.StringIO()
+        show = Show(session, FigureSink("off", Path(name), out=out, interactive=False), out, out)
+        interpreter = Interpreter(session, show, Path(name) / "log")
+        controller.pause()
+        thread = threading.Thread(target=train)
+        thread.start()
+        controller.wait()
+        controller.step()
+        controller.wait()
+        taken = []
+        for _ in range(20):
+            began = time.perf_counter()
+            assert interpreter.execute("layers")
+            taken.append(time.perf_counter() - began)
+        controller.stop()
+        thread.join()
+    median = statistics.median(taken)
+    return Row("`layers` of 100 modules at a stop, to text", f"{median * 1e3:.1f} ms", "100 ms", median <= 0.1)
 
 
 def large_matrix() -> list[Row]:

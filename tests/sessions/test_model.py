@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.typing_session import TypingSession
@@ -230,3 +231,25 @@ def test_optim_shows_groups_memory_and_schedulers(make_session: Make) -> None:
     bias = "float(Trainer.optimizer.state[Trainer.model.tied.bias]['exp_avg'].pow(2).sum())"
     assert first["|exp_avg|"] == pytest.approx(session.answer(f"p ({memory} + {bias}) ** 0.5")["value"], rel=1e-5)
     assert answer["scheduler"] == "StepLR, stepped 4 times, learning rate 0.0001, 0.0002"
+
+
+def test_distributions_count_every_value(make_session: Make, tmp_path: Path) -> None:
+    session = make_session(LOOP, as_json=True)
+    session.answer("step 3")
+    table = session.answer("layers activations --json")["table"]
+    session.type(f"layers activations -o {tmp_path}/a.npy")
+    shares = np.load(tmp_path / "a.npy")
+    rows = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]}
+    zeros = [row["zeros"] for row in rows.values()]
+    np.testing.assert_allclose(shares.sum(axis=1) + zeros, 1)
+    half = shares.shape[1] // 2
+    np.testing.assert_allclose(shares[:, :half].sum(axis=1), [row["negative"] for row in rows.values()])
+    assert shares[list(rows).index("blocks.0.relu"), :half].sum() == 0
+    gradient = session.session.python("Trainer.model.last.weight.grad")
+    assert gradient is None
+    table = session.answer("layers gradients last")["table"]
+    assert [row[0] for row in table["rows"]] == ["last.weight", "last.bias"]
+    shown = make_session(LOOP)
+    assert "activations of 13 modules" in shown.type("step;; layers activations")
+    assert "*** no weights in 'blok'" in shown.type("layers weights blok")
+    assert "*** layers draws activations, gradients, weights, not first" in shown.type("layers first last")
