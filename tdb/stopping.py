@@ -93,7 +93,8 @@ def end_line(session: Session) -> str:
     """Return the line about training that is over."""
     state = session.controller.get_state()
     words = {FINISHED: "Training finished", ENDED: "Training was ended"}.get(state["status"], "Training is over")
-    steps = state["tick"]
+    # Of a run that has gone back in time, ticks also count the steps of other branches.
+    steps = state["step"] if session.controller.travel.has_branches else state["tick"]
     if not steps:
         return f"{words} without a step that tdb could see: nothing was updated, and no gradients were computed"
     reason = f": {state['reason']}" if state["reason"] else ""

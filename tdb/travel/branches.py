@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdb.travel.checkpoints import Checkpoint
 
 MAIN = "main"
+IN_STEP = 1000  # ticks: a multiple of all that `record.every` is likely to be
 
 
 @dataclass
@@ -116,7 +117,10 @@ class Branches:
         parent = self.now
         self.leave(position)
         self._timelines += 1
-        spans = (*parent.lineage.cut(position.tick), Span(self._timelines, self.highest + 1, FOREVER))
+        spans = (
+            *parent.lineage.cut(position.tick),
+            Span(self._timelines, self._unused_after(position.tick), FOREVER),
+        )
         lineage = Lineage(self._timelines, spans)
         ancestors = (*parent.ancestors, parent.timeline)
         branch = Branch(name, lineage, parent.name, position.step, ancestors, len(self.edits), position)
@@ -129,13 +133,20 @@ class Branches:
         self.now.lineage.spans = self.now.lineage.cut(self.now.head.tick)
         self.now.lineage.cursor = FOREVER
 
-    def go_on(self) -> int:
-        """The present branch goes on where nobody has been: return the tick of the boundary ahead."""
+    def go_on(self, tick: int) -> int:
+        """The present branch goes on from the boundary `tick` where nobody has been: return the tick of the next."""
         lineage = self.now.lineage
         last = lineage.spans[-1]
         if last.last < FOREVER or last.timeline != lineage.timeline:
-            lineage.spans = (*lineage.spans, Span(lineage.timeline, self.highest + 1, FOREVER))
-        return self.highest + 1
+            lineage.spans = (*lineage.spans, Span(lineage.timeline, self._unused_after(tick), FOREVER))
+        return max(lineage.spans[-1].first, tick + 1)
+
+    def _unused_after(self, tick: int) -> int:
+        """Return the first tick that nobody has used and that is in step with the one after `tick`.
+
+        What is recorded every so many ticks is then recorded at the same steps of all branches.
+        """
+        return self.highest + 1 + (tick - self.highest) % IN_STEP
 
     def edits_at(self, tick: int) -> list[Edit]:
         """Return what was changed at a boundary of the present branch, or of those it was forked from before that."""

@@ -72,6 +72,7 @@ class Traveller:
         self._due = 0
         self._stops_seen = 0
         self._told = 0
+        self._passing_again = False  # this boundary has been passed before: what was changed here is changed again
         self.last_hits: list[int] = []
         self.last_reason = ""
 
@@ -85,6 +86,11 @@ class Traveller:
     def furthest(self) -> int:
         """The last step that was taken on the present branch."""
         return max(self.branches.now.head.step, self._loop.position.step)
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether there is more than the first branch."""
+        return len(list(self.branches)) > 1
 
     def branch_name(self, timeline: int) -> str:
         """Return the name of a branch by its timeline."""
@@ -117,13 +123,14 @@ class Traveller:
             self.due = FOREVER
             return
         known = self._loop.recorder.known
+        self._passing_again = known is not None or self.replay is not None
         if known is not None:
             lineage = self.branches.now.lineage
             lineage.cursor = position.tick
             if position.tick >= known.until:
                 self._loop.recorder.known = None
                 lineage.cursor = FOREVER
-                self._loop.tick_ahead = self.branches.go_on()
+                self._loop.tick_ahead = self.branches.go_on(position.tick)
             else:
                 self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
             self._tell()
@@ -157,7 +164,7 @@ class Traveller:
 
     def repeat_edits(self, position: Position, done: int = 0) -> None:
         """Do again what the user changed at this boundary, when it is passed again."""
-        if self._loop.recorder.known is None and not self.replay:
+        if not self._passing_again:
             return
         for edit in self.branches.edits_at(position.tick)[done:]:
             try:
@@ -254,7 +261,7 @@ class Traveller:
         branch = self.branches.fork(name or self.branches.free_name(), position)
         loop.recorder.known = None
         self._follow(branch)
-        loop.tick_ahead = self.branches.go_on()
+        loop.tick_ahead = self.branches.go_on(position.tick)
         self._look_ahead(position)
         return branch
 
@@ -329,10 +336,11 @@ class Traveller:
         known = Known(loop.recorder.history, lineage, checkpoint.tick, self.comparison)
         loop.recorder.known = known if known.until > checkpoint.tick else None
         lineage.cursor = checkpoint.tick if loop.recorder.known is not None else FOREVER
-        loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on()
+        loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on(checkpoint.tick)
         remember = getattr(loop.check, "remember", None)
         if remember is not None:
             remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
+        self._passing_again = True
         self.repeat_edits(checkpoint.position, checkpoint.edits)
         self._due = checkpoint.tick + 1
         self._look_ahead(checkpoint.position)

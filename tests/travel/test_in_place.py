@@ -116,6 +116,17 @@ def test_what_was_typed_is_done_again_when_its_step_is_passed_again(start: Start
     assert prompt.digest() == changed[39]
 
 
+def test_a_change_at_the_last_boundary_is_there_when_one_comes_back(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("until", "20")
+    prompt.do("set", "optimizer.lr", "0.5")
+    left = prompt.digest()
+    prompt.do("back", 5)
+    assert prompt.parts.trainer.optimizer.param_groups[0]["lr"] == 1e-3
+    prompt.do("goto", 20)
+    assert prompt.digest() == left
+
+
 def test_panels_show_what_they_showed(start: Start) -> None:
     prompt = start("bcl-med")
     prompt.do("watch", "0", "3")
