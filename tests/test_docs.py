@@ -60,8 +60,8 @@ def test_a_session_in_the_readme_is_a_real_one(tmp_path: Path, monkeypatch: pyte
         for line, expected in zip(typed[::2], typed[1::2], strict=True):
             shown = "\n".join(row for row in session.type(line).splitlines() if "mean off-diagonal" not in row)
             # Where checkpoints lie depends on how fast the machine is.
-            shown, expected = (re.sub("(?m)^in place: .*", "in place", text) for text in (shown, expected))
-            assert alike(shown, expected), f"after {line!r} the README says\n{expected}\nbut it is\n{shown}"
+            both = [re.sub("(?m)^in place: .*", "in place", text) for text in (shown, expected)]
+            assert alike(*both), f"after {line!r} the README says\n{expected}\nbut it is\n{shown}"
     finally:
         session.close()
 
