@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # The feature dimension of the output, counted from the end, by the number of dimensions that a position takes.
 ROW_LAYERS = {"Linear": 1, "Conv1d": 2, "Conv2d": 3, "Conv3d": 4, "Embedding": 0}
+TRANSPOSED = {"ConvTranspose1d": 2, "ConvTranspose2d": 3, "ConvTranspose3d": 4}  # a feature is a column of these
+ROW_LAYERS |= TRANSPOSED
 
 GENERIC_METRICS = {
     "weight_norm": "L2 norm of the feature's weights",
@@ -64,9 +66,24 @@ def layers_with_features(model: nn.Module) -> list[LayerInfo]:
     for name, module in model.named_modules():
         kind = next((base.__name__ for base in type(module).__mro__ if base.__name__ in ROW_LAYERS), None)
         weight = getattr(module, "weight", None)
-        if kind is not None and weight is not None and weight.dim() > 1:
+        if kind is None or weight is None or weight.dim() < 2:
+            continue
+        if kind not in TRANSPOSED:
             found.append(LayerInfo(name, kind, weight.shape[0], tuple(weight.shape[1:])))
+        elif getattr(module, "groups", 1) == 1:
+            found.append(LayerInfo(name, kind, weight.shape[1], (weight.shape[0], *weight.shape[2:])))
     return found
+
+
+def why_no_features(model: nn.Module, name: str, known: Mapping[str, LayerInfo]) -> UsageError:
+    """Return the error of a name that is no layer with features: what it is, and what shows it."""
+    modules = dict(model.named_modules())
+    if name not in modules:
+        near = did_you_mean(name, known) or f"Layers with features: {', '.join(known)}"
+        return UsageError(f"no layer {name!r} with features", near)
+    inside = [each for each in known if each.startswith(f"{name}.")]
+    hint = f"Inside it: {', '.join(inside[:3])}" if inside else f"`layers {name}` and `layers gradients {name}` show it"
+    return UsageError(f"{name} is a {type(modules[name]).__name__}, which has no row of weights a feature", hint)
 
 
 class FocusLayer:
@@ -81,6 +98,7 @@ class FocusLayer:
         self._progress = progress or Progress()
         self.info: LayerInfo | None = None
         self._module: nn.Module | None = None
+        self._transposed = False
         self._optimizer: Any = None
         self._initial: Tensor | None = None
         self._initial_norm: Tensor | None = None
@@ -108,11 +126,10 @@ class FocusLayer:
             raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
         chosen = known.get(name or next(iter(known)))
         if chosen is None:
-            near = did_you_mean(name, known) or f"Layers with features: {', '.join(known)}"
-            raise UsageError(f"no layer {name!r} with features", near)
+            raise why_no_features(model, name, known)
         module = model.get_submodule(chosen.name)
         if module is not self._module:
-            self._module = module
+            self._module, self._transposed = module, chosen.kind in TRANSPOSED
             self.forget_step()
             self._initial = self._rows(module.weight)
             self._initial_norm = self._initial.norm(dim=1)
@@ -155,7 +172,7 @@ class FocusLayer:
             self.forget_step()
             self._put_hooks_on()
             self._following = True
-        self._before = self._batch.begin_step(self._bound().weight.detach().flatten(1))
+        self._before = self._batch.begin_step(self._as_rows(self._bound().weight))
         self._grad = self._output = None
 
     def forget_step(self) -> None:
@@ -216,7 +233,7 @@ class FocusLayer:
     def rows_of(self, index: Tensor) -> Tensor:
         """Return the weights of some features, [n, F]: a copy."""
         weight: Tensor = self._bound().weight
-        return weight.detach().index_select(0, index).flatten(1)
+        return self._as_rows(weight.detach().index_select(int(self._transposed), index))
 
     def grad(self) -> Tensor:
         """Return the gradient that the update used, [D, F].
@@ -226,10 +243,10 @@ class FocusLayer:
         """
         if not self._progress.has_gradients:
             raise not_yet("gradients", self._progress)
-        grad = self._grad if self._grad is not None else self._bound().weight.grad
+        grad = self._grad if self._grad is not None else self._module_grad()
         if grad is None:
             raise StateError(f"{self.name} had no gradient in this step", "Is it frozen, or unused by the loss?")
-        return self._rows(grad)
+        return grad.clone()
 
     def combined(self) -> Tensor:
         """Return the step's whole change of the weight, [D, F].
@@ -262,15 +279,14 @@ class FocusLayer:
         """
         import torch
 
-        weights = self._bound().weight.detach().flatten(1)
+        weights = self._as_rows(self._bound().weight)
         norm = torch.linalg.vector_norm(weights, dim=1)
         found = {"weight_norm": norm}
         tiny = torch.finfo(norm.dtype).tiny
-        grad = self._grad if self._grad is not None else self._bound().weight.grad
+        grad = self._grad if self._grad is not None else self._module_grad()
         if not self._progress.has_gradients:
             grad = None
         if grad is not None:
-            grad = grad.detach().flatten(1)
             found["grad_norm"] = torch.linalg.vector_norm(grad, dim=1)
         if self._before is not None and self._progress.has_update:
             change = weights - self._before
@@ -304,7 +320,7 @@ class FocusLayer:
         kind = Kind(self._before is not None, grad is not None, self._output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
             return batch
-        batch.end_step(weight.flatten(1), kind)
+        batch.end_step(self._as_rows(weight), kind)
         if not self._following:
             batch.part()
         return batch
@@ -330,14 +346,19 @@ class FocusLayer:
 
     def _module_grad(self) -> Tensor | None:
         grad = self._bound().weight.grad
-        return None if grad is None else grad.detach().flatten(1)
+        return None if grad is None else self._as_rows(grad)
 
     def _bound(self) -> Any:
         if self._module is None:
             raise StateError("no model is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
         return self._module
 
-    @staticmethod
-    def _rows(weight: Any) -> Tensor:
-        rows: Tensor = weight.detach().flatten(1).clone()
+    def _rows(self, weight: Any) -> Tensor:
+        return self._as_rows(weight).clone()
+
+    def _as_rows(self, weight: Any) -> Tensor:
+        """Return a weight or its gradient as rows [D, F], without copying where that can be."""
+        weight = weight.detach()
+        dense = weight.to_dense() if weight.is_sparse else weight
+        rows: Tensor = (dense.transpose(0, 1) if self._transposed else dense).flatten(1)
         return rows

@@ -46,7 +46,10 @@ LAYERS = {
     "Conv1d": ("torch.nn.Conv1d(2, 5, 3), torch.nn.ReLU(inplace=True)", "torch.rand(6, 2, 9)"),
     "Conv2d": ("torch.nn.Conv2d(1, 5, 3)", "torch.rand(6, 1, 9, 9)"),
     "Conv3d": ("torch.nn.Conv3d(2, 5, 3)", "torch.rand(6, 2, 5, 5, 5)"),
+    "ConvTranspose1d": ("torch.nn.ConvTranspose1d(2, 5, 3)", "torch.rand(6, 2, 9)"),
+    "ConvTranspose2d": ("torch.nn.ConvTranspose2d(2, 5, 3), torch.nn.ReLU(inplace=True)", "torch.rand(4, 2, 5, 5)"),
     "Embedding": ("torch.nn.Embedding(5, 4)", "torch.randint(0, 5, (6, 3))"),
+    "Embedding with sparse gradients": ("torch.nn.Embedding(5, 4, sparse=True)", "torch.randint(0, 5, (6, 3))"),
 }
 
 
@@ -65,10 +68,11 @@ def test_metrics_of_any_layer_equal_their_definition(make_session: Make, kind: s
     session = make_session(loop(kind), as_json=True)
     session.type("start")
     session.type("! output = None")
+    columns = ".transpose(0, 1)" if kind.startswith("ConvTranspose") else ""
     session.type("! hook = Trainer.model[0].register_forward_hook(lambda m, i, o: globals().update(output=o.clone()))")
     initial = None
     for _ in range(2):
-        before = np.array(session.answer("p Trainer.model[0].weight.flatten(1)")["value"]["values"])
+        before = np.array(session.answer(f"p Trainer.model[0].weight{columns}.flatten(1)")["value"]["values"])
         initial = before if initial is None else initial
         session.answer("step")
         table = session.answer("metrics")["table"]
@@ -85,7 +89,7 @@ def test_metrics_of_any_layer_equal_their_definition(make_session: Make, kind: s
         cosine = (after * initial).sum(axis=1) / norm / np.linalg.norm(initial, axis=1)
         np.testing.assert_allclose(metrics["cos_to_init"], cosine, atol=1e-5)
         np.testing.assert_allclose(rows(session, "combined"), after - before, atol=1e-7)
-        if kind == "Embedding":
+        if kind.startswith("Embedding"):
             assert "mean_activation" not in metrics
             continue
         output = np.array(
@@ -173,3 +177,24 @@ def test_what_is_not_finite_is_counted_and_comes_first(make_session: Make) -> No
     for line in ("cosmat weights", "grid weights", "heatmap weights", "force 3", "hist weights", "scatter"):
         assert "***" not in session.type(line), line
     assert "not finite" in session.type("cosmat weights")
+
+
+def test_what_has_no_features_says_what_shows_it(make_session: Make) -> None:
+    layers = "torch.nn.LayerNorm(8), torch.nn.Sequential(torch.nn.Linear(8, 3)), torch.nn.Linear(3, 2)"
+    script = LOOP.format(
+        layers=layers,
+        batch="torch.rand(6, 8)",
+        optimizer="SGD(model.parameters(), lr=0.1)",
+        rule="",
+        declare="",
+        push="",
+        after="pass",
+    )
+    make_session(script).play("""
+        (tdb) step
+        > step 1 ...
+        (tdb) focus 0
+        *** 0 is a LayerNorm, which has no row of weights a feature: `layers 0` and `layers gradients 0` show it
+        (tdb) focus 1
+        *** 1 is a Sequential, which has no row of weights a feature. Inside it: 1.0
+    """)
