@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
-MEANT = frozenset({"masked_fill", "masked_fill_", "full", "full_like", "fill_", "new_full", "where", "tensor", "triu"})
-"""Operations whose infinities somebody has asked for, as for the mask of an attention."""
+MEANT = ("fill", "full", "where", "tensor", "triu", "tril")
+"""Parts of the names of operations whose infinities somebody has asked for, as for the mask of an attention."""
 
 UNDEFINED = ("empty", "__get__", "__set__", "__setitem__")
 """Parts of the names of operations that compute nothing: memory with anything in it, attributes."""
@@ -96,6 +96,7 @@ class Detection:
         self._handles: list[Handle | RemovableHandle] = []
         self._patches = Patches()
         self._mode: Any = None
+        self._meant = False  # somebody has asked for infinities, and may hand them on
         self._recorded: tuple[bool, bool] | None = None
 
     def put_on(self, model: nn.Module | None) -> None:
@@ -106,6 +107,7 @@ class Detection:
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
         self.asked, self.anomalies, self._when, self._modules, self._made = False, [], "forward", [], {}
+        self._meant = False
         self._recorded = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
         if not self._recorded[0]:
             torch.autograd.set_detect_anomaly(True, check_nan=False)
@@ -155,10 +157,14 @@ class Detection:
 
     def _judge(self, name: str, value: Tensor, given: list[str]) -> None:
         what = _wrong_in(value)
-        if not what or self._knows(what) or (what == "inf" and name in MEANT):
+        if not what or self._knows(what):
             return
-        made = self._here(name)
         brought = any(given)
+        if what == "inf":
+            self._meant |= any(part in name for part in MEANT)
+            if self._meant and (brought or any(part in name for part in MEANT)):
+                return
+        made = self._here(name)
         self.anomalies.append(
             Anomaly(what, self._when, name, made.module, made.place, made.source, _entries(value), brought)
         )

@@ -128,6 +128,7 @@ class ModelCapture:
 
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
+        self._last = None  # it holds the graph
         self._samples |= any(output.overwritten for output in self.outputs.values())
         for handle in self._handles:
             handle.remove()

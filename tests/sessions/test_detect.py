@@ -102,6 +102,6 @@ def weights_of(session: TypingSession) -> Any:
 def test_a_mask_of_infinities_is_meant(make_session: Make) -> None:
     masked = PLAIN.replace(
         "outputs = model(inputs)",
-        'outputs = model(inputs).masked_fill(torch.eye(5, 3).bool(), float("-inf")).softmax(1)',
+        'outputs = model(inputs).masked_fill(torch.eye(5, 3).bool(), float("-inf")).view(5, 3).softmax(1)',
     )
     assert "no anomaly" in make_session(loop(masked)).type("detect")
