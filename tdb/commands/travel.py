@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tdb.commands import command
-from tdb.commands.arguments import Integer, Steps
+from tdb.commands.arguments import Integer, Steps, Word
+from tdb.commands.phases import detect
 from tdb.errors import StateError, UsageError
 from tdb.gate import OVER
 from tdb.results import Part, Result, Table, Text
@@ -139,6 +142,52 @@ def restart(session: Session) -> Result:
     _need_still(session)
     floor = session.controller.travel.floor
     return arrive(session, best(session.routes, session, floor).goto(session, floor))
+
+
+@command()
+def culprit(session: Session) -> Result:
+    """Find what made the first loss that is no number: go back before it, and take those steps again under `detect`.
+
+    Nothing has to be paid for during the run: detection is on for the one or two steps that matter. Training then
+    stands at the step that went wrong, with its batch, gradients and weights to look at.
+
+    Example:
+        culprit
+    """
+    need_travel(session)
+    steps, losses = session.controller.recorder.history.loss()
+    bad = steps[~np.isfinite(losses)]
+    if not len(bad):
+        raise StateError("every recorded loss is finite", "`catch nan` also watches gradients, weights and activations")
+    first, floor = int(bad[0]), session.controller.travel.floor
+    # The update of the step before may have spoilt the weights: its own loss was still finite.
+    landing = IN_PLACE.goto(session, max(floor, first - 2))
+    if landing.step != max(floor, first - 2):
+        return arrive(session, landing)
+    while True:
+        report = detect(session)
+        found = (report.data or {}).get("anomalies")
+        if found or session.controller.position.step >= first or session.status in OVER:
+            break
+    lead = Text(f"the first loss that is no finite number is that of step {first}")
+    return StopReport([lead, *report.parts], {**(report.data or {}), "first": first}, report.notes)
+
+
+@command()
+def checkpoint(session: Session, name: Word | None = None) -> Result:
+    """Keep everything as it is here; thinning never takes such a checkpoint, and `goto` sets out from it.
+
+    Example:
+        checkpoint
+        checkpoint before-the-dip
+    """
+    need_travel(session)
+    travel = session.controller.travel
+    if name is not None and travel.checkpoints.named(name) is not None:
+        raise UsageError(f"there is a checkpoint {name!r} already", "`checkpoints` lists them")
+    kept = session.controller.gate.call(lambda: travel.take(name or "", kept=True))
+    said = f"checkpoint{f' {name}' if name else ''} of step {kept.position.step}, {kept.nbytes / 2**20:.1f} MiB"
+    return Result([Text(said)], {"step": kept.position.step, "name": name, "bytes": kept.nbytes})
 
 
 @command()

@@ -9,6 +9,7 @@ from tests.bench.over_time import over_time
 from tests.bench.side_by_side import machine, show
 from tests.bench.spine import spine
 from tests.bench.stops import stops
+from tests.bench.travel import travel
 
 METHOD = """\
 Arms take turns in one process, in an order that turns round by round; a figure is the median over the rounds of the
@@ -19,7 +20,7 @@ def main() -> None:
     """Measure and print."""
     print(machine())
     print(METHOD)
-    parts = {"spine": spine, "inside_a_batch": inside_a_batch, "over_time": over_time, "stops": stops}
+    parts = {"spine": spine, "inside_a_batch": inside_a_batch, "over_time": over_time, "stops": stops, "travel": travel}
     for name in sys.argv[1:] or parts:
         show(name.replace("_", " "), parts[name]())
 

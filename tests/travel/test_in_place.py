@@ -203,6 +203,38 @@ def test_a_step_that_comes_out_otherwise_is_told_with_its_size(start: Start) -> 
     assert "came out otherwise: step" in answer.parts[1].text
 
 
+def test_the_culprit_of_a_nan_is_named(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("until", "20")
+
+    def spoil(step: int) -> None:
+        if step == 33:
+            prompt.parts.trainer.optimizer.param_groups[0]["lr"] = float("inf")
+
+    trainer = prompt.parts.trainer
+    trainer.optimizer.register_step_pre_hook(lambda *_: spoil(trainer.step + 1))
+    with pytest.raises(StateError, match="every recorded loss is finite"):
+        prompt.do("culprit")
+    prompt.do("until", "45")
+    answer = prompt.do("culprit")
+    assert answer.data["first"] == 34
+    assert answer.data["anomalies"]
+    assert prompt.step == 33
+
+
+def test_a_checkpoint_with_a_name_is_kept(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("step", 9)
+    prompt.do("checkpoint", "nine")
+    with pytest.raises(UsageError, match="there is a checkpoint 'nine' already"):
+        prompt.do("checkpoint", "nine")
+    prompt.do("until", "40")
+    prompt.controller.gate.call(lambda: prompt.controller.travel.resize(2**20))
+    names = list(prompt.do("checkpoints").data["table"].columns["name"])
+    assert "nine" in names
+    assert prompt.do("goto", 10).data["checkpoint"] == 9
+
+
 def test_what_cannot_be_reached_is_refused_and_changes_nothing(start: Start) -> None:
     prompt = start("control")
     prompt.do("step", 5)
