@@ -314,6 +314,22 @@ def test_phases_stopped_at_and_looked_at_change_nothing(
     assert sum(phase.startswith("forward") for phase in phases) >= 6
 
 
+@pytest.mark.parametrize("name", TRAININGS)
+def test_steps_under_detection_change_nothing(
+    name: str, controller: DebugController, undisturbed: Callable[[str], Final]
+) -> None:
+    controller.gate.stop_at_begin()
+    session = Session(controller, TRAININGS[name])
+    session.start()
+    for _ in range(8):
+        assert controller.wait(2 * PATIENCE) == "stopped"
+        assert controller.detection.anomalies == []
+        controller.detection.asked = True
+        controller.step()
+    assert controller.wait(2 * PATIENCE) == "stopped"
+    assert differences(session.end(), undisturbed(name)) == []
+
+
 @pytest.mark.parametrize("reckless", [lambda: torch.rand(1), np.random.rand, random.random])
 def test_without_the_guard_one_draw_at_the_prompt_changes_training(
     reckless: Callable[[], Any], controller: DebugController, undisturbed: Callable[[str], Final]
