@@ -88,9 +88,9 @@ def going_back() -> list[Row]:
         assert command is not None
         return seconds(lambda: command.function(session, *arguments))
 
-    thread.start()
-    began = time.perf_counter()
     controller.step(LONG_RUN)
+    began = time.perf_counter()
+    thread.start()
     while controller.position.step < LONG_RUN:
         controller.wait(1)
     step = (time.perf_counter() - began) / LONG_RUN
