@@ -53,7 +53,8 @@ def test_interrupt_at_a_boundary_between_boundaries_and_to_a_handler_of_the_scri
         (tdb) interrupt &
         training runs in the background: `pause` stops it, `wait` waits
         (tdb) interrupt
-        Training finished after ... steps
+        Training finished after 4 steps
+        the script handles SIGINT: Ctrl-C still pauses, `interrupt` calls the script's handler
         (tdb) p seen[0], seen[1:]
         (('boundary', 3), ['evaluation', 'handler'])
     """)
