@@ -44,5 +44,5 @@ def written_whole(path: Path, text: str) -> str:
         TdbError: the file cannot be written; the old one is as it was.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a character stands for itself
     return str(path)

@@ -145,8 +145,8 @@ class Namespace:
                 return self._execute(compiled(text, "exec"), frame, dict(variables), extra, lasting)
             # One dictionary for all, so that a comprehension sees the frame's variables too.
             return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
-        except Exception as error:
-            raise TdbError(f"{type(error).__name__}: {error}") from error
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # `p exit()` is no way out, as in pdb
+            raise TdbError(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
 
     def _execute(
         self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any], lasting: bool

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tdb.errors import TdbError, UsageError
 
-_RANGE = re.compile(r"(-?\d*):(-?\d*)(?::(\d+))?")
+_RANGE = re.compile(r"(-?\d{0,18}):(-?\d{0,18})(?::(\d{1,18}))?")
 
 
 def looks_like_ids(word: str) -> bool:
@@ -48,7 +48,7 @@ def _ids(word: str, count: int, groups: Mapping[str, Sequence[int]]) -> Iterable
             if bound is not None and abs(bound) > count:
                 raise TdbError(f"no feature {bound}", f"features are 0..{count - 1}")
         return range(count)[start:stop:step]
-    if not re.fullmatch(r"\d+", word):
+    if not re.fullmatch(r"\d{1,18}", word):
         raise UsageError(f"{word!r} is no feature", f"features are 0..{count - 1}, A:B[:S], @dead and the like, or all")
     if int(word) >= count:
         raise TdbError(f"no feature {word}", f"features are 0..{count - 1}")

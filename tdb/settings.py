@@ -39,7 +39,7 @@ def _share(text: str) -> float:
 
 
 def _every(text: str) -> int:
-    if not re.fullmatch(r"\d+", text) or int(text) < 1:
+    if not re.fullmatch(r"\d{1,18}", text) or int(text) < 1:
         raise UsageError(f"a number of steps from 1, not {text!r}")
     return int(text)
 
@@ -58,7 +58,7 @@ def _count(text: str) -> int:
 
 def bytes_of(text: str) -> int:
     """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else, or too little."""
-    match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18})\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
     size = 0 if match is None else int(match[1]) * _UNITS[match[2].upper()]
     if size < SMALLEST_BUDGET:
         raise UsageError(f"a size from 64KiB, such as 256MiB, not {text!r}")

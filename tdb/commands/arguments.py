@@ -15,6 +15,7 @@ they come last.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import types
 import typing
@@ -48,19 +49,19 @@ class Kind:
 
 
 def _count(word: str) -> int:
-    if not re.fullmatch(r"\d+", word) or int(word) < 1:
+    if not re.fullmatch(r"\d{1,18}", word) or int(word) < 1:
         raise UsageError(f"takes a number from 1, not {word!r}")
     return int(word)
 
 
 def _steps(word: str) -> int:
-    if not re.fullmatch(r"\d+", word) or int(word) < 1:
+    if not re.fullmatch(r"\d{1,18}", word) or int(word) < 1:
         raise UsageError(f"takes a number of steps, not {word!r}")
     return int(word)
 
 
 def _integer(word: str) -> int:
-    if not re.fullmatch(r"[+-]?\d+", word):
+    if not re.fullmatch(r"[+-]?\d{1,18}", word):
         raise UsageError(f"takes a whole number, not {word!r}")
     return int(word)
 
@@ -75,6 +76,16 @@ def _seconds(word: str) -> float:
     return seconds
 
 
+def _file(word: str) -> Path:
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError:
+        raise UsageError(f"takes a file, and {word!r} cannot be the name of one") from None
+    if "\x00" in word:
+        raise UsageError(f"takes a file, and {word!r} cannot be the name of one")
+    return Path(word)
+
+
 def _files(session: Session) -> Iterable[tuple[str, str]]:
     del session
     return ((str(path) + ("/" if path.is_dir() else ""), "") for path in sorted(Path().iterdir()))
@@ -85,7 +96,7 @@ Steps = Annotated[int, Kind("N", _steps)]
 Integer = Annotated[int, Kind("N", _integer)]
 Seconds = Annotated[float, Kind("SECONDS", _seconds)]
 Word = Annotated[str, Kind("WORD")]
-File = Annotated[Path, Kind("FILE", Path, _files)]
+File = Annotated[Path, Kind("FILE", _file, _files)]
 Expression = Annotated[str, Kind("EXPR", takes_rest=True)]
 Text = Annotated[str, Kind("TEXT", takes_rest=True)]
 KeyName = Annotated[str, Kind("KEY", complete=key_names)]
@@ -220,7 +231,7 @@ class Options:
 
 
 COMMON_OPTIONS = {
-    "-o": Parameter("output", Kind("FILE", Path), "word"),
+    "-o": Parameter("output", Kind("FILE", _file), "word"),
     "-n": Parameter("pattern", Kind("REGEX"), "word"),
     "--json": Parameter("json", Kind(""), "flag"),
     "--no-pager": Parameter("pager", Kind(""), "flag"),

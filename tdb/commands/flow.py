@@ -109,7 +109,7 @@ def until(session: Session, where: Text, *, background: bool = False) -> Result:
     if where.endswith("&"):
         where, background = where[:-1].rstrip(), True
     may_go(session)
-    if not re.fullmatch(r"\d+", where):
+    if not re.fullmatch(r"\d{1,18}", where):
         before = session.typed.partition(where)[0] if where in session.typed else ""
         expression = compile_expression(where, before)
         if not expression.names:

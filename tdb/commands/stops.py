@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from tdb.armed import values_of
 from tdb.commands import command
-from tdb.commands.arguments import Expression, Kind, Text
+from tdb.commands.arguments import Expression, Integer, Kind, Text
 from tdb.crashes import is_crash, parse_crash
 from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression
@@ -114,7 +114,7 @@ def condition(session: Session, number: Number, expression: Expression | None = 
 
 
 @command(running="queued")
-def ignore(session: Session, number: Number, count: Annotated[int, Kind("COUNT", int)] = 0) -> Result:
+def ignore(session: Session, number: Number, count: Integer = 0) -> Result:
     """Pass over the next COUNT hits of a stop point.
 
     Example:

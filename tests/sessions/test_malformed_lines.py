@@ -1,0 +1,165 @@
+"""Thousands of malformed lines: each is answered by one line, and training notices none of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from tdb.commands import Command, all_commands
+from tdb.shell.show import Show
+from tests.sessions.test_stops import MODEL
+from tests.typing_session import TypingSession
+
+LEFT_OUT = {
+    "quit": "leaves",
+    "pipe": "runs programs of the shell",
+    "source": "runs the lines of files, which are well-formed or not by themselves",
+    "record": "writes the whole session anew after every line",
+}
+# A well-formed one would let training go on, so each of these gets a piece that no argument of theirs can be.
+MOVES = {
+    "start", "step", "next", "until", "return", "detach", "continue", "pause", "wait", "interrupt", "phase", "skip",
+    "overhead",
+    "pystep", "back", "goto", "reverse-continue", "restart", "checkpoint", "fork", "switch", "branches", "detect",
+}  # fmt: skip
+WRONG_EVERYWHERE = ["[", "(", "@@", "&& 1", "\x00", "== ]", '"', "🜲 ["]
+JUNK = [
+    "when", "while", "changed", "epoch", "every", "loss", "step", "win_rate", "[31]", "[999]", "[", "]", "(", ")", "{",
+    "<", ">", "==", "=", "|", "||", "&", "&&", "**", "<<", "@", "@dead", "'", '"', "\\'", ".", ",", ":", ";", ";;",
+    " ;; ",
+    "if", "lambda: 0", "__class__", "loss.item()", "nosuch(loss)", "prev(", "mean(", "since(loss", "ema(loss, 10**9)",
+    "0.01", "-1", "+", "1e99", "99999999999999999999", "-99999999999999999999", "nan", "inf", "0x", "1_0", "12x", "x3",
+    "\x00", "\x1b[2J", "\t", "\r", "\x7f", "é", "𝔘", "\u202e", "\ud800", "🜲", "%", "%1", "$", "$_", "$_no", "!",
+    "?", "#",
+    "--json", "-o", "-o /nowhere/x", "-o .", "-n", "-n (", "--no-pager", "--", "--nosuch", "-x", "\\", "None",
+    "yield", "*",
+]  # fmt: skip
+
+
+def bases(command: Command) -> list[str]:
+    """Return what is mutated: the names and the examples of a command."""
+    return [command.name, *command.short, *command.examples]
+
+
+LINES = [base for each in all_commands() if each.name not in LEFT_OUT for base in bases(each)]
+FIRST_WORDS = {word: each.name for each in all_commands() for word in (each.name, *each.short)}
+MUTATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "insert", "replace", "delete", "double", "swap"]),
+        st.integers(0, 60),
+        st.one_of(st.sampled_from(JUNK), st.text(max_size=3)),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def mutated(base: str, mutations: Sequence[tuple[str, int, str]], wrong: str) -> str:
+    """Return a line with mistakes in it; those that would move training get `wrong` in any case."""
+    line = base
+    for kind, place, junk in mutations:
+        at = place % (len(line) + 1)
+        match kind:
+            case "insert":
+                line = line[:at] + junk + line[at:]
+            case "replace":
+                line = line[:at] + junk + line[at + len(junk) :]
+            case "delete":
+                line = line[:at] + line[at + 1 + place % 3 :]
+            case "double":
+                line = line[:at] + line[at // 2 : at] + line[at:]
+            case _:
+                line = " ".join(reversed(line.split(" ")))
+    return " ;; ".join(harmless(piece, wrong) for piece in line.split(";;"))
+
+
+def harmless(piece: str, wrong: str) -> str:
+    """Return a piece of a line that cannot move training, leave, or run programs and files."""
+    words = piece.replace("&", " ").split()
+    name = FIRST_WORDS.get(words[0], "") if words else ""
+    if not words or name in LEFT_OUT:  # nothing repeats the line before it
+        return f"nosuch {piece}"
+    return f"{piece} {wrong}" if name in MOVES else piece
+
+
+class SomeWidth(Show):
+    """A terminal whose width changes with every answer."""
+
+    answers = 0
+
+    @property
+    def _width(self) -> int:
+        return (20, 40, 80, 200)[self.answers % 4]
+
+    def _text(self, parts: Sequence[Any]) -> None:
+        self.answers += 1
+        super()._text(parts)
+
+
+def digest(model: torch.nn.Module) -> str:
+    """Return a hash of a model's weights and of torch's generator."""
+    tensors = [*model.state_dict().values(), torch.get_rng_state()]
+    return hashlib.sha256(b"".join(each.numpy().tobytes() for each in tensors)).hexdigest()
+
+
+@pytest.mark.filterwarnings("error::SyntaxWarning")  # it would be a second line on the terminal
+def test_malformed_lines_get_one_line_each_and_training_notices_nothing(
+    make_session: Callable[..., TypingSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PAGER", "cat")
+    session = make_session(MODEL)
+    show = session.interpreter.show
+    session.interpreter.show = SomeWidth(session.session, show.sink, session.out, session.out, terminal=True)
+    session.type("step 3")
+    model = vars(session.session.run.module)["model"]  # type: ignore[union-attr]
+    before, refused = digest(model), 0
+
+    @settings(
+        max_examples=7500,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(LINES), MUTATIONS, st.sampled_from(WRONG_EVERYWHERE))
+    @example("p exit()", [], "")
+    @example("! raise SystemExit", [], "")
+    @example("! raise KeyboardInterrupt", [], "")
+    @example("p " + "(" * 5000, [], "")
+    @example("break when " + "-" * 3000 + "1", [], "")
+    @example("break " + "9" * 5000, [], "")
+    @example("step " + "9" * 5000 + " [", [], "")
+    @example("\ud800\ud800", [], "")
+    @example("p '\x00'", [], "")
+    def type_it(base: str, mutations: list[tuple[str, int, str]], wrong: str) -> None:
+        nonlocal refused
+        line = mutated(base, mutations, wrong)
+        session.session.settings.change("figures", "off")
+        shown = session.type(line)
+        session.interpreter.abandon()
+        assert "bug in tdb" not in shown, (line, shown)
+        assert "Traceback" not in shown, (line, shown)
+        pieces = [index for index, text in enumerate(shown.split("\n")) if text.startswith("*** ")]
+        if pieces:  # else it was well-formed after all
+            refused += 1
+            last = shown.rstrip("\n").split("\n")[pieces[-1] :]
+            assert len(pieces) == 1, (line, shown)
+            assert len(last) == 1 or (len(last) == 2 and last[1].lstrip().startswith("^")), (line, shown)
+        assert session.controller.position.step == 3, line
+        assert session.session.status == "stopped", line
+
+    type_it()
+    assert refused >= 5000, refused
+    assert session.type("p 1 + 1") == "2\n"
+    assert digest(model) == before
+    session.type("clear;; undisplay;; watch clear")
+    assert "Training finished after 200 steps" in session.type("continue")
