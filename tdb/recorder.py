@@ -94,6 +94,7 @@ class Recorder:
         self._failure = ""
         if self._layer.info is not None:
             early, self._early = self._early, []
+            self._watching()  # the layer that comes into focus has watches of its own
             try:
                 self.watch(early)
             except TdbError as error:  # named before anybody knew how many there are

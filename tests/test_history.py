@@ -423,7 +423,7 @@ def test_metrics_too_large_for_the_budget_are_left_out_and_that_is_said() -> Non
         history.append(0, step, step, 0, 0.0, 0.5, {"a": np.ones(100_000)})
     assert len(history.loss()[0]) == 49
     assert history.metric_names() == []
-    assert history.describe().endswith("; metrics are not recorded: one step of them takes 0.4 MiB")
+    assert history.describe().endswith("; metrics are not recorded: one step of them takes 0.38 MiB")
 
 
 def test_memory_stays_within_the_budget() -> None:

@@ -32,7 +32,13 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
     controller = session.controller
     model = trained_model(session)
     if layer is not None:
-        session.ask(lambda: controller.layer.bind(controller.target, layer))
+
+        def move() -> None:
+            controller.recorder.flush()
+            controller.layer.bind(controller.target, layer)
+            controller.recorder.begin()
+
+        session.ask(move)
         controller.focus_on(controller.layer.name)
     found = layers_with_features(model)
     table = Table(

@@ -165,7 +165,7 @@ class History:
             layer = f"{layer} ({block.shape[1]} features)"
         if layer not in self._layers:
             if not self.budget.holds(4 * block.size):
-                self._refused = f"; metrics are not recorded: one step of them takes {4 * block.size / MIB:.1f} MiB"
+                self._refused = f"metrics are not recorded: one step of them takes {4 * block.size / MIB:.2g} MiB"
                 return None
             self._layers[layer] = Metrics(self.budget, names, block.shape[1:])
         self._features = self._layers[layer]
@@ -197,6 +197,11 @@ class History:
     def nbytes(self) -> int:
         """Bytes taken by everything that shares the budget."""
         return self.budget.used
+
+    @property
+    def refused(self) -> str:
+        """Why metrics of the focused layer are not recorded, for want of room; empty if they are."""
+        return self._refused if self._features is None else ""
 
     @property
     def newest(self) -> tuple[int, int]:
@@ -340,8 +345,9 @@ class History:
         kept = f"; {marked:,} marked step{'s' if marked != 1 else ''}" if marked else ""
         missing = len(self.left_out())
         kept += f"; {missing:,} left out by `overhead`" if missing else ""
+        refused = f"; {self._refused}" if self._refused else ""
         size = f"{self.nbytes / MIB:.1f} of {self.budget.limit / MIB:.1f} MiB"
-        return f"{len(self):,} of {self.appended:,} steps: {dense}{kept}; {size}{self._refused}"
+        return f"{len(self):,} of {self.appended:,} steps: {dense}{kept}; {size}{refused}"
 
     def _row_of(self, step: int) -> Any:
         """Return the newest row of `step` in the newest timeline."""
@@ -364,7 +370,7 @@ class History:
                 return metrics
         known = self.metric_names(layer)
         of_layer = f" of {layer}" if layer else ""
-        hint = did_you_mean(name, known) or f"Recorded: {', '.join(known) or 'none'}"
+        hint = self.refused or did_you_mean(name, known) or f"Recorded: {', '.join(known) or 'none'}"
         raise UsageError(f"no metric {name!r}{of_layer} in history", hint)
 
     def of_branch(self, timelines: Array, ticks: Array, timeline: int | None = None) -> Array:

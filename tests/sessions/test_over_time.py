@@ -220,3 +220,27 @@ def test_watched_features_without_a_step_have_no_chart_yet(make_session: Make) -
     for line in ("traj win_rate", "traj pairs", "pairs", "traj --table"):
         assert "***" in session.type(line)
         assert "a bug in tdb" not in session.type(line)
+
+
+def test_every_layer_keeps_its_own_watches_when_the_focus_moves(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "60"), as_json=True)
+    session.answer("watch 0 15 31")
+    session.answer("step 4")
+    session.answer("focus decoder.0")
+    session.answer("watch 700")
+    session.answer("step 3")
+    assert list(lines(session.answer("traj weight_norm"), "weight_norm")["700"]) == [5, 6, 7]
+    session.answer("focus encoder.0")
+    session.answer("step 2")
+    assert list(lines(session.answer("traj win_rate"), "win_rate")["15"]) == [1, 2, 3, 4, 8, 9]
+    assert session.controller.recorder.failure == ""
+
+
+def test_a_layer_too_large_for_the_budget_says_so(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "60"))
+    session.type("step 2")
+    session.type("set history.budget 64KiB")
+    session.type("focus decoder.0")
+    session.type("step 5")
+    assert "metrics are not recorded: one step of them takes 0.027 MiB" in session.type("heat weight_norm")
+    assert "loss over steps 1 to 7" in session.type("loss")
