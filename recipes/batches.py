@@ -32,7 +32,7 @@ class Batches:
         self.loader = loader
         self.epoch = epoch
         self._given = 0
-        self._seam: Any = None
+        self._seam: Generators | None = None
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def __iter__(self) -> Batches:
@@ -59,7 +59,7 @@ class Batches:
         self.close()
         self.epoch = state["epoch"]
         if state["begun"]:
-            put_back(state["seam"])
+            state["seam"].put_back()
             self._begin()
             assert self._batches is not None
             skip(self._batches, state["given"])
@@ -73,21 +73,21 @@ class Batches:
         self._batches = None
 
     def _begin(self) -> None:
-        self._given, self._seam = 0, generators()
+        self._given, self._seam = 0, Generators()
         self._batches = iter(self.loader)
 
 
-def generators() -> tuple[Any, ...]:
-    """Return the states of the random generators that data may be drawn with."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+class Generators:
+    """The states of the random generators that data may be drawn with, as they stand now; never changed."""
 
+    def __init__(self) -> None:
+        self._python, self._numpy, self._torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
 
-def put_back(states: tuple[Any, ...]) -> None:
-    """Make the random generators what they were."""
-    python, of_numpy, of_torch = states
-    random.setstate(python)
-    np.random.set_state(of_numpy)
-    torch.set_rng_state(of_torch)
+    def put_back(self) -> None:
+        """Make the generators what they were."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch.set_rng_state(self._torch)
 
 
 def skip(batches: Iterator[Any], count: int) -> None:

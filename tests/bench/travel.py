@@ -81,6 +81,7 @@ def going_back() -> list[Row]:
     controller, made = DebugController(), trainer("control")
     session = Session(controller, all_commands())
     thread = threading.Thread(target=lambda: made.train(LONG_RUN + 100, debug_controller=controller), daemon=True)
+    controller.step(LONG_RUN)
     controller.gate.launched(thread)
 
     def do(name: str, *arguments: object) -> float:
@@ -88,11 +89,9 @@ def going_back() -> list[Row]:
         assert command is not None
         return seconds(lambda: command.function(session, *arguments))
 
-    controller.step(LONG_RUN)
     began = time.perf_counter()
     thread.start()
-    while controller.position.step < LONG_RUN:
-        controller.wait(1)
+    controller.wait()
     step = (time.perf_counter() - began) / LONG_RUN
     one = statistics.median(do("back") for _ in range(20))
     far = do("goto", FAR_BACK)
