@@ -534,22 +534,6 @@ def test_only_what_enabled_stop_points_name_is_asked_for() -> None:
     assert points.names == {"epoch"}
 
 
-def test_a_step_that_cannot_stop_is_known_beforehand() -> None:
-    points = StopPoints()
-    points.add(parse_stop("500"))
-    points.add(parse_stop("every 100"))
-    points.add(parse_stop("epoch 7"))
-    may = [step for step in range(1, 601) if points.may_hit(step, 1 + step // 590)]
-    assert may == [100, 200, 300, 400, 500, 600]
-    assert points.may_hit(3, 7)
-    assert points.may_hit(3, None)
-    points.set_condition(1, compile_expression("delta(loss) > 1"))
-    assert points.may_hit(3, 1)
-    points.disable(1)
-    points.add(parse_stop("when loss > 1"))
-    assert points.may_hit(3, 1)
-
-
 def test_the_table_has_all_that_is_known() -> None:
     points = StopPoints()
     points.add(parse_stop("when loss > 2, step > 3"))

@@ -32,7 +32,7 @@ def pystep(session: Session) -> Result:
     """
     if session.shell.answers_json:
         raise StateError("pystep is a conversation with pdb, which does not answer in JSON", "`step` takes the step")
-    session.need_stopped()
+    session.need_boundary()
     frames = session.stack.frames()
     selected = session.stack.frame()
     if selected is None:

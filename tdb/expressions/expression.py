@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdb.errors import TdbError, did_you_mean
+from tdb.errors import TdbError
 from tdb.expressions.build import Builder, Evaluation
 from tdb.expressions.grammar import Source, parse
 from tdb.expressions.nan import Check, nan_check
@@ -92,15 +92,6 @@ class Expression:
     def nan_check(self) -> Check:
         """Says for a namespace whether NaN keeps the expression from being true; see `involves_nan`."""
         return nan_check(self.source, self.tree)
-
-    def unknown_names(self, known: Iterable[str]) -> dict[str, str]:
-        """Return name -> note for every name that is not in `known`; the note lists the names close to it."""
-        known = set(known)
-        return {
-            name: f"no metric, key or variable {name!r}" + (f". {near}" if (near := did_you_mean(name, known)) else "")
-            for name in self.names
-            if name not in known
-        }
 
     def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Check the indices that are written out against the shapes of the names that are known.

@@ -89,16 +89,6 @@ class StopPoints:
         """Replace the lines that run when a stop point stops training. TdbError if it does not exist."""
         self.get(number).commands = list(lines)
 
-    def may_hit(self, step: int, epoch: int | None) -> bool:
-        """Whether a check at this step could stop training, as far as step and epoch tell.
-
-        Where it could not, nothing need be captured for it. A condition that looks back has to see every step.
-        """
-        return any(
-            point.stop.may_hold(step, epoch) or (point.condition is not None and point.condition.needs_history)
-            for point in self._enabled
-        )
-
     def check(
         self,
         namespace: Mapping[str, Any],

@@ -108,6 +108,8 @@ def test_from_phase_to_phase(make_session: Make) -> None:
         1 tensor
         (tdb) grid grad
         *** no gradients yet: this step is at batch: `phase` goes on, `step` completes it
+        (tdb) pystep
+        *** this step is at batch: `step` completes it
         (tdb) metrics top 1
         feature_id  weight_norm  cos_to_init  status
         ...
