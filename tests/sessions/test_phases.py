@@ -117,7 +117,7 @@ def test_from_phase_to_phase(make_session: Make) -> None:
         > step 1 at forward        ...train.py(15) train
         -> outputs = model(inputs)
         (tdb) metrics top 1
-        feature_id  weight_norm  mean_activation  active_fraction  cos_to_init  status
+        feature_id  weight_norm  mean_activation  activation_std  active_fraction  cos_to_init  status
         ...
         (tdb) data outputs
         *** nothing captured under 'outputs'. Captured: nothing
