@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sessions.test_stops import USERS_LINE, steps_by_hand
 from tests.terminal.conftest import ROOT
 from tests.terminal.terminal import Terminal
 
@@ -78,6 +79,30 @@ def test_what_tdb_must_show(open_terminal: Open, condition: str, how: dict[str, 
         assert b"\x1b" not in terminal.written.replace(b"\x1b[?12l\x1b[?25h", b"", 1)
     if "NO_COLOR" in how:
         assert not [each for each in escapes if re.search(rb"[\[;](3[0-8]|4[0-8]|9[0-7])[;m]", each)]
+
+
+def test_the_users_line_stops_where_a_check_in_the_loop_does(open_terminal: Open) -> None:
+    by_hand = steps_by_hand("bcl-slow", 31)
+    assert by_hand, "the test needs a feature that dies"
+    terminal = open_terminal(*RECIPE, "--condition", "bcl-slow", "--steps", "50", folder=ROOT, columns=110)
+    terminal.until_prompt()
+    assert terminal.line(USERS_LINE).split("\n")[0] == "Breakpoint 1, when win_rate[31]<0.01"
+    for step in by_hand:
+        shown = terminal.line("continue")
+        assert re.search(rf"Breakpoint 1 at step {step}: win_rate\[31\] = 0\.00\d* < 0\.01", shown), shown
+        assert stop(shown.replace("\n", ""))[0] == step
+    assert terminal.line("continue").endswith("Training finished after 50 steps")
+
+
+def test_for_control_the_users_line_is_taken_with_a_note(open_terminal: Open) -> None:
+    terminal = open_terminal(*RECIPE, "--condition", "control", "--steps", "12", folder=ROOT, columns=110)
+    terminal.until_prompt()
+    assert terminal.line(USERS_LINE).split("\n")[0] == "Breakpoint 1, when win_rate[31]<0.01"
+    shown = terminal.line("step")
+    assert "Breakpoint 1: waits for 'win_rate', which has no value yet: see keys and sources" in shown
+    shown = terminal.line(USERS_LINE)
+    assert "no metric, key or variable 'win_rate'. It may be captured later" in shown
+    assert terminal.line("continue").endswith("Training finished after 12 steps")
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
