@@ -295,7 +295,7 @@ class LoopSide:
             metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
             if skipped:
-                self.recorder.history.mark(self.position.step, LEFT_OUT)
+                self.recorder.history.mark(self.position.step, LEFT_OUT, self.position.tick)
         self.travel.arrive(self.position)
         woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused) if self.keeper is not None else ""
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.

@@ -14,6 +14,7 @@ from tdb.phases import PHASES
 from tdb.results import Result, Text
 from tdb.step import BOUNDARY
 from tdb.target import model_of, optimizers_of, scaler_of, schedulers_of
+from tdb.travel.edits import note
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -60,13 +61,14 @@ def _where(text: str) -> tuple[int, str]:
     raise UsageError(f"phase takes a number of phases or the name of one, not {text!r}", near)
 
 
-@command()
+@command(changes=True)
 def skip(session: Session, *, off: bool = False) -> Result:
     """Leave out the update of this step, or at a boundary of the next one: what would training be without this batch?
 
     Weights and the optimizer's memory stay as they were before the update; the step is counted, and marked in history.
     Everything around the update goes on: schedulers count the step, a gradient scaler checks for overflow as ever.
-    What a learning rule writes into weights by itself stays. `skip off` takes it back.
+    What a learning rule writes into weights by itself stays. `skip off` takes it back. Time travel that passes this
+    step again leaves the update out again.
 
     Example:
         skip
@@ -79,7 +81,8 @@ def skip(session: Session, *, off: bool = False) -> Result:
     step = controller.position.step + 1
     if off:
         controller.call(controller.skip.give_up)
-        return Result([Text(f"step {step} will have its update")], {"step": step, "skip": False})
+        notes = note(session, "skip off", controller.skip.give_up)
+        return Result([Text(f"step {step} will have its update")], {"step": step, "skip": False}, notes)
     if controller.is_inside and controller.progress.updates:
         raise StateError("this step has made its update", "`step` completes it, then `skip` leaves out the next one")
     if controller.progress.updating:
@@ -91,9 +94,8 @@ def skip(session: Session, *, off: bool = False) -> Result:
             controller.skip.put_on()
 
     controller.call(ask)
-    return Result(
-        [Text("\n".join([f"step {step} leaves out its update", *_what_goes_on(session)]))], {"step": step, "skip": True}
-    )
+    text = "\n".join([f"step {step} leaves out its update", *_what_goes_on(session)])
+    return Result([Text(text)], {"step": step, "skip": True}, note(session, "skip", ask))
 
 
 def _what_goes_on(session: Session) -> list[str]:

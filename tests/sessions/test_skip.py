@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from tdb.launch import Script
+from tdb.target import optimizers_of
 from tests.sessions.test_phases import CLOSURE, PLAIN, loop
 from tests.typing_session import TypingSession
 
@@ -27,7 +30,7 @@ ADAM = PLAIN.replace(
 def outcome(session: TypingSession) -> dict[str, Any]:
     """Return the weights and the optimizer's state as the session has left them."""
     target = session.controller.target
-    moments = target.optimizers[0].state_dict()
+    moments = copy.deepcopy(optimizers_of(target)[0].state_dict())
     return {"weights": [weight.detach().clone() for weight in target.model.parameters()], "optimizer": moments}
 
 
@@ -95,3 +98,16 @@ def test_an_optimizer_that_calls_the_loops_closure(make_session: Make) -> None:
     assert "*** the optimizer is in the middle of its update" in session.type("skip")
     session.type("step")
     assert not torch.equal(outcome(session)["weights"][0], before["weights"][0])
+
+
+def test_time_travel_leaves_the_update_out_again(make_session: Make) -> None:
+    recipe = Script("recipes.gradient_gating_l0", ("--condition", "control", "--steps", "60"), is_module=True)
+    session = make_session(recipe)
+    for line in ("step 5", "skip", "step 3"):
+        session.type(line)
+    before = outcome(session)
+    assert "bit for bit" in session.type("back 4")
+    assert "bit for bit" in session.type("goto 8")
+    again = outcome(session)
+    torch.testing.assert_close(before, again, rtol=0, atol=0)
+    assert {float(state["step"]) for state in again["optimizer"]["state"].values()} == {7.0}
