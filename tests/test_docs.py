@@ -53,8 +53,11 @@ def alike(shown: str, expected: str, relative: float = 0.15, absolute: float = 0
 def test_a_session_in_the_readme_is_a_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(ROOT)
     command, *typed = re.split(r"^\(tdb\) (.*)$", text, flags=re.MULTILINE)
-    assert command.startswith("$ tdb -m recipes.gradient_gating_l0")
-    session = TypingSession(tmp_path, Script("recipes.gradient_gating_l0", tuple(command.split()[4:]), is_module=True))
+    assert command.startswith("$ tdb ")
+    _, _, *words = command.split()
+    is_module = words[0] == "-m"
+    name, *arguments = words[is_module:]
+    session = TypingSession(tmp_path, Script(name, tuple(arguments), is_module=is_module))
     session.type("set figures off")
     try:
         for line, expected in zip(typed[::2], typed[1::2], strict=True):
