@@ -1,7 +1,7 @@
 """The experiment in numpy alone, read off its description once more: no torch, no hooks, no autograd.
 
-Forward, backward, the rule and Adam are written out for this one model. It was written without a look at `bcl`, so that
-a misreading that the rule shares with its loop-written reference would show here.
+Forward, backward, the rule and Adam are written out for this one model, formula by formula: another form of the same
+reading, which would show a slip of the hand that the rule shares with its loop-written reference.
 """
 
 from __future__ import annotations
