@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, truth
 from tdb.expressions.expression import FALSE
+from tdb.gate import FINISHED
 from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
 from tdb.step_tensors import StepTensors
 from tdb.stops import Hit, Moment, StopPoints
@@ -77,8 +78,9 @@ class Armed:
     @property
     def now(self) -> list[Hit]:
         """The stop points at which training stands; empty if it stopped for another reason, or went on."""
-        stands = self._hits_tick == self._controller.position.tick and not self._controller.is_inside
-        return self.hits if stands else []
+        if self._hits_tick != self._controller.position.tick or self._controller.is_inside:
+            return []
+        return [] if self._controller.gate.status == FINISHED else self.hits  # after the last step it went on, too
 
     def aim(self, goal: Goal | None) -> None:
         """Run until a goal is reached, or until nothing; any stop gives the goal up."""

@@ -399,6 +399,16 @@ def test_thousands_of_stops_that_go_on_by_themselves(make_session: Make) -> None
     assert session.session.status == "finished"
 
 
+def test_a_stop_at_the_last_step_is_over_when_training_has_finished(make_session: Make) -> None:
+    make_session(SERIES).play("""
+        (tdb) b 300;; commands;; silent;; p step;; continue;; end
+        Breakpoint 1, step 300
+        (tdb) continue
+        300
+        Training finished after 300 steps
+    """)
+
+
 def test_until_an_expression_and_return(make_session: Make) -> None:
     make_session(SERIES).play("""
         (tdb) until loss > 2.9
