@@ -63,7 +63,7 @@ def _where(text: str) -> tuple[int, str]:
 
 @command(changes=True)
 def skip(session: Session, *, off: bool = False) -> Result:
-    """Leave out the update of this step, or at a boundary of the next one: what would training be without this batch?
+    """Leave out the update of this step, or at a boundary of the next one: training as if without this batch.
 
     Weights and the optimizer's memory stay as they were before the update; the step is counted, and marked in history.
     Everything around the update goes on: schedulers count the step, a gradient scaler checks for overflow as ever.
