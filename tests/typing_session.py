@@ -36,6 +36,7 @@ class TypingSession:
             path = folder / "train.py"
             path.write_text(textwrap.dedent(script))
             script = Script(str(path), arguments)
+        self.folder = folder
         self.out = _Text()
         self.controller = DebugController()
         self.session = Session(self.controller, all_commands())

@@ -47,7 +47,7 @@ def test_errors(place: Place) -> None:
     assert found[0]["error"] == {
         "code": "usage",
         "message": "unknown command 'stepp' (nor Python)",
-        "hint": "Did you mean: step, state",
+        "hint": "Did you mean: step, pystep, state",
     }
     assert found[2]["error"]["code"] == "state"
     assert found[2]["state"] == {"status": "ready", "step": 0, "epoch": None}

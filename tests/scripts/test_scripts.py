@@ -23,7 +23,7 @@ def test_an_error_ends_the_script_and_says_where(place: Place) -> None:
     )
     status, out, error = place.tdb("-x", "look.tdb", "-c", "p 'not reached'", "loop.py", "50", stdin="p 'nor this'")
     assert status == 2
-    assert error == "look.tdb:6: *** unknown command 'stepp' (nor Python). Did you mean: step, state\n"
+    assert error == "look.tdb:6: *** unknown command 'stepp' (nor Python). Did you mean: step, pystep, state\n"
     assert [line for line in str(out).splitlines() if not line.startswith(("> ", "-> "))] == [
         "(tdb) step",
         '(tdb) p step ;; p "a;;b"   # not a comment for Python\'s sake',
@@ -90,7 +90,7 @@ def test_startup_files(place: Place) -> None:
     assert ended.error.splitlines() == [
         f"running {user}; --nx skips it",
         "running .tdbrc; --nx skips it",
-        ".tdbrc:2: *** unknown command 'stepp' (nor Python). Did you mean: step, state",
+        ".tdbrc:2: *** unknown command 'stepp' (nor Python). Did you mean: step, pystep, state",
     ]
     skipped = place.tdb("--nx", "-c", "set figures", "loop.py", "5")
     assert (skipped.status, skipped.out, skipped.error) == (0, "figures auto\n", "")

@@ -67,7 +67,7 @@ def test_the_users_line_stops_where_a_check_in_the_loop_does(make_session: Make,
     typed.type(USERS_LINE)
     assert steps_stopped_at(typed) == by_hand
 
-    file = typed.interpreter._log_file.with_name("watchdog.tdb")
+    file = typed.folder / "watchdog.tdb"
     file.write_text(f"# stop when feature 31 dies\n{USERS_LINE}\n" + "continue\n" * len(by_hand))
     sourced = make_session(recipe(condition))
     assert sourced.interpreter.source(file)
