@@ -10,12 +10,12 @@ from tdb.commands import command
 from tdb.commands.arguments import Integer, Steps, Word
 from tdb.commands.phases import detect
 from tdb.errors import StateError, UsageError
-from tdb.gate import OVER
+from tdb.gate import OVER, STOPPED
 from tdb.results import Part, Result, Table, Text
 from tdb.stopping import StopReport, stop_report
 from tdb.travel.in_place import InPlace
 from tdb.travel.known import Comparison
-from tdb.travel.route import Landing, best
+from tdb.travel.route import Landing, best, capabilities
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -192,16 +192,19 @@ def checkpoint(session: Session, name: Word | None = None) -> Result:
 
 @command()
 def checkpoints(session: Session) -> Result:
-    """List the checkpoints: where going back can set out from.
+    """List the checkpoints, where going back can set out from, and the ways in which this script can go back.
 
     They are taken by themselves, as often as it costs training less than 1 %, and thinned to `set checkpoints.budget`.
+    The first way that can is the one that `back` and `goto` take; of the others it says what is in their way.
 
     Example:
         checkpoints
     """
     travel = session.controller.travel
     kept = list(travel.checkpoints)
-    if not kept and travel.why_not:
+    step = session.controller.position.step
+    ways = capabilities(session.routes, session, step - 1) if step > 0 and session.status == STOPPED else {}
+    if not (kept or ways) and travel.why_not:
         raise StateError(f"there are no checkpoints: {travel.why_not}")
     table = Table(
         {
@@ -214,4 +217,5 @@ def checkpoints(session: Session) -> Result:
         note=f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {travel.checkpoints.slots.used / 2**20:.1f} of "
         f"{travel.checkpoints.limit / 2**20:.0f} MiB",
     )
-    return Result([table], {"table": table})
+    answers = Table({"way": list(ways), "back 1": [f"no: {reason}" if reason else "yes" for reason in ways.values()]})
+    return Result([*([table] if kept else []), *([answers] if ways else [])], {"table": table, "ways": ways})

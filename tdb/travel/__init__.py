@@ -4,11 +4,11 @@
     slots.py          memory for copies: taken up again, and shared where nothing has changed
     checkpoints.py    the copies that are kept, within a budget: half of it even, half dense toward the present
     pace.py           how seldom a copy must be taken to cost next to nothing
-    source.py         the batches of an iterable, with a position that can be put back
     known.py          what history knows of steps that are taken again: each is compared with it
     traveller.py      Traveller: the training thread's side of all this
     route.py          the ways to another step, and why one cannot be taken
     in_place.py       the way for loops whose state tdb can put back
+    branches.py       what is tried from a step, kept apart; edits.py, compare.py: what was changed, where it differs
 
 A step is never looked up: it is taken again. From the nearest checkpoint before it the loop runs on, at full speed,
 with every loss and every recorded metric compared bit for bit with history, and arrives at the step's boundary with

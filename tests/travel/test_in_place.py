@@ -230,7 +230,9 @@ def test_a_checkpoint_with_a_name_is_kept(start: Start) -> None:
         prompt.do("checkpoint", "nine")
     prompt.do("until", "40")
     prompt.controller.gate.call(lambda: prompt.controller.travel.resize(2**20))
-    names = list(prompt.do("checkpoints").data["table"].columns["name"])
+    answer = prompt.do("checkpoints").data
+    assert answer["ways"]["in place"] == ""
+    names = list(answer["table"].columns["name"])
     assert "nine" in names
     assert prompt.do("goto", 10).data["checkpoint"] == 9
 
