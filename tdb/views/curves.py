@@ -11,6 +11,7 @@ import numpy as np
 from tdb.results import Array, Curves
 from tdb.views import canvas
 from tdb.views.canvas import Box, View
+from tdb.views.theme import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,13 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 def look_of(number: int) -> tuple[str, str]:
     """Return the colour and the dashes of line `number`: the same in every chart, 40 different ones."""
     return COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
+
+
+def line_look(picture: Curves, label: str, order: int) -> tuple[str, str]:
+    """Return the colour and the dashes of one line: of a status those that it has in tables and scatter plots."""
+    if label in STATUS:
+        return STATUS[label].color, DASHES[0]
+    return look_of(picture.colors.get(label, order))
 
 
 def thin(steps: Array, values: Array, buckets: int = BUCKETS) -> tuple[Array, Array]:
@@ -126,7 +134,7 @@ def _paint(picture: Curves, lines: Mapping[str, tuple[Array, Array]], figure: Fi
     axes = canvas.axes_in(figure, place)
     axes.set_yscale("log" if picture.log else "linear")
     for order, (label, (steps, values)) in enumerate(lines.items()):
-        color, dashes = look_of(picture.colors.get(label, order))
+        color, dashes = line_look(picture, label, order)
         x, y = thin(steps, values)
         alone = np.flatnonzero(_alone(y)).tolist()
         (line,) = axes.plot(x, y, color=color, linestyle=dashes, linewidth=1.2, label=label)

@@ -14,7 +14,7 @@ import numpy as np
 from tdb.results import Array, Curves, Distributions, Histogram, Images, Matrix, Page, Picture, Profiles, Scatter
 from tdb.views import theme
 from tdb.views.canvas import tick_texts
-from tdb.views.curves import drawable, look_of, thin
+from tdb.views.curves import drawable, line_look, thin
 from tdb.views.distributions import rows_with_zeros
 from tdb.views.histogram import bins
 from tdb.views.images import pixels as image_pixels
@@ -219,7 +219,7 @@ def _curves(picture: Curves, width: int) -> list[Piece]:
     for order, (label, (own, _)) in enumerate(lines.items()):
         part = slice(start, start + len(own))
         start += len(own)
-        _draw_line(pixels, x[part], height - 1 - y[part], finite[part], look_of(picture.colors.get(label, order))[0])
+        _draw_line(pixels, x[part], height - 1 - y[part], finite[part], line_look(picture, label, order)[0])
     span = f"{picture.y_name}, {picture.x_name} {steps.min():,} to {steps.max():,}"
     return [_plot(pixels, *ends), span, *_color_key(picture, width)]
 
@@ -243,7 +243,7 @@ def _color_key(picture: Curves, width: int) -> list[Piece]:
         if len(text) + len(label) + 2 > width:
             break
         text += f"{label}  "
-        inks += [hex_color(look_of(picture.colors.get(label, order))[0])] * (len(label) + 2)
+        inks += [hex_color(line_look(picture, label, order)[0])] * (len(label) + 2)
     ink = np.array([inks], np.uint8)
     return [Drawing(Cells(np.array([list(text)]), ink, np.zeros_like(ink)))]
 

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 
 from tdb.results import Curves
 from tdb.views import draw
-from tdb.views.curves import look_of, thin, within
+from tdb.views.curves import line_look, look_of, thin, within
+from tdb.views.theme import STATUS
 
 VALUES = arrays.arrays(
     np.float64, st.integers(1, 400), elements=st.floats(-100, 100) | st.sampled_from([np.nan, np.inf, -np.inf])
@@ -60,3 +61,10 @@ def test_a_range_of_steps_is_cut_out_of_every_line() -> None:
         "a": ([5], [2.0]),
         "b": ([7], [4.0]),
     }
+
+
+def test_a_status_looks_in_a_chart_as_it_does_in_a_table() -> None:
+    steps = np.arange(3)
+    picture = Curves(dict.fromkeys(("dead", "winner", "loss"), (steps, steps)), "features")
+    looks = [line_look(picture, word, order)[0] for order, word in enumerate(picture.lines)]
+    assert looks == [STATUS["dead"].color, STATUS["winner"].color, look_of(2)[0]]
