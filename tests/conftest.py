@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tdb.active import current_controller, set_active_controller
 from tdb.controller import DebugController
 
 # Nothing that is waited for here takes a hundredth of it; whoever waits longer is stuck.
@@ -80,6 +82,23 @@ def join(*threads: threading.Thread) -> None:
         if thread.is_alive():
             faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
             pytest.fail(f"{thread.name} is stuck")
+
+
+@pytest.fixture(autouse=True)
+def _no_session_outlives_its_test() -> Iterator[None]:
+    """End a session that a test has left: its hooks, and who is asked for the controller, are the whole process's."""
+    before, hook = current_controller(), sys.breakpointhook
+    yield
+    left = current_controller()
+    if left is None or left is before:
+        return
+    warnings.warn("this test has left its session open", stacklevel=1)
+    left.stop()
+    left.gate.dismiss()
+    if left.gate.thread is not None and left.gate.thread is not threading.current_thread():
+        left.gate.thread.join(PATIENCE)
+    set_active_controller(before)
+    sys.breakpointhook = hook
 
 
 @pytest.fixture
