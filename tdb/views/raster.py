@@ -32,11 +32,6 @@ class Scale(NamedTuple):
         """The colour of what is not finite: one that the map does not have."""
         return "#00c853" if self.color_map == DIVERGING else "#ff00ff"
 
-    @property
-    def not_finite_name(self) -> str:
-        """The name of that colour."""
-        return "green" if self.color_map == DIVERGING else "magenta"
-
 
 DIVERGING, MAGNITUDE, GRAY = "RdBu_r", "viridis", "gray"
 
