@@ -108,7 +108,8 @@ class Journal:
         """Add an entry and tell the listeners."""
         self.entries.append(entry)
         if entry.has_moved and entry.after.step < entry.before.step:
-            self.changes = [change for change in self.changes if change.step < entry.after.step]
+            kept = entry.after.step
+            self.changes = [change for change in self.changes if change.step < kept or not change.has_begun]
         elif entry.changes and not entry.error:
             self.changes.append(Change(entry.before.step, entry.before.status != READY, entry.before.phase, entry.text))
         for listener in list(self._listeners):

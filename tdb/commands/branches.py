@@ -13,6 +13,7 @@ from tdb.errors import StateError, UsageError
 from tdb.results import Curves, Matrix, Result, Table, Text
 from tdb.similarity import cosine_matrix
 from tdb.travel.compare import Pair, pair_of
+from tdb.travel.edits import drop_copies
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 10
 
 
-@command(changes=True)
+@command()
 def fork(session: Session, name: Word | None = None) -> Result:
     """Begin a branch here: what is changed and trained from now on is kept apart from the branch left.
 
@@ -33,6 +34,7 @@ def fork(session: Session, name: Word | None = None) -> Result:
     need_travel(session)
     controller = session.controller
     branch = controller.gate.call(lambda: controller.travel.fork(name or ""))
+    drop_copies(session, branch)
     text = f"branch {branch.name}, forked from {branch.parent} at step {branch.forked_at}"
     return Result([Text(text)], {"branch": branch.name, "parent": branch.parent, "step": branch.forked_at})
 
@@ -78,6 +80,7 @@ def switch(session: Session, name: Word) -> Result:
     branch = branches_.get(name)
     if branch is branches_.now:
         raise StateError(f"training is on branch {name} already", "`branches` lists them")
+    drop_copies(session, branch, branches_.now)
     return arrive(session, IN_PLACE.goto(session, branch.head.step, branch=branch))
 
 

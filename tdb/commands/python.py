@@ -17,6 +17,7 @@ from tdb.expressions import UnknownNameError, compile_expression, explain, truth
 from tdb.results import Facts, Part, Result
 from tdb.results import Text as Lines
 from tdb.tensors import tensor_value
+from tdb.travel.edits import changes, note_python
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -175,6 +176,8 @@ class PythonLines:
         self._lines = []
         value = self._session.python(text)
         notes = self._session.take_notices()
+        if changes(text, forced=False):
+            notes += note_python(self._session, text)
         return Result([] if value is None else [part_of(value)], {"value": value}, notes)
 
     def end(self) -> None:

@@ -66,15 +66,27 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
         losses=compared,
         differences=differences[:MOST_DIFFERENCES],
         differing=len(differences),
-        notes=session.journal.take_notices(),
+        notes=[*session.journal.take_notices(), *_left_behind(session, carried)],
     )
+
+
+def _left_behind(session: Session, carried: Carried) -> list[str]:
+    """Say which branches have not come along."""
+    there = session.controller.travel.branches
+    was, now = carried.branches[0], there.now.name
+    left = [name for name in carried.branches if name not in {was, *(each.name for each in there)}]
+    if not left:
+        return []
+    called = f", called {now} here" if now != was else ""
+    return [f"this is branch {was}{called}; {', '.join(left)} stayed in the process in which training was over"]
 
 
 def _repeat(session: Session, goal: int, carried: Carried, run: object) -> None:
     """Take the steps before `goal` at which the user changed something, and change it again."""
     assert callable(run)
     now = session.controller.position.step
-    changes = [change for change in carried.changes if now <= change.step < goal]
+    is_anew = session.status == READY
+    changes = [each for each in carried.changes if (now <= each.step < goal if each.has_begun else is_anew)]
     for change in changes:
         if change.phase != BOUNDARY:
             session.journal.notices.append(

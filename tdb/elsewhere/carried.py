@@ -10,6 +10,8 @@ from tdb.crashes import parse_crash
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
 from tdb.journal import Change
+from tdb.settings import SETTINGS, shown
+from tdb.step import BOUNDARY
 from tdb.stops import parse_catch, parse_stop
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Carried:
         points: the stop points.
         last_number: of the stop points.
         changes: what the user has changed in training itself, to be repeated at the same steps.
+        branches: the names of the branches there are, that of the present one first.
         steps: the steps whose losses are known.
         losses: theirs.
     """
@@ -58,11 +61,12 @@ class Carried:
     steps: Array
     losses: Array
     changes: list[Change] = field(default_factory=list)
+    branches: list[str] = field(default_factory=list)
 
 
 def carried_from(session: Session) -> Carried:
     """Return what another process needs to go on in this one's place; training must not run."""
-    recorder, points = session.controller.recorder, session.armed.points
+    recorder, points, branches = session.controller.recorder, session.armed.points, session.controller.travel.branches
     steps, losses = recorder.history.loss()
     return Carried(
         session.settings.changed(),
@@ -73,14 +77,27 @@ def carried_from(session: Session) -> Carried:
         points.last_number,
         steps,
         losses,
-        list(session.journal.changes),
+        _changes(session),
+        sorted((each.name for each in branches), key=lambda name: name != branches.now.name),
     )
+
+
+def _changes(session: Session) -> list[Change]:
+    """Return what the user has changed in training on the way to where it stands.
+
+    Where training goes back in place, that is for the branches to say: a change stays on its own branch, and is made
+    again whenever its step is passed again.
+    """
+    noted, travel = session.journal.changes, session.controller.travel
+    if travel.why_not:
+        return list(noted)
+    others = [each for each in noted if not each.has_begun or each.phase != BOUNDARY]
+    return [*others, *(Change(each.step, True, BOUNDARY, each.text) for each in travel.branches.edits_of_now())]
 
 
 def prepare(session: Session, carried: Carried) -> None:
     """Set up, before the steps are taken, what decides what is recorded of them."""
-    for name, value in carried.settings.items():
-        session.settings.change(name, value)
+    _settle(session, carried)
     if carried.focus:
         session.controller.focus_on(carried.focus)
     if carried.watched:
@@ -88,6 +105,15 @@ def prepare(session: Session, carried: Carried) -> None:
             session.at_boundary(lambda: session.controller.recorder.watch(carried.watched, replace=True))
         except TdbError as error:
             session.journal.notices.append(f"nothing is watched: {error}")
+
+
+def _settle(session: Session, carried: Carried) -> None:
+    now = session.settings.changed()
+    for name in now.keys() - carried.settings.keys():
+        session.settings.change(name, shown(SETTINGS[name].default))
+    for name, value in carried.settings.items():
+        if now.get(name) != value:
+            session.settings.change(name, value)
 
 
 def nothing_stops(session: Session) -> None:
@@ -101,6 +127,7 @@ def nothing_stops(session: Session) -> None:
 
 def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> None:
     """Set up, after the steps have been taken, what stops training and what is shown; `run` runs a line silently."""
+    _settle(session, carried)  # what was typed on the way may have been settings, too
     points = session.armed.points
     for point in carried.points:
         points.last_number = point.number - 1

@@ -36,6 +36,10 @@ class FrontRoute:
         del session
         raise HandOver(self.name, step)
 
+    def drop_after(self, step: int) -> None:
+        """Let the front drop the copies that wait at later steps."""
+        self._channel.send("drop", step)
+
 
 def routes_of_the_front(channel: Channel, routes: Sequence[Route]) -> list[Route]:
     """Return the routes of a process that the front has started: those that only the front can take lead to it."""

@@ -233,6 +233,8 @@ class Link:
             self._state, self._whereabouts = contents
         elif kind == "parked":
             self._session.route("fork").adopt(*contents, self._channel.take_connection())
+        elif kind == "drop":
+            self._session.route("fork").drop_after(*contents)
         elif kind == "output":
             self._session.front.printed(contents[0])
         elif kind == "refusal":

@@ -41,6 +41,10 @@ class Lineage:
         """Return whether a boundary is one of this branch, past or to come."""
         return any(each.timeline == timeline and each.first <= tick <= each.last for each in self.spans)
 
+    def passes(self, tick: int) -> bool:
+        """Return whether the boundary `tick`, of whatever timeline, is one of this branch; no tick is used twice."""
+        return any(each.first <= tick <= each.last for each in self.spans)
+
     def owner(self, tick: int) -> int:
         """Return the timeline of the boundary `tick` of this branch."""
         return next((each.timeline for each in self.spans if each.first <= tick <= each.last), self.timeline)

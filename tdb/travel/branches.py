@@ -55,7 +55,7 @@ class Edit:
         timeline: the branch it was changed on.
         tick: the boundary.
         step: its step.
-        text: what was typed.
+        text: what was typed; Python with the "!" that says so.
         apply: does it again, in the training thread.
     """
 
@@ -148,6 +148,10 @@ class Branches:
         """
         return self.highest + 1 + (tick - self.highest) % IN_STEP
 
+    def edits_of_now(self) -> list[Edit]:
+        """Return what was changed on the way to the end of the present branch, in that order."""
+        return sorted((edit for number, edit in enumerate(self.edits) if self._is_ours(number, edit)), key=_step)
+
     def edits_at(self, tick: int) -> list[Edit]:
         """Return what was changed at a boundary of the present branch, or of those it was forked from before that."""
         return [edit for number, edit in enumerate(self.edits) if edit.tick == tick and self._is_ours(number, edit)]
@@ -162,4 +166,9 @@ class Branches:
     def _is_ours(self, number: int, edit: Edit) -> bool:
         if edit.timeline == self.now.timeline:
             return True
-        return edit.timeline in self.now.ancestors and number < self.now.inherited
+        forked_after = edit.timeline in self.now.ancestors and number < self.now.inherited
+        return forked_after and self.now.lineage.passes(edit.tick)
+
+
+def _step(edit: Edit) -> int:
+    return edit.step

@@ -12,6 +12,7 @@ from tdb.target import optimizers_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
+    from tdb.travel.branches import Branch
 
 # `weight.zero_()`, `torch.nn.init.normal_(weight)`: by custom, what ends in an underscore changes its argument.
 IN_PLACE = re.compile(r"\w_\(")
@@ -30,7 +31,7 @@ def changes(text: str, *, forced: bool) -> bool:
 
 def note_python(session: Session, text: str) -> list[str]:
     """Note Python that was run at a boundary, and return what has to be said."""
-    return note(session, text, lambda: _python_again(session, text))
+    return note(session, f"!{text}", lambda: _python_again(session, text))
 
 
 def _python_again(session: Session, text: str) -> None:
@@ -52,8 +53,14 @@ def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
     branch = controller.gate.call(lambda: controller.travel.note_edit(text, apply))
     if branch is None:
         return []
+    drop_copies(session, branch)
     left = f"what was taken after step {branch.forked_at} stays on branch {branch.parent}"
     return [f"{left}; this is branch {branch.name} now"]
+
+
+def drop_copies(session: Session, *branches: Branch) -> None:
+    """Let the copies of the process go that were set aside on only one of these branches and the one they are from."""
+    session.route("fork").drop_after(min(each.forked_at for each in branches if each.forked_at is not None))
 
 
 def values_that_can_be_set(session: Session) -> dict[str, Any]:

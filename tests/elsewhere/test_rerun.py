@@ -14,7 +14,7 @@ import pytest
 
 import tdb
 from tests.elsewhere.conftest import gone
-from tests.elsewhere.scripts import WITHOUT_TORCH
+from tests.elsewhere.scripts import TRAINER, WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
 Begin = Callable[..., TypingSession]
@@ -57,6 +57,30 @@ def test_changes_are_made_again_and_those_that_were_taken_back_are_not(begin: Be
     assert session.answer("p rate")["value"] == 0.05
     session.type("until 10")
     assert session.answer("p digest()") != changed
+
+
+@pytest.mark.parametrize(("branch", "copies"), [("fork-1", 0), ("fork-1", 8), ("main", 8)])
+def test_after_the_end_a_branch_is_gone_back_on_with_its_own_changes(begin: Begin, branch: str, copies: int) -> None:
+    session = begin(TRAINER)
+    session.type(f"set checkpoints.forks {copies}")
+    session.type("until 9")
+    session.type("!trainer.rate = 0.07")
+    session.type("until 20")
+    digests = {"main": session.answer("p digest()")}
+    session.type("goto 12")
+    for line in "!trainer.rate = 0.2", "until 15", "interact", "trainer.rate = 0.1", "quit()":
+        session.type(line)
+    session.type("until 20")
+    digests["fork-1"] = session.answer("p digest()")
+    assert digests["main"] != digests["fork-1"]
+    session.type("goto 13")  # a change that lies ahead is made again
+    if branch == "main":
+        session.type("switch main")
+    session.type("continue")
+    landing = session.answer("goto 20")
+    assert (landing["route"], landing["differences"]) == ("fork" if copies else "re-run", [])
+    assert landing["compared"]["losses"]
+    assert session.answer("p digest()") == digests[branch]
 
 
 def test_a_run_that_is_not_the_same_again_is_told_with_step_and_size(begin: Begin) -> None:
