@@ -191,6 +191,10 @@ class Armed:
         self.refresh()
         return "\n".join(reasons)
 
+    def let_go(self) -> None:
+        """Take off what was put on to see the tensors of the step ahead: there is none."""
+        self.tensors.end_step()
+
     # ---- time travel -----------------------------------------------------------------------------------------------
 
     def rehearse(self, position: Position) -> str:

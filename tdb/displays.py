@@ -30,9 +30,9 @@ class Display:
     shown: str = ""
 
     def line(self, value: str) -> str:
-        """Return the line for a new value, with the old one if it was another."""
+        """Return the line for a new value, with its number, and with the old value if it was another."""
         old, self.shown = self.shown, value
-        return f"{self.text} = {value}{f'  (was {old})' if old and old != value else ''}"
+        return f"{self.number}: {self.text} = {value}{f'  (was {old})' if old and old != value else ''}"
 
 
 class Displays:

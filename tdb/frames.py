@@ -103,6 +103,15 @@ class Namespace:
     def __init__(self) -> None:
         self.made: dict[str, Any] = {}
         self._notices: list[str] = []
+        self._stop = 0
+        self._shadowing: set[str] = set()  # names that were made here and have a value in the script, too
+
+    def at_stop(self, number: int) -> None:
+        """Forget at another stop what was made here and hides a value of the script: it would hide its later ones."""
+        if number != self._stop:
+            for name in self._shadowing:
+                self.made.pop(name, None)
+            self._stop, self._shadowing = number, set()
 
     def take_notices(self) -> list[str]:
         """Return which assignments training will not see, and forget it."""
@@ -179,9 +188,10 @@ class Namespace:
             if not lasting and (name in own or frame.f_locals is frame.f_globals):
                 self._notices.append(f"{name} is assigned, but {function} will not run on: training is over")
             elif name not in own and frame.f_locals is not frame.f_globals and name in frame.f_globals:
+                self._shadowing.add(name)
                 self._notices.append(
-                    f"{name} is no local variable of {function}: the new value is known at this prompt alone; "
-                    f"for the script: ! globals()[{name!r}] = ..."
+                    f"{name} is no local variable of {function}: the new value is known at this prompt alone, until "
+                    f"training goes on; for the script: ! globals()[{name!r}] = ..."
                 )
 
 

@@ -50,6 +50,9 @@ class StopCheck(Protocol):
     def reason(self, position: Position) -> str:
         """Return why training stops at the step that has just ended, which is `position`; or an empty string."""
 
+    def let_go(self) -> None:
+        """There is no step ahead: take off what was put on for it."""
+
 
 class Keeper(Protocol):
     """Sets copies of the process aside at boundaries, in the training thread."""
@@ -432,6 +435,8 @@ class LoopSide:
         self.stop_measuring()
         self.recorder.flush()
         self.layer.end_step()
+        if self.check is not None:
+            self.check.let_go()
         self._in_loop, self.under_way.capturing = False, True
         self._gate.attention.set()
 

@@ -49,9 +49,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Text:
-    """Text as it is, shown without interpretation."""
+    """Text as it is, shown without interpretation.
+
+    `places` are places in files, "folder/file.py(88) train", that lines end in: where a line is too long for the
+    terminal, they are what is made shorter.
+    """
 
     text: str
+    places: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,7 @@ class Session:
         """
         if self.status == RUNNING:
             self.need_stopped()
+        self.names.at_stop(self.controller.gate.stops)
         frame = self.stack.frame()
         module: Mapping[str, Any] = vars(self.run.module) if self.run is not None and self.run.module else {}
 

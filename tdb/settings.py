@@ -65,28 +65,33 @@ def bytes_of(text: str) -> int:
     return size
 
 
-def shown(value: Any) -> str:
-    """Return a setting's value as it would be typed."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value >> 20}MiB" if isinstance(value, int) and value >= 2**20 and value % 2**20 == 0 else str(value)
+def size_of(number: int) -> str:
+    """Return a number of bytes as `bytes_of` reads it, in the largest unit that divides it."""
+    unit = next((unit for unit in "GMK" if number % _UNITS[unit] == 0), "")
+    return f"{number // _UNITS[unit]}{unit}iB" if unit else str(number)
+
+
+def plainly(value: Any) -> str:
+    """Return a value that is no size as it would be typed."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: what it starts as, how it is read, and what it does."""
+    """One setting: what it starts as, how it is read, what it does, and how it is written."""
 
     default: Any
     parse: Callable[[str], Any]
     meaning: str
+    shown: Callable[[Any], str] = plainly
 
 
 SETTINGS: Mapping[str, Setting] = {
-    "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time"),
+    "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time", size_of),
     "checkpoints.forks": Setting(0, _count, "copies of the process set aside, for going back in a script; CPU only"),
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
     "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),
-    "history.budget": Setting(256 * 2**20, bytes_of, "memory that history and trajectories may take"),
+    "history.budget": Setting(256 * 2**20, bytes_of, "memory that history and trajectories may take", size_of),
     "pager": Setting(True, _switch, "show tables longer than the screen in $PAGER"),
     "record.every": Setting(10, _every, "metrics are recorded every so many steps while nobody looks"),
     "status.dead": Setting(0.01, _share, "a feature whose status metric is below this is dead"),
@@ -120,7 +125,7 @@ class Settings:
         try:
             value = setting.parse(text)
         except UsageError as error:
-            raise UsageError(f"set {name} takes {error.message}", f"Now: {shown(self._values[name])}") from None
+            raise UsageError(f"set {name} takes {error.message}", f"Now: {self.shown(name)}") from None
         self._values[name] = value
         for listener in self._listeners:
             listener(name, value)
@@ -136,7 +141,11 @@ class Settings:
 
     def changed(self) -> dict[str, str]:
         """Return the settings that are not at their default, as they would be typed."""
-        return {name: shown(value) for name, value in self._values.items() if value != SETTINGS[name].default}
+        return {name: self.shown(name) for name, value in self._values.items() if value != SETTINGS[name].default}
+
+    def shown(self, name: str) -> str:
+        """Return the value of `name` as it would be typed."""
+        return SETTINGS[name].shown(self[name])
 
     def thresholds(self) -> dict[str, float]:
         """Return "dead" and "winner", from when on a feature is either, where the user has set them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tdb.captures import number
@@ -14,6 +14,7 @@ from tdb.results import Result, Text
 from tdb.step import BOUNDARY
 
 if TYPE_CHECKING:
+    from tdb.frames import Place
     from tdb.session import Session
 
 
@@ -86,7 +87,12 @@ def stop_report(session: Session) -> StopReport:
         data["error"] = state["reason"]
     else:
         lines = [end_line(session)]
-    return StopReport([Text("\n".join(line for line in lines if line))], data)
+    return StopReport([placed(lines, session.stack.place())], data)
+
+
+def placed(lines: Iterable[str], *places: Place | None) -> Text:
+    """Return lines that are not empty as a text, some of which end in places."""
+    return Text("\n".join(line for line in lines if line), [str(place) for place in places if place is not None])
 
 
 def end_line(session: Session) -> str:

@@ -577,6 +577,9 @@ class At:
     def passes(self) -> bool:
         return False
 
+    def let_go(self) -> None:
+        pass
+
     def may_stop(self, step: int) -> bool:
         return self.foreseen and step == self.step
 
@@ -619,6 +622,9 @@ def test_a_broken_stop_check_stops_training_and_says_why(controller: DebugContro
     class Broken:
         def passes(self) -> bool:
             return False
+
+        def let_go(self) -> None:
+            pass
 
         def may_stop(self, step: int) -> bool:
             raise LookupError(f"may_stop {step}")

@@ -127,6 +127,9 @@ def test_the_step_at_which_training_stops_is_whole_although_others_wait(controll
     seen: list[Any] = []
 
     class At:
+        def let_go(self) -> None:
+            pass
+
         def may_stop(self, step: int) -> bool:
             del step
             return False
@@ -207,6 +210,9 @@ def test_a_step_has_the_same_bits_however_many_wait_with_it() -> None:
 
 class ForeseesAll:
     """Every step is captured whole, as if training were stepped, and none is stopped at."""
+
+    def let_go(self) -> None:
+        pass
 
     def may_stop(self, step: int) -> bool:
         return step > 0

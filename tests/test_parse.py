@@ -76,6 +76,11 @@ def test_an_alias_is_looked_up_first() -> None:
         ("# a comment ;; step", []),
         ("step ;; # done", ["step"]),
         ("p 'it''s' ;; step", ["p 'it''s'", "step"]),
+        ("alias go step 2 ;; p loss", ["alias go step 2 ;; p loss"]),
+        ("step ;; alias go step ;; p '#'", ["step", "alias go step ;; p '#'"]),
+        ("alias go ;; step", ["alias go", "step"]),
+        ("alias ;; step", ["alias", "step"]),
+        ("alias = 3 ;; step", ["alias = 3", "step"]),
     ],
 )
 def test_a_line_splits_at_double_semicolons_outside_quotes_and_brackets(line: str, pieces: list[str]) -> None:

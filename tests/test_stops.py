@@ -302,8 +302,8 @@ EVENTS: dict[str, Oracle] = {
     "spike loss x2.5": lambda run, t: spikes(run, t, 2.5),
     "plateau loss 8": lambda run, t: has_plateau(run, t, 8),
     "vanishing": lambda run, t: any(0 < ratio < 1e-6 for ratio in ratios(run, t)),
-    "exploding": lambda run, t: any(ratio > 0.1 for ratio in ratios(run, t)),
-    "exploding 0.6": lambda run, t: any(ratio > 0.6 for ratio in ratios(run, t)),
+    "exploding": lambda run, t: any(not ratio <= 0.1 for ratio in ratios(run, t)),
+    "exploding 0.6": lambda run, t: any(not ratio <= 0.6 for ratio in ratios(run, t)),
     "frozen": lambda run, t: any(not any(u.ravel().tolist()) for u in run[t].tensors["updates"].values()),
     "frozen 4": lambda run, t: any(
         t >= 3 and not any(any(run[t - past].tensors["updates"][name].ravel().tolist()) for past in range(4))
@@ -336,6 +336,7 @@ def named(**arrays: Any) -> dict[str, Any]:
 
 
 BAD = {"grads": named(a_weight=[[0, 1], [math.nan, math.nan]], a_bias=[math.nan]), "weights": {}, "activations": {}}
+BURST = {"updates": named(a=[[math.inf, 0]]), "weights": named(a=[[math.inf, 1]])}
 MOVED = {"updates": named(a=[[0.3, 0.4]], b=[[0, 0]], c=[0]), "weights": named(a=[[3.3, 4.4]], b=[[1, 1]], c=[1])}
 
 
@@ -374,6 +375,7 @@ MOVED = {"updates": named(a=[[0.3, 0.4]], b=[[0, 0]], c=[0]), "weights": named(a
             [{"tensors": MOVED}],
             "1 of 2 weight matrices changed by less than 0.2: a by 0.1 of its norm",
         ),
+        ("exploding", [{"tensors": BURST}], "1 of 1 weight matrices changed by more than 0.1: a is not finite"),
         ("frozen", [{"tensors": MOVED}], "2 of 3 weights not changed in this step: b, c"),
         ("frozen 2", [{"tensors": MOVED}] * 2, "2 of 3 weights not changed for 2 steps: b, c"),
         (
@@ -395,6 +397,17 @@ def test_metrics_that_are_no_numbers_and_tensors_that_are_not_there() -> None:
     points.add(parse_catch("frozen"))
     assert points.check({}, 1, 1) == []
     assert points.take_notes() == ["Catchpoint 1: waits for 'updates', which has no value yet: see keys and sources"]
+
+
+def test_what_cannot_be_seen_to_vanish_is_said_once() -> None:
+    points, notes = StopPoints(), []
+    points.add(parse_catch("vanishing"))
+    for step in range(1, 4):
+        assert points.check({"step": step}, step, 1, BURST) == []
+        notes += points.take_notes()
+    assert notes == [
+        "Catchpoint 1: a cannot be seen to vanish while a value in it is not finite: see catch nan",
+    ]
 
 
 # ---- what a hit says -------------------------------------------------------------------------------------------------

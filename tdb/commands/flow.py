@@ -123,7 +123,7 @@ def until(session: Session, where: Text, *, background: bool = False) -> Result:
     else:
         number, now = int(where), session.controller.position.step
         if number <= now:
-            raise StateError(f"step {number} is behind step {now}", "steps already taken are not taken again")
+            raise StateError(f"step {number} is behind step {now}", f"`goto {number}` goes back there")
         goal = Goal(step=number)
     session.armed.aim(goal)
     session.controller.resume()

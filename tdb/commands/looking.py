@@ -18,6 +18,9 @@ from tdb.gate import CRASHED
 from tdb.queries import array_of
 from tdb.results import Result, Table
 from tdb.results import Text as Lines
+from tdb.stopping import placed
+from tdb.tensors import tensor_value
+from tdb.views.tensor import summary_line
 
 if TYPE_CHECKING:
     from tdb.displays import Display
@@ -55,7 +58,7 @@ def display(session: Session, expression: Text | None = None) -> Result:
         made = session.displays.add(expression, expression=_expression(session, expression))
     _look_back(session)
     if session.controller.position.tick == 0:
-        return Result([Lines(f"display {made.number}: {made.text}")], {"number": made.number})
+        return Result([Lines(f"{made.number}: {made.text}")], {"number": made.number})
     return session.shell.displayed_one(made)
 
 
@@ -79,7 +82,7 @@ def value_of(session: Session, display: Display) -> Result:
     """Return the line of a display that is no command."""
     expression = display.expression
     if session.controller.is_inside and expression is not None and expression.needs_history:
-        return Result([Lines(f"{display.text} is known at the end of the step")], {"value": None})
+        return Result([Lines(f"{display.number}: {display.text} is known at the end of the step")], {"value": None})
     value = session.python(display.text) if expression is None else evaluated(session, expression, display)
     return Result([Lines(display.line(_in_short(value)))], {"value": value if _is_plain(value) else part_of(value)})
 
@@ -260,7 +263,7 @@ def args(session: Session) -> Result:
 
     def values() -> dict[str, str]:
         local = frame.f_locals
-        return {name: repr(local[name]) if name in local else "*** deleted" for name in names}
+        return {name: _argument(local[name]) if name in local else "*** deleted" for name in names}
 
     shown = session.controller.call(values, user_code=True)
     text = "\n".join(f"{name} = {value}" for name, value in shown.items())
@@ -293,6 +296,16 @@ def exceptions(session: Session, number: Integer | None = None) -> Result:
     return Result([table], {"exceptions": [f"{type(error).__name__}: {error}" for error in chain]})
 
 
+def _argument(value: Any) -> str:
+    """Return an argument as its repr; a tensor, which that would fill the screen with, in a line."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        try:
+            return summary_line(tensor_value("", value))
+        except TdbError:
+            pass
+    return repr(value)
+
+
 def _moved(session: Session, outward: int) -> Result:
     _frame(session)
     session.stack.selection.move(session.stack.frames(), outward)
@@ -302,7 +315,7 @@ def _moved(session: Session, outward: int) -> Result:
 def _where(session: Session) -> Result:
     place = place_of(_frame(session))
     data = {"file": place.file, "line": place.line, "function": place.function}
-    return Result([Lines(f"> {place}\n-> {place.source}")], data)
+    return Result([placed([f"> {place}", f"-> {place.source}"], place)], data)
 
 
 def _frame(session: Session) -> FrameType:

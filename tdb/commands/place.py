@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tdb.commands import command
 from tdb.frames import place_of
 from tdb.gate import CRASHED, OVER, READY, STOPPED
-from tdb.results import Facts, Result, Text
-from tdb.stopping import crash_text, end_line, position_line, source_line
+from tdb.results import Facts, Result
+from tdb.stopping import crash_text, end_line, placed, position_line, source_line
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -18,19 +18,23 @@ if TYPE_CHECKING:
 def where(session: Session) -> Result:
     """Show where training is: step, epoch, recipe, condition, and the Python stack of the loop.
 
-    The innermost line is where the loop waits; while training runs, it is where the loop happened to be.
+    The innermost line is where the loop waits, and `>` marks the frame that `up` and `down` have selected; while
+    training runs, it is where the loop happened to be.
 
     Example:
         where
     """
     state = session.controller.get_state()
-    frames = [place_of(frame) for frame in session.stack.frames()]
-    lines = [f"  {place}" for place in frames[:-1]]
+    stack = session.stack.frames()
+    frames = [place_of(frame) for frame in stack]
+    selected = session.stack.selection.index(stack)
+    lines, inner = [f"  {place}" for place in frames[:selected]], [f"  {place}" for place in frames[selected + 1 :]]
     if state["status"] == READY:
         name = session.run.script.name if session.run is not None else "training"
         lines += [f"> {name} has not started"]
     elif state["status"] == CRASHED:
         lines = [crash_text(session), position_line(session), source_line(session)]
+        inner = []
     elif state["status"] in OVER:
         lines += [end_line(session), position_line(session)]
     else:
@@ -42,7 +46,7 @@ def where(session: Session) -> Result:
         "loss": state["loss"],
         "frames": [{"file": place.file, "line": place.line, "function": place.function} for place in frames],
     }
-    return Result([Text("\n".join(line for line in lines if line))], data)
+    return Result([placed([*lines, *inner], *frames)], data)
 
 
 @command(running="now")

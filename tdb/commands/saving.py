@@ -24,11 +24,12 @@ def alias(session: Session, name: Word | None = None, meaning: Text | None = Non
     """Let a name stand for commands; without a meaning show it, without a name all of them.
 
     `%1` to `%9` in the meaning are the words that follow the name, `%*` all of them; without any of these they are
-    simply added. `;;` in it separates commands.
+    simply added. The meaning is the rest of the line; `;;` in it separates commands.
 
     Example:
         alias
         alias worst metrics sort win_rate asc top %1
+        alias further step 10 ;; worst 3
         alias worst
     """
     aliases = session.aliases

@@ -10,7 +10,7 @@ from tdb.armed import values_of
 from tdb.commands import command
 from tdb.commands.arguments import Expression, Integer, Kind, Text
 from tdb.crashes import is_crash, parse_crash
-from tdb.errors import StateError, UsageError
+from tdb.errors import UsageError
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
 from tdb.names import command_names
@@ -224,14 +224,16 @@ def _break(session: Session, where: str | None, *, temporary: bool) -> Result:
         return _listing(session)
     now = session.controller.position.step
     stop = parse_stop(where, now, _before(session, where))
+    notes = []
     if stop.kind == "step" and int(stop.what) <= now and session.status not in (READY, *OVER):
-        raise StateError(f"step {stop.what} is behind step {now}", "steps already taken are not taken again")
-    return _set(session, stop, temporary=temporary)
+        ways = f"`reverse-continue` stops there, `goto {stop.what}` goes there"
+        notes.append(f"step {stop.what} is behind step {now}: {ways}")
+    return _set(session, stop, temporary=temporary, notes=notes)
 
 
-def _set(session: Session, stop: Stop, *, temporary: bool) -> Result:
+def _set(session: Session, stop: Stop, *, temporary: bool, notes: Sequence[str] = ()) -> Result:
     names = list(stop.names) + (list(stop.condition.names) if stop.condition is not None else [])
-    notes = _check_names(session, names, stop.expression, stop.condition)
+    notes = [*notes, *_check_names(session, names, stop.expression, stop.condition)]
 
     def add() -> tuple[StopPoint, str, bool | None]:
         points = session.armed.points

@@ -11,7 +11,7 @@ from tdb.commands.arguments import CommandName, Count, File, SettingName, Text
 from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.results import Result, Table
 from tdb.results import Text as Lines
-from tdb.settings import SETTINGS, shown
+from tdb.settings import SETTINGS
 from tdb.travel.edits import note, setter, values_that_can_be_set
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def set_(session: Session, name: SettingName | None = None, value: Text | None =
     if name is not None and value is not None:
         session.settings.change(name, value)
     names = list(SETTINGS) if name is None else [name]
-    values = [shown(session.settings[each]) for each in names]
+    values = [session.settings.shown(each) for each in names]
     table = Table({"setting": names, "value": values, "meaning": [SETTINGS[each].meaning for each in names]})
     data = dict(zip(names, values, strict=True))
     if name is None:

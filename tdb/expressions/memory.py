@@ -62,6 +62,10 @@ class Memory:
         """Return what was kept under `key` at the look before this one."""
         return self._before.get(key, default)
 
+    def kept(self, key: object, default: Any = None) -> Any:
+        """Return what was kept under `key` at this look."""
+        return self._now.get(key, default)
+
     def keep(self, key: object, value: Any) -> None:
         """Keep `value`, which nothing may change any more, for the next look."""
         self._now[key] = value

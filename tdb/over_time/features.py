@@ -88,12 +88,12 @@ def summary_page(table: Table, metric: str) -> Page:
     def curves(names: tuple[str, ...], y_name: str) -> Curves:
         lines = {name: (steps, np.asarray(table.columns[name])) for name in names}
         ends = ", ".join(f"{name} {values[0]:.4g} to {values[-1]:.4g}" for name, (_, values) in lines.items())
-        return Curves(lines, y_name=y_name, caption=f"{y_name}: {ends}", title=y_name)
+        return Curves(lines, y_name=y_name, caption=ends, title=y_name)
 
     pictures = [curves(COUNTS, "features")] if "dead" in table.columns else []
     pictures += [curves(("mean",), f"mean {metric}"), curves(("gini", "top5_share"), f"inequality of {metric}")]
     caption = "; ".join(picture.caption for picture in pictures)
-    return Page(pictures, columns=1, caption=f"{table.title}, {table.note}: {caption}", title=table.title)
+    return Page(pictures, columns=1, caption=f"{table.title}, {table.note}; {caption}", title=table.title)
 
 
 def heat(history: History, metric: str, first: int | None = None, last: int | None = None) -> Matrix:

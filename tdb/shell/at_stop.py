@@ -70,7 +70,7 @@ class AtStop:
         if not display.is_command:
             return value_of(self._session, display)
         result = self._answer(display.text)
-        return Result([Text(f"display {display.text}:"), *result.parts], result.data, result.notes)
+        return Result([Text(f"{display.number}: {display.text}"), *result.parts], result.data, result.notes)
 
     def _stop(self) -> tuple[int, bool]:
         """Return what changes with every stop, and with the end."""

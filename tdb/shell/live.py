@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # A repaint costs main-thread time that slows the training thread; at this pace it cannot be measured.
 REPAINT_SECONDS = 0.5
 THIRD_CTRL_C_SECONDS = 2.0
-CTRL_C = b"\x03"
+CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 INTERRUPTED_STATUS = 130
 
 
@@ -40,13 +40,30 @@ def keys_read_raw() -> Iterator[bool]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
-        tty.setcbreak(descriptor, termios.TCSANOW)
-        mode = termios.tcgetattr(descriptor)
-        mode[3] &= ~termios.ISIG
-        termios.tcsetattr(descriptor, termios.TCSANOW, mode)
+        _read_raw(descriptor)
         yield True
     finally:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+def _read_raw(descriptor: int) -> None:
+    tty.setcbreak(descriptor, termios.TCSANOW)
+    mode = termios.tcgetattr(descriptor)
+    mode[3] &= ~termios.ISIG
+    termios.tcsetattr(descriptor, termios.TCSANOW, mode)
+
+
+def suspend() -> None:
+    """Do what Ctrl-Z does where it is a signal: the shell has the terminal, and `fg` goes on here.
+
+    Training stands still meanwhile, and with it the whole process group, DataLoader workers too.
+    """
+    descriptor = sys.stdin.fileno()
+    cooked = termios.tcgetattr(descriptor)
+    cooked[3] |= termios.ICANON | termios.ECHO | termios.ISIG
+    termios.tcsetattr(descriptor, termios.TCSANOW, cooked)
+    os.kill(0, signal.SIGTSTP)
+    _read_raw(descriptor)
 
 
 @contextmanager
@@ -173,7 +190,10 @@ class TerminalFront:
                 return
             for _ in range(typed.count(CTRL_C)):
                 self._interrupted(session)
-            self.typed_ahead += typed.replace(CTRL_C, b"").decode(errors="ignore")
+            if CTRL_Z in typed:
+                self._say("")
+                suspend()
+            self.typed_ahead += typed.replace(CTRL_C, b"").replace(CTRL_Z, b"").decode(errors="ignore")
 
     def _interrupted(self, session: Session) -> None:
         now = time.monotonic()

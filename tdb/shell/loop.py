@@ -53,6 +53,7 @@ class Prompt:
             refresh_interval=TOOLBAR_SECONDS,
             key_bindings=self._keys(),
             enable_open_in_editor=True,
+            enable_suspend=True,
         )
 
     def run(self) -> None:

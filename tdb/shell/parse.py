@@ -1,6 +1,6 @@
 """What a typed line means: a command, Python, or nothing.
 
-    line = cmd { ";;" cmd }                ";;" inside quotes or brackets does not split
+    line = cmd { ";;" cmd }                ";;" inside quotes or brackets does not split, nor after `alias NAME`
     cmd  = "" | "#" text | "!" python | verb ["&"] [arguments] | python
 
 A first word is a command only if it ends at a space, at the end of the line or at "&", and only by its exact name or a
@@ -22,19 +22,28 @@ if TYPE_CHECKING:
 
 _FIRST_WORD = re.compile(r"([A-Za-z_][\w-]*|\?)(?=\s|&|$)")
 _PARAMETER = re.compile(r"%([1-9*])")
+_DEFINITION = re.compile(r"\s*alias\s+[A-Za-z_][\w-]*\s+[^\s=]")
 _ASSIGNMENT = re.compile(r"=(?!=)")
 
 
 def split_line(line: str) -> list[str]:
-    """Split a line at ";;" outside quotes and brackets; empty pieces and comments vanish."""
+    """Split a line at ";;" outside quotes and brackets; empty pieces and comments vanish.
+
+    `alias NAME MEANING` takes the rest of the line, as in pdb.
+    """
 
     def double(text: str, position: int) -> int:
         return 2 if text.startswith(";;", position) else 0
 
     if line.lstrip().startswith("#"):
         return []
-    pieces = (piece.strip() for _, piece in split_outside(line, double))
-    return [piece for piece in pieces if piece and not piece.startswith("#")]
+    found: list[str] = []
+    for start, piece in split_outside(line, double):
+        if _DEFINITION.match(piece):
+            return [*found, line[start:].strip()]
+        if text := piece.strip():
+            found += [] if text.startswith("#") else [text]
+    return found
 
 
 def expanded(line: str, aliases: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,9 @@ from tdb.stops.kinds import Description, Moment, Stop
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Blind: TypeAlias = Callable[[Memory], str]
+"""Says after a look why the event cannot be seen, if it cannot."""
+
 Event: TypeAlias = Callable[[Moment, Memory], str | None]
 
 NOT_FINITE_IN = ("loss", "grads", "weights", "activations")
@@ -32,7 +35,9 @@ DEAD_SHARE = 0.5
 LISTED = 3  # tensors or features named in a message before "..."
 
 
-def as_stop(what: str, event: Event, names: Sequence[str] = (), groups: Sequence[str] = ()) -> Stop:
+def as_stop(
+    what: str, event: Event, names: Sequence[str] = (), groups: Sequence[str] = (), blind: Blind | None = None
+) -> Stop:
     """Return the stop that hits when an event begins; whatever the event raises becomes a TdbError."""
 
     def look(moment: Moment, memory: Memory) -> Description | None:
@@ -47,7 +52,7 @@ def as_stop(what: str, event: Event, names: Sequence[str] = (), groups: Sequence
             raise TdbError(f"catch {what} cannot be computed: {error}") from error
         return None if message is None else lambda: message
 
-    return Stop("catch", what, look, begins=True, names=tuple(names), groups=tuple(groups))
+    return Stop("catch", what, look, begins=True, names=tuple(names), groups=tuple(groups), blind=blind)
 
 
 def not_finite(kind: Literal["nan", "inf"], places: Sequence[str] = NOT_FINITE_IN) -> Stop:
@@ -127,21 +132,31 @@ def plateau(metric: Expression, steps: int) -> Stop:
 def vanishing(limit: float = VANISHING_RATIO) -> Stop:
     """A weight matrix whose change in the step is less than `limit` of its norm; none at all is `frozen`."""
 
-    def event(moment: Moment, _memory: Memory) -> str | None:
+    def event(moment: Moment, memory: Memory) -> str | None:
         ratios = _update_ratios(moment)
+        memory.keep("not finite", [name for name, ratio in ratios.items() if not np.isfinite(ratio)])
         return _ratio_message(
             ratios, {name: ratio for name, ratio in ratios.items() if 0 < ratio < limit}, "less", limit
         )
 
-    return as_stop(f"vanishing {limit:g}", event, groups=("updates", "weights"))
+    def blind(memory: Memory) -> str:
+        names = memory.kept("not finite", [])
+        return (
+            f"{_listed(names)} cannot be seen to vanish while a value in it is not finite: see catch nan"
+            if names
+            else ""
+        )
+
+    return as_stop(f"vanishing {limit:g}", event, groups=("updates", "weights"), blind=blind)
 
 
 def exploding(limit: float = EXPLODING_RATIO) -> Stop:
-    """A weight matrix whose change in the step is more than `limit` of its norm."""
+    """A weight matrix whose change in the step is more than `limit` of its norm, or one that is not finite."""
 
     def event(moment: Moment, _memory: Memory) -> str | None:
         ratios = _update_ratios(moment)
-        return _ratio_message(ratios, {name: ratio for name, ratio in ratios.items() if ratio > limit}, "more", limit)
+        outside = {name: ratio for name, ratio in ratios.items() if not ratio <= limit}
+        return _ratio_message(ratios, outside, "more", limit)
 
     return as_stop(f"exploding {limit:g}", event, groups=("updates", "weights"))
 
@@ -212,7 +227,10 @@ def _update_ratios(moment: Moment) -> dict[str, float]:
 def _ratio_message(ratios: Mapping[str, float], outside: Mapping[str, float], word: str, limit: float) -> str | None:
     if not outside:
         return None
-    changes = [f"{name} by {short(ratio)} of its norm" for name, ratio in outside.items()]
+    changes = [
+        f"{name} by {short(ratio)} of its norm" if np.isfinite(ratio) else f"{name} is not finite"
+        for name, ratio in outside.items()
+    ]
     return f"{len(outside)} of {len(ratios)} weight matrices changed by {word} than {limit:g}: {_listed(changes)}"
 
 

@@ -60,6 +60,7 @@ class Stop:
         condition: what has to be true as well.
         names: the names of the namespace that `look` may ask for.
         groups: the groups of tensors that `look` may ask for.
+        blind: says after a look that has found nothing why nothing can be found, or nothing.
         may_hold: whether it could hold at (step, epoch), as far as these tell.
     """
 
@@ -72,6 +73,7 @@ class Stop:
     condition: Expression | None = None
     names: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    blind: Callable[[Memory], str] | None = None
     may_hold: Callable[[int, int | None], bool] = lambda _step, _epoch: True
 
     @property

@@ -170,6 +170,8 @@ class StopPoint:
         self.waiting_for = ""
         if description is None and self.stop.expression is not None:
             self._note_nan(self.stop.expression, moment, notes)
+        if self.stop.blind is not None and (why := self.stop.blind(memory)):
+            self._say(notes, why)
         return description
 
     def _held_before(self, moment: Moment) -> bool:

@@ -113,12 +113,17 @@ def _as_floats(picture: Curves) -> Mapping[str, tuple[Array, Array]]:
     }
 
 
-def view(picture: Curves) -> View:
-    """Return the chart ready to be painted."""
+ALONE, ON_A_PAGE = (8.2, 4.2), (6.2, 3.2)
+"""Inches of a chart and its names: two stand side by side on a page."""
+
+
+def view(picture: Curves, size: tuple[float, float] = ALONE) -> View:
+    """Return the chart ready to be painted; its legend comes beside what `size` says."""
     lines = drawable(picture)
     if not any(np.isfinite(values).any() for _, values in lines.values()):
         return replace(canvas.nothing("no values to show"), remarks=remarks(picture))
-    return View(8.2 + _legend_width(picture), 4.2, partial(_paint, picture, lines), remarks(picture))
+    width, height = size
+    return View(width + _legend_width(picture), height, partial(_paint, picture, lines), remarks(picture))
 
 
 def _legend_width(picture: Curves) -> float:

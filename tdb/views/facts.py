@@ -32,4 +32,31 @@ def facts_lines(
 def text_lines(text: Text, width: int | None = None, *, ascii_only: bool = False) -> Iterator[Line]:
     """Yield the lines of a text as they are, folded at `width`."""
     for line in printable(text.text, ascii_only=ascii_only).expandtabs().splitlines():
-        yield from folded([(line, "")], width)
+        place = next((place for place in text.places if line.endswith(place)), "")
+        fitting = [line] if width is None or not place else with_place(line.removesuffix(place), place, width)
+        for each in fitting:
+            yield from folded([(each, "")], width)
+
+
+def with_place(line: str, place: str, width: int) -> list[str]:
+    """Return a line that ends in a place as one of at most `width` columns, or as two if that cannot be.
+
+    The space before the place goes first, then folders from the left; what is still too long stands below.
+    """
+    before, room = line.rstrip(), width - text_width(line)
+    if text_width(place) <= room:
+        return [line + place]
+    gap = line[len(before) :][:2] if before else line
+    room = width - text_width(before + gap)
+    if text_width(fitting := _from_left(place, room)) <= room:
+        return [before + gap + fitting]
+    return [before, f"  {_from_left(place, width - 2)}"]
+
+
+def _from_left(place: str, room: int) -> str:
+    """Return a place without as many of its first folders as make it fit into `room` columns; the file's name stays."""
+    shown = place
+    while text_width(shown) > room and "/" in place:
+        place = place.partition("/")[2]
+        shown = f".../{place}"
+    return shown

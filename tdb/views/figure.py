@@ -102,6 +102,13 @@ def _page(page: Page) -> View:
     return View(width, sum(max(part.height for part in row) for row in rows), paint)
 
 
+def _part(page: Page, part: Picture) -> View:
+    """Return a picture of a page without its frame, smaller than alone if others are to stand beside it."""
+    if isinstance(part, Curves) and page.columns > 1:
+        return curves.view(part, curves.ON_A_PAGE)
+    return _body(part)
+
+
 def _rows(page: Page) -> list[list[View]]:
     """Return the pictures of a page, each with its frame, row by row.
 
@@ -110,7 +117,7 @@ def _rows(page: Page) -> list[list[View]]:
     rows: list[list[tuple[Picture, View]]] = [[]]
     width = 0.0
     for part in page.pictures:
-        body = _body(part)
+        body = _part(page, part)
         needed = _framed(part, body).width
         if rows[-1] and (len(rows[-1]) == page.columns or width + needed > WIDEST_PAGE):
             rows.append([])

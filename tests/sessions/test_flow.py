@@ -85,7 +85,7 @@ def test_until_and_continue(make_session: Make) -> None:
         (tdb) until 12
         > step 12  epoch 2  loss ...
         (tdb) until 10
-        *** step 10 is behind step 12: steps already taken are not taken again
+        *** step 10 is behind step 12: `goto 10` goes back there
         (tdb) until loss <
         *** until loss <
                         ^ the expression ends too early

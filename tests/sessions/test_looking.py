@@ -57,35 +57,35 @@ def test_displays_are_shown_at_every_stop_with_the_old_value(make_session: Make)
         (tdb) display
         nothing is displayed
         (tdb) display loss
-        display 1: loss
+        1: loss
         (tdb) step 2
         > step 2 ...
         -> controller.wait_if_paused()
-        loss = 0.5
+        1: loss = 0.5
         (tdb) display totals.now
-        totals.now = 1.5
+        2: totals.now = 1.5
         (tdb) display "-".join(names)
-        "-".join(names) = 'a-b'
+        3: "-".join(names) = 'a-b'
         (tdb) display delta(loss)
-        delta(loss) = nan
+        4: delta(loss) = nan
         (tdb) display keys
-        display keys:
+        5: keys
         ...
         (tdb) undisplay keys
         (tdb) step
         > step 3 ...
         -> controller.wait_if_paused()
-        loss = 0.3333  (was 0.5)
-        totals.now = 3  (was 1.5)
-        "-".join(names) = 'a-b'
-        delta(loss) = -0.1667  (was nan)
+        1: loss = 0.3333  (was 0.5)
+        2: totals.now = 3  (was 1.5)
+        3: "-".join(names) = 'a-b'
+        4: delta(loss) = -0.1667  (was nan)
         (tdb) step 2
         > step 5 ...
         -> controller.wait_if_paused()
-        loss = 0.2  (was 0.3333)
-        totals.now = 7.5  (was 3)
-        "-".join(names) = 'a-b'
-        delta(loss) = -0.05  (was -0.1667)
+        1: loss = 0.2  (was 0.3333)
+        2: totals.now = 7.5  (was 3)
+        3: "-".join(names) = 'a-b'
+        4: delta(loss) = -0.05  (was -0.1667)
         (tdb) undisplay 2 9
         *** no display '9'. There are 1 (loss), 2 (totals.now), ...
         (tdb) display 3 ==
@@ -104,6 +104,19 @@ def test_displays_in_json_are_part_of_the_stop(make_session: Make) -> None:
     session = make_session(loop(), as_json=True)
     session.answer("display loss")
     assert session.answer("step 4")["displays"]["loss"]["value"] == 0.25
+
+
+def test_sizes_are_shown_as_they_are_typed(make_session: Make) -> None:
+    make_session(loop()).play("""
+        (tdb) set history.budget 64KiB
+        history.budget 64KiB
+        (tdb) set history.budget 65537
+        history.budget 65537
+        (tdb) set checkpoints.budget
+        checkpoints.budget 1GiB
+        (tdb) set record.every 65536
+        record.every 65536
+    """)
 
 
 # ---- frames ----------------------------------------------------------------------------------------------------------
@@ -135,6 +148,10 @@ def test_up_down_list_and_args_on_the_real_stack(make_session: Make) -> None:
         *** NameError: name 'total' is not defined
         (tdb) a
         <module> takes no arguments
+        (tdb) where
+        > step 2 ...train.py(...) <module>
+        -> result = train(...
+          ...train.py(...) train
         (tdb) up
         *** this is the outermost frame
         (tdb) down
@@ -175,9 +192,13 @@ def test_assignments_take_effect_in_the_next_step_and_say_where_they_do_not(make
         100.0
         (tdb) ! scale = 2.0
         (tdb) ! RATE = 7.0
-        RATE is no local variable of train: the new value is known at this prompt alone; for the script: ...
+        RATE is no local variable of train: the new value is known at this prompt alone, until training goes on; ...
+        (tdb) p RATE
+        7.0
         (tdb) step
         > step 4 ...
+        (tdb) p RATE
+        0.5
         (tdb) p total
         104.0
         (tdb) up

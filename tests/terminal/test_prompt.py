@@ -158,6 +158,30 @@ def test_keys_pressed_while_training_runs_are_for_the_prompt_after_it(
     ]
 
 
+def test_ctrl_z_gives_the_terminal_back_to_the_shell(
+    write_script: Write, environ: dict[str, str], tmp_path: Path
+) -> None:
+    terminal = Terminal(["bash", "--norc", "--noprofile", "-i"], tmp_path, environ | {"PS1": "sh> "})
+    try:
+        terminal.until("sh>")
+        terminal.type(f"{sys.executable} -m tdb --figures off {write_script(TOLD)}\r")
+        terminal.until(r"\(tdb\)")
+        for where in ("", "continue"):
+            terminal.mark()
+            terminal.type(f"{where}\r" if where else "")
+            terminal.until(r"Ctrl-C stops" if where else "")
+            terminal.mark()
+            terminal.type("\x1a")
+            terminal.until(r"Stopped[^>]*\nsh>$")
+            terminal.mark()
+            terminal.type("fg\r")
+            terminal.until(r"Ctrl-C stops" if where else r"\(tdb\)")
+        terminal.type("\x03")
+        terminal.until(r"(?s)> step \d+.*\(tdb\)")
+    finally:
+        terminal.close()
+
+
 def test_more_interrupts_show_where_training_is_and_offer_to_quit(
     open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
 ) -> None:

@@ -231,4 +231,12 @@ def test_facts_stand_in_two_columns_and_wrap() -> None:
 
 def test_text_is_shown_as_it_is() -> None:
     assert plain_text(Text("a [b]\n  c\td")) == "a [b]\n  c     d\n"
+    at_a_stop = Text("> step 3  loss 0.5        folder/deep/train.py(88) train", ["folder/deep/train.py(88) train"])
+    assert [on_terminal(at_a_stop, width).splitlines() for width in (60, 50, 46, 40, 24)] == [
+        ["> step 3  loss 0.5        folder/deep/train.py(88) train"],
+        ["> step 3  loss 0.5  folder/deep/train.py(88) train"],
+        ["> step 3  loss 0.5  .../train.py(88) train"],
+        ["> step 3  loss 0.5", "  folder/deep/train.py(88) train"],
+        ["> step 3  loss 0.5", "  .../train.py(88) train"],
+    ]
     assert on_terminal(Text("x" * 25), 10).split("\n") == ["x" * 10, "x" * 10, "x" * 5]
