@@ -10,7 +10,7 @@ from tdb.crashes import parse_crash
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
 from tdb.journal import Change
-from tdb.settings import SETTINGS, shown
+from tdb.settings import SETTINGS
 from tdb.step import BOUNDARY
 from tdb.stops import parse_catch, parse_stop
 
@@ -110,7 +110,7 @@ def prepare(session: Session, carried: Carried) -> None:
 def _settle(session: Session, carried: Carried) -> None:
     now = session.settings.changed()
     for name in now.keys() - carried.settings.keys():
-        session.settings.change(name, shown(SETTINGS[name].default))
+        session.settings.change(name, SETTINGS[name].shown(SETTINGS[name].default))
     for name, value in carried.settings.items():
         if now.get(name) != value:
             session.settings.change(name, value)
