@@ -6,6 +6,7 @@ tdb's own frames are hidden: the selected frame is the training loop's, where it
 from __future__ import annotations
 
 import ctypes
+import functools
 import linecache
 import re
 import sys
@@ -41,14 +42,23 @@ class Place:
 
 def is_own(frame: FrameType) -> bool:
     """Return whether a frame runs code of tdb, or of the machinery that starts threads and lets them wait."""
-    name = frame.f_code.co_filename
-    return name.startswith((HERE, "<frozen")) or name == threading.__file__
+    return _is_own_file(frame.f_code.co_filename)
 
 
 def is_torch(frame: FrameType) -> bool:
     """Return whether a frame runs code of torch."""
     torch = sys.modules.get("torch")
-    return torch is not None and frame.f_code.co_filename.startswith(str(Path(torch.__file__ or "torch").parent) + "/")
+    return torch is not None and _is_in_package(frame.f_code.co_filename, torch.__file__ or "torch")
+
+
+@functools.lru_cache(1024)  # asked in every step, and slow with cold caches
+def _is_own_file(name: str) -> bool:
+    return name.startswith((HERE, "<frozen")) or name == threading.__file__
+
+
+@functools.lru_cache(1024)
+def _is_in_package(name: str, package: str) -> bool:
+    return name.startswith(str(Path(package).parent) + "/")
 
 
 def stack_of(thread: threading.Thread | None) -> list[FrameType]:

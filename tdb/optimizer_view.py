@@ -42,7 +42,10 @@ def _column(values: list[Any]) -> list[Any]:
 def _row(
     number: int, optimizer: Any, index: int, group: Mapping[str, Any], updates: Mapping[int, int] | None
 ) -> dict[str, Any]:
+    import torch
+
     weights: list[Tensor] = group["params"]
+    defaults = getattr(optimizer, "defaults", {})  # it may be of the script's own making
     row: dict[str, Any] = {
         "optimizer": f"{number} {type(optimizer).__name__}",
         "group": group.get("name", index),
@@ -52,13 +55,13 @@ def _row(
     row["also"] = ", ".join(
         f"{name} {setting(value)}"
         for name, value in group.items()
-        if name in optimizer.defaults and name not in USUAL and value not in (optimizer.defaults[name], None)
+        if name in defaults and name not in USUAL and value not in (defaults[name], None)
     )
     states = [optimizer.state[weight] for weight in weights if weight in optimizer.state]
     steps = [int(state["step"]) for state in states if "step" in state]
     if steps:
         row["updates"] = max(steps)
-    if updates is not None:
+    if updates is not None and isinstance(optimizer, torch.optim.Optimizer):  # others are not counted
         count = updates.get(id(optimizer), 0)
         row["this step"] = "none" if count == 0 else "1 update" if count == 1 else f"{count} updates"
     row["|w|"] = _norm(weight.detach() for weight in weights)

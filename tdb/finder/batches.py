@@ -59,6 +59,8 @@ class Batches:
 
     def use(self) -> None:
         """Gradients are about to be computed on what was drawn or called with last."""
+        if len(self._drawn) == 1 and self._goes_on(*self._drawn.values()):
+            return
         drawn, self._drawn = self._drawn, {}  # what is drawn from now on is for the next time
         if not drawn:
             if self.batch is None:
@@ -76,6 +78,15 @@ class Batches:
             self._pass = begun
             self.epoch = (self.epoch or 0) + 1
         self._number = number
+
+    def _goes_on(self, fetch: Fetch) -> bool:
+        """Use the next batch of the pass that the last one was of, as most steps do; return whether it is that."""
+        if self._pass != (id(fetch.loader), fetch.epoch) or len(self._training) != 1 or fetch.number < self._number:
+            return False
+        self._drawn.clear()
+        self._ended.clear()
+        self.batch, self._number = fetch.batch, fetch.number
+        return True
 
     def under_way(self) -> Any:
         """Return what a step that never came to its gradients was being taken on."""

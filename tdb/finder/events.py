@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from tdb.frames import is_own, is_torch
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 
@@ -183,8 +184,6 @@ def inside_update(frame: FrameType | None) -> int:
 
 def caller_outside_torch() -> FrameType | None:
     """Return the innermost frame that runs neither torch's code nor tdb's."""
-    from tdb.frames import is_own, is_torch
-
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger lives by
     while frame is not None and (is_own(frame) or is_torch(frame)):
         frame = frame.f_back

@@ -82,6 +82,7 @@ class Finder(Listener):
         self._on = False
         self._arrival.give_up()
         self._events.take_off()
+        self.tap.listeners = tuple(each for each in self.tap.listeners if each is not self)
         self.tap.take_off()
         self._children.take_off()
 
@@ -98,6 +99,8 @@ class Finder(Listener):
     def _put_on_now(self) -> None:
         if self._on:
             self._events.put_on()
+            if self._updates:
+                self._events.ignore_clearing()
             self.tap.listeners = (*self.tap.listeners, self)
             self.tap.put_on()
 

@@ -42,9 +42,12 @@ class Losses:
         if in_closure and self._in_closure:
             return
         self._in_closure = in_closure
+        names = self._names_at(frame)
+        if is_tensor(roots) and not isinstance(gradients, Sequence):
+            self._add(roots, gradients, names[0])
+            return
         tensors = [roots] if is_tensor(roots) else list(roots)
         factors = list(gradients) if isinstance(gradients, Sequence) else [gradients] * len(tensors)
-        names = self._names_at(frame)
         if len(names) != len(tensors):
             names = names[:1] if len(tensors) == 1 else [f"{names[0]}_{n}" for n in range(1, len(tensors) + 1)]
         for root, factor, name in zip(tensors, factors, names, strict=True):
@@ -65,14 +68,19 @@ class Losses:
         if self._objective is None and self._of_update:
             self._objective = sum(self._of_update.values())
         for name, value in self._of_update.items():
-            free = next(each for each in _alternatives(name) if each not in self._of_step)
+            free = name
+            number = 1
+            while free in self._of_step:
+                number += 1
+                free = f"{name}_{number}"
             self._of_step[free] = value
         self._of_update = {}
         self._in_closure = False
 
     def take(self) -> tuple[Any, dict[str, Any]]:
         """Return the objective of the step's first update, and all losses by name; begin anew."""
-        self.update()
+        if self._of_update:
+            self.update()
         taken = self._objective, self._of_step
         self._objective, self._of_step = None, {}
         return taken
@@ -89,9 +97,10 @@ class Losses:
 
 def value_of(root: Any, factor: Any) -> Any:
     """Return a root as a number, or as a tensor on its device: nobody shall wait for that now."""
-    if not is_tensor(root) or root.numel() == 0:
+    count = root.numel() if is_tensor(root) else 0
+    if count == 0:
         return None
-    if root.numel() > 1:
+    if count > 1:
         root = root.detach()
         root = (root * factor.detach()).sum() if is_tensor(factor) else root.sum()
     return root.item() if root.is_cpu else root.detach().clone()
@@ -165,7 +174,3 @@ def _call_in(frame: FrameType) -> ast.Call | None:
     except SyntaxError:
         return None
     return expression if isinstance(expression, ast.Call) else None
-
-
-def _alternatives(name: str) -> Sequence[str]:
-    return [name, *(f"{name}_{number}" for number in range(2, 1000))]

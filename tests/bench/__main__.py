@@ -7,6 +7,7 @@ import sys
 from tests.bench.inside_a_batch import inside_a_batch
 from tests.bench.over_time import over_time
 from tests.bench.rule import rule
+from tests.bench.scripts import scripts
 from tests.bench.side_by_side import machine, show
 from tests.bench.spine import spine
 from tests.bench.stops import stops
@@ -22,7 +23,7 @@ def main() -> None:
     print(machine())
     print(METHOD)
     parts = {"spine": spine, "inside_a_batch": inside_a_batch, "over_time": over_time}
-    parts |= {"stops": stops, "travel": travel, "rule": rule}
+    parts |= {"scripts": scripts, "stops": stops, "travel": travel, "rule": rule}
     for name in sys.argv[1:] or parts:
         show(name.replace("_", " "), parts[name]())
 

@@ -30,14 +30,24 @@ def seconds(arm: Arm) -> float:
     return time.perf_counter() - began
 
 
-def in_turns(arms: Mapping[str, Arm], rounds: int) -> dict[str, list[float]]:
-    """Time every arm once a round, in an order that turns round by round; the first round warms up."""
+def in_turns(
+    arms: Mapping[str, Arm], rounds: int, *, before: Callable[[str], object] | None = None
+) -> dict[str, list[float]]:
+    """Time every arm once a round, in an order that turns round by round; the first round warms up.
+
+    Args:
+        arms: what to time.
+        rounds: how many times.
+        before: is given an arm's name each time before it is timed.
+    """
     names = list(arms)
     times: dict[str, list[float]] = {name: [] for name in names}
     gc.disable()
     try:
         for number in range(rounds + 1):
             for name in names[number % len(names) :] + names[: number % len(names)]:
+                if before is not None:
+                    before(name)
                 taken = seconds(arms[name])
                 if number:
                     times[name].append(taken)
