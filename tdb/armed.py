@@ -165,6 +165,12 @@ class Armed:
             return True
         return bool(self._names) and self.namespace.needs_capture(self._names)
 
+    def foreseen(self, step: int) -> int | None:
+        """Return the first step, from `step` on, at which training is to stop whatever comes of those before."""
+        known = [int(point.stop.what) for point in self._foreseen if point.stop.kind == "step"]
+        known += [self._goal.step] if self._goal is not None and self._goal.step is not None else []
+        return min((each for each in known if each >= step), default=None)
+
     def reason(self, position: Position) -> str:
         """Return why training stops at the step that has just ended, or nothing."""
         if self.points.groups:

@@ -103,6 +103,12 @@ class Gate:
         return self.now().is_paused
 
     @property
+    def granted(self) -> int | None:
+        """How many steps may still be begun before training stops; None if it runs freely."""
+        with self._lock:
+            return self._granted if self._paused else None
+
+    @property
     def is_wanted(self) -> bool:
         """Whether somebody wants something of the next boundary; for the training thread, without the lock.
 

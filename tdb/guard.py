@@ -6,6 +6,7 @@ module in evaluation mode, and moves the running statistics of normalisation lay
 
 from __future__ import annotations
 
+import ctypes
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,16 +14,48 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.random.mtrand import get_bit_generator
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class _NumpyGenerator:
+    """Reads the state of numpy's global generator, which takes 40 microseconds: only where it has changed.
+
+    The state is remembered with the bytes that it was read from. A second normal number of a pair, drawn last time and
+    waiting, is no part of these bytes: with one waiting, the state is always read.
+    """
+
+    KIND = np.random.MT19937
+    SIZE = 624 * 4 + 4  # the words of a Mersenne twister, and how many of them are used up
+
+    def __init__(self) -> None:
+        self._memory: tuple[int, bytes] | None = None
+        self._state: Any = None
+
+    def read(self) -> Any:
+        """Return what `numpy.random.get_state()` returns; it is shared, and not to be changed."""
+        generator = get_bit_generator()
+        if type(generator) is not self.KIND:
+            return np.random.get_state()
+        address = int(generator.ctypes.state_address)
+        memory = address, ctypes.string_at(address, self.SIZE)
+        if memory != self._memory:
+            self._state = np.random.get_state()
+            has_normal_waiting = bool(self._state[3])
+            self._memory = None if has_normal_waiting else memory
+        return self._state
+
+
+_NUMPY = _NumpyGenerator()
 
 
 def generators() -> list[tuple[Callable[[], Any], Callable[[Any], None]]]:
     """Return (read, write) of every generator in use; an accelerator that was never used stays untouched."""
     pairs: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
         (random.getstate, random.setstate),
-        (np.random.get_state, np.random.set_state),
+        (_NUMPY.read, np.random.set_state),
     ]
     torch = sys.modules.get("torch")
     if torch is not None:

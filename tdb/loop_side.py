@@ -500,6 +500,10 @@ class LoopSide:
         """Return how many times training has stopped so far."""
         return self._gate.stops
 
+    def granted(self) -> int | None:
+        """Return how many steps may still be begun before training stops; None if it runs freely."""
+        return self._gate.granted
+
     def refuse_wanted(self) -> None:
         """There will be no further step for those who wait for one."""
         for job in taken(self.wanted):

@@ -210,7 +210,10 @@ class Keeper:
         self._last = time.perf_counter()
         if is_stepped:
             self._pace.interrupted()
-        self.due = self._pace.taken(position.tick, began, self._last)
+        self._pace.arrived(position.tick, began)
+        self._pace.took(self._last - began)
+        self._pace.left(position.tick, self._last)
+        self.due = position.tick + self._pace.interval
         return ""
 
     def _set_aside(self, position: Position) -> str:

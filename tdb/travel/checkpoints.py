@@ -17,7 +17,7 @@ import numpy as np
 
 from tdb.history.lineage import Lineage
 from tdb.step import Position
-from tdb.travel.slots import Slots, size
+from tdb.travel.slots import Slots
 from tdb.travel.state import Snapshot
 
 
@@ -46,7 +46,7 @@ class Checkpoint:
     nbytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nbytes = sum(size(each.tensor) for each in self.snapshot.tensors.values())
+        self.nbytes = sum(each.nbytes for each in self.snapshot.tensors.values())
 
     @property
     def tick(self) -> int:
@@ -98,6 +98,13 @@ class Checkpoints:
         there = [each for each in self if each.position.step < step and lineage.holds(each.timeline, each.tick)]
         return there[-1] if there else None
 
+    def has(self, tick: int, timeline: int, edits: int) -> bool:
+        """Return whether there is one of this boundary, with so many of the user's changes, that thinning may take."""
+        return any(
+            each.tick == tick and each.timeline == timeline and each.edits == edits
+            for each in (*reversed(self._recent), *reversed(self._even))
+        )
+
     def named(self, name: str) -> Checkpoint | None:
         """Return the one of this name, or None."""
         return next((each for each in self._kept if each.name == name), None)
@@ -136,8 +143,7 @@ class Checkpoints:
         self._recent = sorted([*self._recent, *others], key=lambda each: each.tick)
 
     def _release(self, checkpoint: Checkpoint) -> None:
-        for copied in checkpoint.snapshot.tensors.values():
-            self.slots.release(copied)
+        self.slots.release(checkpoint.snapshot.tensors)
 
 
 def _missed_least(recent: list[Checkpoint], now: int) -> int:
@@ -145,5 +151,5 @@ def _missed_least(recent: list[Checkpoint], now: int) -> int:
     if len(recent) < 3:
         return 0
     ticks = np.fromiter((each.tick for each in recent), np.int64, len(recent))
-    gaps = (ticks[2:] - ticks[:-2]) / np.maximum(1, now - ticks[:-2])
+    gaps = (ticks[2:] - ticks[:-2]) / np.maximum(1, abs(now - ticks[:-2]))
     return 1 + int(gaps.argmin())

@@ -6,26 +6,27 @@ where it can be written to. `Optimizer.load_state_dict` is not used: it makes th
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tdb.captures import is_tensor, own
+from tdb.captures import is_tensor
 from tdb.errors import StateError
 from tdb.guard import generators
 from tdb.target import model_of, optimizers_of, scaler_of, schedulers_of
-from tdb.travel.slots import Copied, Slots
+from tdb.travel.held import ATOMS, put_together, taken_apart
+from tdb.travel.slots import Copied, Path, Slots, copy_all
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tdb.panel import Panel
 
-Path = tuple[Any, ...]
+Tensors = dict[Path, "Tensor"]
+Values = dict[Path, Any]
 
 
 class Part(NamedTuple):
-    """Something with a state of its own: a function that returns a copy of it, and one that takes it back."""
+    """Something with a state of its own: a function that gives it, and one that takes a copy of it back."""
 
     save: Callable[[], Any]
     load: Callable[[Any], Any]
@@ -36,10 +37,10 @@ class Snapshot:
 
     Attributes:
         tensors: where they belong -> their copies.
-        values: where they belong -> plain values and small states.
+        values: where they belong -> plain values and small states, with `Held` where tensors were.
     """
 
-    def __init__(self, tensors: dict[Path, Copied], values: dict[Path, Any]) -> None:
+    def __init__(self, tensors: dict[Path, Copied], values: Values) -> None:
         self.tensors = tensors
         self.values = values
 
@@ -61,17 +62,23 @@ class State:
 
     def take(self, slots: Slots, before: Snapshot | None = None) -> Snapshot:
         """Copy everything; `before` is the last copy, with which what has not changed is shared."""
-        known = before.tensors if before is not None else {}
-        tensors: dict[Path, Copied] = {}
-        values: dict[Path, Any] = {}
-        for path, value in self._everything():
-            if is_tensor(value):
-                tensors[path] = slots.copy(value, known.get(path))
-            else:
-                values[path] = value
+        tensors, values = self.everything()
+        return Snapshot(slots.copy(tensors, before.tensors if before is not None else {}), values)
+
+    def everything(self) -> tuple[Tensors, Values]:
+        """Return the tensors that training goes on in, and all that is no tensor, copied."""
+        tensors: Tensors = {}
+        values: Values = {}
+        model = model_of(self.target)
+        if model is not None:
+            self._look_at_model(model, tensors, values)
+        for number, optimizer in enumerate(optimizers_of(self.target)):
+            _look_at_optimizer(optimizer, number, tensors, values)
         for name, part in self._parts().items():
-            values["part", name] = part.save()
-        return Snapshot(tensors, values)
+            values["part", name] = taken_apart(part.save(), ("part", name), tensors)
+        for number, (read, _) in enumerate(generators()):
+            values["generator", number] = read()  # a copy already
+        return tensors, values
 
     def put_back(self, snapshot: Snapshot) -> None:
         """Make everything what it was.
@@ -82,14 +89,19 @@ class State:
         import torch
 
         model = model_of(self.target)
+        writing = _Writing(snapshot)
         with torch.no_grad():
             if model is not None:
-                self._put_back_model(model, snapshot)
+                self._put_back_model(model, snapshot, writing)
             for number, optimizer in enumerate(optimizers_of(self.target)):
-                _put_back_optimizer(optimizer, number, snapshot)
+                _put_back_optimizer(optimizer, number, snapshot, writing)
+            writing.finish()
         for name, part in self._parts().items():
             if ("part", name) in snapshot.values:
-                part.load(snapshot.values["part", name])
+                part.load(put_together(snapshot.values["part", name], snapshot.tensors))
+        for number, (_, write) in enumerate(generators()):  # last, because loading may draw from them
+            if ("generator", number) in snapshot.values:
+                write(snapshot.values["generator", number])
 
     def lacks(self) -> str:
         """Return why everything cannot be copied now, or nothing."""
@@ -102,22 +114,19 @@ class State:
 
     # ---- what there is ---------------------------------------------------------------------------------------------
 
-    def _everything(self) -> Iterator[tuple[Path, Any]]:
-        model = model_of(self.target)
-        if model is not None:
-            for name, parameter in model.named_parameters():
-                yield ("parameter", name), parameter
-                if self._keeps_gradients:
-                    yield ("gradient", name), parameter.grad
-            for name, module in model.named_modules():
-                yield ("training", name), module.training
-                for key, buffer in module._buffers.items():  # noqa: SLF001 - those that are None too
-                    yield ("buffer", name, key), buffer
-        for number, optimizer in enumerate(optimizers_of(self.target)):
-            yield from _of_optimizer(optimizer, number)
+    def _look_at_model(self, model: nn.Module, tensors: Tensors, values: Values) -> None:
+        for name, parameter in model.named_parameters():
+            tensors["parameter", name] = parameter
+            if self._keeps_gradients and parameter.grad is not None:
+                tensors["gradient", name] = parameter.grad
+        for name, module in model.named_modules():
+            values["training", name] = module.training
+            for key, buffer in module._buffers.items():  # noqa: SLF001 - those that are not saved with the model too
+                if buffer is not None:
+                    tensors["buffer", name, key] = buffer
 
     def _parts(self) -> dict[str, Part]:
-        """Return what has a state of its own; the generators come last, because loading may draw from them."""
+        """Return what has a state of its own."""
         found: dict[str, Part] = {}
         for number, scheduler in enumerate(schedulers_of(self.target)):
             found[f"scheduler {number}"] = _with_state_dict(scheduler)
@@ -128,93 +137,108 @@ class State:
             if panel.restore is not None:
                 found[f"panel {panel.name}"] = Part(panel.state, panel.restore)
         if hasattr(self.target, "state") and hasattr(self.target, "restore"):
-            found["loop"] = _owned(Part(self.target.state, self.target.restore))
+            found["loop"] = Part(self.target.state, self.target.restore)
         for name, part in self._registered.items():
-            found[f"registered {name}"] = _owned(part)
-        for number, (read, write) in enumerate(generators()):
-            found[f"generator {number}"] = Part(read, write)
+            found[f"registered {name}"] = part
         return found
 
-    def _put_back_model(self, model: nn.Module, snapshot: Snapshot) -> None:
+    def _put_back_model(self, model: nn.Module, snapshot: Snapshot, writing: _Writing) -> None:
         parameters = dict(model.named_parameters())
         known = {path[1] for path in snapshot.tensors if path[0] == "parameter"}
         if parameters.keys() != known:
             name = min(parameters.keys() ^ known)
             raise StateError(f"the model is another one than then: {name} is not in both", "`restart` begins anew")
         for name, parameter in parameters.items():
-            parameter.copy_(snapshot.tensors["parameter", name].tensor)
+            writing.into(parameter, ("parameter", name))
             if self._keeps_gradients:
-                parameter.grad = _written(parameter.grad, snapshot.tensors.get(("gradient", name)))
+                parameter.grad = writing.into(parameter.grad, ("gradient", name))
         for name, module in model.named_modules():
             if ("training", name) in snapshot.values:
                 module.training = snapshot.values["training", name]
             for key, buffer in module._buffers.items():  # noqa: SLF001 - as above
-                module._buffers[key] = _written(buffer, snapshot.tensors.get(("buffer", name, key)))  # noqa: SLF001
+                module._buffers[key] = writing.into(buffer, ("buffer", name, key))  # noqa: SLF001
 
 
-def _written(tensor: Tensor | None, copied: Copied | None) -> Tensor | None:
-    """Write a copy into a tensor, or into a new one where there is none of its form; None if there was none."""
-    if copied is None:
-        return None
-    kept = copied.tensor
-    if tensor is None or tensor.shape != kept.shape or tensor.dtype != kept.dtype:
-        return kept.clone()
-    tensor.copy_(kept)
-    return tensor
+class _Writing:
+    """Collects which copies go into which tensors, to write them all at once."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._copies = snapshot.tensors
+        self._into: list[Tensor] = []
+        self._from: list[Tensor] = []
+
+    def into(self, tensor: Tensor | None, path: Path) -> Tensor | None:
+        """Return the tensor that will have the values of a copy: the given one where it has the form, else a new one.
+
+        None if there was none then.
+        """
+        copied = self._copies.get(path)
+        if copied is None:
+            return None
+        if tensor is None or tensor.shape != copied.tensor.shape or tensor.dtype != copied.tensor.dtype:
+            return copied.own()
+        if not copied.is_still(tensor):
+            self._into.append(tensor)
+            self._from.append(copied.tensor)
+        return tensor
+
+    def finish(self) -> None:
+        """Write; without gradients."""
+        copy_all(self._into, self._from)
 
 
-def _of_optimizer(optimizer: Any, number: int) -> Iterator[tuple[Path, Any]]:
-    """Give its state by parameter, and the options of its groups."""
+def _look_at_optimizer(optimizer: Any, number: int, tensors: Tensors, values: Values) -> None:
+    """Take its state by parameter, and the options of its groups."""
+    values["groups", number] = len(optimizer.param_groups)
     for group_number, group in enumerate(optimizer.param_groups):
-        yield ("groups", number), len(optimizer.param_groups)
         for key, value in group.items():
             if key != "params":
-                yield ("group", number, group_number, key), value if is_tensor(value) else copy.deepcopy(value)
+                _look_at(value, ("group", number, group_number, key), tensors, values)
         for place, parameter in enumerate(group["params"]):
             state = optimizer.state.get(parameter)
-            if state is None:
-                continue
-            for key, value in state.items():
-                yield ("state", number, group_number, place, key), value if is_tensor(value) else own(value)
+            for key, value in state.items() if state is not None else ():
+                _look_at(value, ("state", number, group_number, place, key), tensors, values)
 
 
-def _put_back_optimizer(optimizer: Any, number: int, snapshot: Snapshot) -> None:
+def _look_at(value: Any, path: Path, tensors: Tensors, values: Values) -> None:
+    if is_tensor(value):
+        tensors[path] = value
+    else:
+        values[path] = value if type(value) in ATOMS else taken_apart(value, path, tensors)
+
+
+def _put_back_optimizer(optimizer: Any, number: int, snapshot: Snapshot, writing: _Writing) -> None:
     count = snapshot.values.get(("groups", number), len(optimizer.param_groups))
     del optimizer.param_groups[count:]  # groups that were added later
-    then: dict[Path, dict[Any, Any]] = {}
+    then: dict[Path, dict[Any, Path]] = {}
     for source in (snapshot.tensors, snapshot.values):
-        for path, value in source.items():
-            if path[0] in ("group", "state") and path[1] == number:
-                then.setdefault(path[:-1], {})[path[-1]] = value
+        for path in source:
+            if path[0] in LENGTHS and path[1] == number and len(path) == LENGTHS[path[0]]:
+                then.setdefault(path[:-1], {})[path[-1]] = path
     for group_number, group in enumerate(optimizer.param_groups):
         kept = then.get(("group", number, group_number), {})
-        for key in [key for key in group if key != "params" and key not in kept]:
-            del group[key]
-        _put_back_values(group, kept)
+        _put_back_values(group, {"params": ("params",), **kept}, snapshot, writing)
         for place, parameter in enumerate(group["params"]):
             kept = then.get(("state", number, group_number, place), {})
             if not kept:
                 optimizer.state.pop(parameter, None)
-                continue
-            state = optimizer.state[parameter]
-            for key in [key for key in state if key not in kept]:
-                del state[key]
-            _put_back_values(state, kept)
+            else:
+                _put_back_values(optimizer.state[parameter], kept, snapshot, writing)
 
 
-def _put_back_values(state: dict[Any, Any], kept: Mapping[Any, Any]) -> None:
-    for key, value in kept.items():
-        if isinstance(value, Copied):
+LENGTHS = {"group": 4, "state": 5}  # of the paths of an optimizer's values; those in nested states are longer
+
+
+def _put_back_values(state: dict[Any, Any], kept: Mapping[Any, Path], snapshot: Snapshot, writing: _Writing) -> None:
+    for key in [key for key in state if key not in kept]:
+        del state[key]
+    for key, path in kept.items():
+        if path in snapshot.tensors:
             now = state.get(key)
-            state[key] = _written(now if is_tensor(now) else None, value)
-        else:
-            state[key] = own(value)
-
-
-def _owned(part: Part) -> Part:
-    """Return a part whose state is copied on both ways, because it may go on changing what it gives and gets."""
-    return Part(lambda: own(part.save()), lambda state: part.load(own(state)))
+            state[key] = writing.into(now if is_tensor(now) else None, path)
+        elif path in snapshot.values:
+            state[key] = put_together(snapshot.values[path], snapshot.tensors)
 
 
 def _with_state_dict(holder: Any) -> Part:
-    return Part(lambda: copy.deepcopy(holder.state_dict()), lambda state: holder.load_state_dict(copy.deepcopy(state)))
+    return Part(holder.state_dict, holder.load_state_dict)

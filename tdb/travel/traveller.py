@@ -14,15 +14,13 @@ from tdb.step import Clock, Position, Step
 from tdb.travel.branches import Branch, Branches, Edit
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
 from tdb.travel.known import Comparison, Known
-from tdb.travel.pace import Pace
 from tdb.travel.state import Part, State
+from tdb.travel.taking import FORESIGHT, Taking
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tdb.loop_side import LoopSide
-
-BUDGET = 2**30
 
 
 @dataclass
@@ -47,7 +45,6 @@ class Traveller:
         loop: the loop's side of the controller.
 
     Attributes:
-        checkpoints: what was copied.
         branches: what was forked.
         replay: the steps that are being taken again; None while training goes on.
         comparison: how the steps that were taken again since training last went back have come out.
@@ -58,7 +55,6 @@ class Traveller:
     """
 
     def __init__(self, loop: LoopSide) -> None:
-        self.checkpoints = Checkpoints(BUDGET)
         self.branches = Branches()
         self.replay: Replay | None = None
         self.comparison = Comparison()
@@ -68,8 +64,7 @@ class Traveller:
         self._registered: dict[str, Part] = {}
         self._state: State | None = None
         self._why_not = "training has not begun"
-        self._pace = Pace()
-        self._due = 0
+        self._taking = Taking()
         self._stops_seen = 0
         self._told = 0
         self._passing_again = False  # this boundary has been passed before: what was changed here is changed again
@@ -81,6 +76,11 @@ class Traveller:
     def register(self, name: str, save: Callable[[], Any], load: Callable[[Any], Any]) -> None:
         """Let a state of the user's own go back with the rest."""
         self._registered[name] = Part(save, load)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What was copied."""
+        return self._taking.checkpoints
 
     @property
     def furthest(self) -> int:
@@ -106,11 +106,11 @@ class Traveller:
     def begin(self, target: Any) -> None:
         """A loop is about to begin: what was before it lies behind another loop, and cannot be gone back to."""
         loop = self._loop
-        self.checkpoints.clear()
+        self._taking.begin(loop.position.tick)
         self.replay = loop.recorder.known = None
         self._state = None
         self._why_not = _refusal(target)
-        self.floor, self._due = loop.position.step, loop.position.tick
+        self.floor = loop.position.step
         self.branches = Branches(loop.position.tick, max(loop.recorder.history.lineages, default=loop.timeline))
         loop.timeline = self.branches.now.timeline
         if not self._why_not:
@@ -122,6 +122,11 @@ class Traveller:
         if self._state is None:
             self.due = FOREVER
             return
+        pace, stops = self._taking.pace, self._loop.stops()
+        if stops != self._stops_seen:
+            self._stops_seen = stops
+            pace.interrupted()
+        pace.arrived(position.tick, time.perf_counter())
         known = self._loop.recorder.known
         self._passing_again = known is not None or self.replay is not None
         if known is not None:
@@ -134,9 +139,10 @@ class Traveller:
             else:
                 self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
             self._tell()
-        if position.tick >= self._due:
-            self.take()
+        if self._taking.is_wanted(position.tick, self._steps_to_stop(position), again=self.replay is not None):
+            self._take_unless_there()
         self._look_ahead(position)
+        pace.left(position.tick, time.perf_counter())
 
     def wants_boundary(self, position: Position) -> bool:
         """Return whether the boundary of `position` has more to do than to be recorded."""
@@ -180,31 +186,11 @@ class Traveller:
         Raises:
             StateError: training cannot go back in place.
         """
-        state = self._need_state()
-        loop, position = self._loop, self._loop.position
-        began = time.perf_counter()
-        slots = self.checkpoints.slots
-        before = self._last.snapshot if self._last is not None else None
-        edits = len(self.branches.edits_at(position.tick)) if self.branches.edits else 0
-        remembered = getattr(loop.check, "remembered", None)
-        snapshot = state.take(slots, before)
-        checkpoint = Checkpoint(
-            _owned(position),
-            self.branches.now.lineage.owner(position.tick),
-            snapshot,
-            edits,
-            remembered() if remembered else None,
-            name,
-            kept,
-        )
-        self.checkpoints.add(checkpoint, position.tick)
-        self._last = checkpoint
-        stops = loop.stops()
-        if stops != self._stops_seen:
-            self._stops_seen = stops
-            self._pace.interrupted()
-        self._due = self._pace.taken(position.tick, began, time.perf_counter())
-        return checkpoint
+        state, position = self._need_state(), self._loop.position
+        timeline, edits = self.branches.now.lineage.owner(position.tick), self._edits_here()
+        remembered = getattr(self._loop.check, "remembered", None)
+        memory = remembered() if remembered else None
+        return self._taking.take(state, _owned(position), timeline, edits, memory, name, kept=kept)
 
     def resize(self, limit: int) -> None:
         """Let the checkpoints take another number of bytes; those that exceed it go at once."""
@@ -241,6 +227,7 @@ class Traveller:
         if goal <= self.floor:
             return None
         self.replay = Replay(goal, origin, self.comparison)
+        self._taking.set_out(origin, goal - origin.position.step)
         self.due = origin.tick + 1
         return self.replay
 
@@ -302,17 +289,39 @@ class Traveller:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    _last: Checkpoint | None = None
-
     def _take_first(self) -> None:
         assert self._state is not None
         lacks = self._state.lacks()
         if lacks:
             self._why_not, self._state = lacks, None
             return
-        self._last = None
         self.take(kept=True)
         self._look_ahead(self._loop.position)
+
+    def _take_unless_there(self) -> None:
+        """Copy everything, unless that was done here before: what is taken again is the same."""
+        tick, branches = self._loop.position.tick, self.branches
+        may_be_there = self.replay is not None or self._loop.recorder.known is not None
+        if not may_be_there or not self.checkpoints.has(tick, branches.now.lineage.owner(tick), self._edits_here()):
+            self.take()
+
+    def _edits_here(self) -> int:
+        return len(self.branches.edits_at(self._loop.position.tick)) if self.branches.edits else 0
+
+    def _steps_to_stop(self, position: Position) -> int | None:
+        """Return how many steps there are to the next stop, if it is known and near."""
+        if self.replay is not None:
+            return self.replay.goal - position.step
+        granted = self._loop.granted()
+        if granted is not None:
+            return granted
+        foreseen = self._foreseen(position.step)
+        return foreseen - position.step if foreseen is not None else None
+
+    def _foreseen(self, step: int) -> int | None:
+        """Return the first step, from `step` on, at which training will stop as far as is known."""
+        foreseen = getattr(self._loop.check, "foreseen", None)
+        return foreseen(step) if foreseen is not None else None
 
     def _part(self) -> None:
         """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
@@ -342,7 +351,7 @@ class Traveller:
             remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
         self._passing_again = True
         self.repeat_edits(checkpoint.position, checkpoint.edits)
-        self._due = checkpoint.tick + 1
+        self._taking.set_out(checkpoint, 0)
         self._look_ahead(checkpoint.position)
 
     def _follow(self, branch: Branch) -> None:
@@ -354,7 +363,9 @@ class Traveller:
 
     def _look_ahead(self, position: Position) -> None:
         known = self._loop.recorder.known
-        due = [position.tick if self.replay is not None else self._due]
+        stop = self._foreseen(position.step + 1)
+        due = [position.tick if self.replay is not None else self._taking.due]
+        due += [position.tick + stop - position.step - FORESIGHT] if stop is not None else []
         if known is not None:
             due.append(min(known.until, self.branches.now.lineage.span_end(position.tick)))
             edit = self.branches.next_edit(position.tick) if self.branches.edits else None

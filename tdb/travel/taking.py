@@ -1,0 +1,84 @@
+"""When a checkpoint is taken: as often as it costs next to nothing, and close together where one is about to stop.
+
+Whoever stops at a step may want to go back to the one before. A step is gone back to by taking it again, so that takes
+a checkpoint of two steps before: one is taken there wherever the stop is known that long before.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tdb.travel.checkpoints import Checkpoint, Checkpoints
+from tdb.travel.pace import Pace
+
+if TYPE_CHECKING:
+    from tdb.step import Position
+    from tdb.travel.state import State
+
+BUDGET = 2**30
+
+AT_A_STOP = frozenset({0, 2, 3})
+"""How many steps before a stop checkpoints are taken: here, and where `back 1` and `back 2` set out from."""
+
+FORESIGHT = max(AT_A_STOP)
+LONGEST = 0.05
+"""Seconds that a checkpoint may take which is taken only because training stops."""
+
+LONGEST_TRAIL = 32
+
+
+class Taking:
+    """Takes checkpoints, and knows when.
+
+    Attributes:
+        checkpoints: what was taken.
+        pace: how often they are taken while training goes on.
+        last: the one that was taken or put back last: what has not changed since is shared with it.
+        due: the tick at which the next one is due while training goes on.
+    """
+
+    def __init__(self) -> None:
+        self.checkpoints = Checkpoints(BUDGET)
+        self.pace = Pace()
+        self.last: Checkpoint | None = None
+        self.due = 0
+        self._trail = 0
+
+    def begin(self, tick: int) -> None:
+        """A loop begins: what was copied before belongs to another one."""
+        self.checkpoints.clear()
+        self.last = None
+        self.due = tick
+
+    def is_wanted(self, tick: int, to_stop: int | None, *, again: bool) -> bool:
+        """Return whether a checkpoint is to be taken here.
+
+        Args:
+            tick: the boundary.
+            to_stop: how many steps there are to the next stop, as far as is known.
+            again: steps are being taken again.
+        """
+        if again:
+            return to_stop is not None and 2 <= to_stop <= self._trail + 1
+        return tick >= self.due or (to_stop in AT_A_STOP and self.pace.cost <= LONGEST)
+
+    def set_out(self, origin: Checkpoint, steps: int) -> None:
+        """Steps will be taken again: the last of them leave a trail, so that going back further is quick."""
+        self.last = origin
+        self.due = origin.tick + self.pace.interval
+        room = self.checkpoints.limit // (8 * max(1, origin.nbytes))
+        self._trail = max(2, min(LONGEST_TRAIL, room, self.pace.affordable(steps)))
+
+    def take(
+        self, state: State, position: Position, timeline: int, edits: int, memory: Any, name: str, *, kept: bool
+    ) -> Checkpoint:
+        """Copy everything."""
+        began = time.perf_counter()
+        snapshot = state.take(self.checkpoints.slots, self.last.snapshot if self.last is not None else None)
+        checkpoint = Checkpoint(position, timeline, snapshot, edits, memory, name, kept)
+        self.checkpoints.add(checkpoint, position.tick)
+        self.last = checkpoint
+        self.pace.took(time.perf_counter() - began)
+        self.due = position.tick + self.pace.interval
+        return checkpoint
