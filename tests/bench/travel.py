@@ -19,7 +19,7 @@ from tdb.travel.state import Snapshot, State
 from tests.bench.side_by_side import Row, in_turns, ratio, seconds, spread
 from tests.bench.spine import OneRun, trainer
 
-STEPS, ROUNDS = 20, 200
+STEPS, ROUNDS, COPIES = 60, 100, 200
 LONG_RUN, FAR_BACK = 20_000, 10_000
 
 
@@ -34,13 +34,14 @@ class TravellingRun(OneRun):
 
 
 def checkpoints_beside_none() -> list[Row]:
-    """Train in turns with checkpoints and without, both under tdb."""
-    without, taking = trainer("control"), trainer("control")
+    """Train in turns with checkpoints and without, both under tdb; each turn has its share of them."""
+    without, again, taking = trainer("control"), trainer("control"), trainer("control")
     controller = DebugController()
-    plain, travelling = OneRun(DebugController()), TravellingRun(controller)
+    plain, also_plain, travelling = OneRun(DebugController()), OneRun(DebugController()), TravellingRun(controller)
     times = in_turns(
         {
             "without": lambda: without.train(STEPS, debug_controller=plain),
+            "again": lambda: again.train(STEPS, debug_controller=also_plain),
             "taking": lambda: taking.train(STEPS, debug_controller=travelling),
         },
         ROUNDS,
@@ -48,14 +49,17 @@ def checkpoints_beside_none() -> list[Row]:
     found = ratio(times, "taking", "without")
     measured = f"{found:.4f}x ({spread(times, 'taking', 'without')})"
     kept = len(controller.travel.checkpoints)
-    return [Row(f"checkpoints, {kept} of {(ROUNDS + 1) * STEPS} steps", measured, "1.01x", found <= 1.01)]
+    return [
+        Row(f"checkpoints, {kept} of {(ROUNDS + 1) * STEPS} steps", measured, "1.01x", found <= 1.01),
+        Row("  the same without, against itself", f"{ratio(times, 'again', 'without'):.4f}x", "1 (noise)", True),
+    ]
 
 
 def one_copy() -> list[Row]:
     """Copy and put back everything, beside a plain copy of the same tensors: of the recipe, and where copies matter."""
     small, large = trainer("control"), wide()
     small.train(3)
-    return [*beside_a_copy(small, ROUNDS, None), *beside_a_copy(large, 12, 1.3)]
+    return [*beside_a_copy(small, COPIES, None), *beside_a_copy(large, 12, 1.3)]
 
 
 def wide() -> SimpleNamespace:
@@ -106,31 +110,45 @@ def beside_a_copy(target: Any, rounds: int, most: float | None) -> list[Row]:
 
 
 def going_back() -> list[Row]:
-    """Go back one step, and halfway through a long run."""
+    """Go back one step, from where training was to stop and further, and halfway through a long run."""
     controller, made = DebugController(), trainer("control")
     session = Session(controller, all_commands())
     thread = threading.Thread(target=lambda: made.train(LONG_RUN + 100, debug_controller=controller), daemon=True)
-    controller.step(LONG_RUN)
-    controller.gate.launched(thread)
 
     def do(name: str, *arguments: object) -> float:
         command = session.registry.find(name)
         assert command is not None
         return seconds(lambda: command.function(session, *arguments))
 
-    began = time.perf_counter()
+    controller.gate.stop_at_begin()
+    controller.gate.launched(thread)
     thread.start()
     controller.wait()
-    step = (time.perf_counter() - began) / LONG_RUN
-    one = statistics.median(do("back") for _ in range(20))
+    step = do("until", str(LONG_RUN)) / LONG_RUN
+    first = do("back")
+    controller.resume()
+    time.sleep(20 * step)
+    controller.pause()
+    controller.wait()
+    unforeseen = do("back")
+    state = State(made, [], {})
+    snapshot = controller.gate.call(lambda: state.take(Slots()))
+    put_back = statistics.median(
+        controller.gate.call(lambda: seconds(lambda: state.put_back(snapshot))) for _ in range(9)
+    )
+    walk = [do("back") for _ in range(20)]
     far = do("goto", FAR_BACK)
     controller.stop()
-    rows = [
-        Row("back 1", f"{one / step:.1f} steps' time", "restore + 2 steps", one <= 10 * step),
+    thread.join(10)
+    one = statistics.median(walk)
+    allowed = put_back + 2 * step
+    return [
+        Row("a step, putting back", f"{step * 1e3:.2f} ms, {put_back * 1e3:.2f} ms", "", True),
+        Row("back 1 from where `until` stopped", f"{first * 1e3:.2f} ms", f"{allowed * 1e3:.2f} ms", first <= allowed),
+        Row("back 1 again and again, 20 times", f"{one * 1e3:.2f} ms", f"{allowed * 1e3:.2f} ms", one <= allowed),
+        Row("back 1 after a pause that came any time", f"{unforeseen / step:.0f} steps' time", "", True),
         Row(f"goto {FAR_BACK:,} from {LONG_RUN:,}", f"{far / step:.0f} steps' time", "500 steps", far <= 500 * step),
     ]
-    thread.join(10)
-    return rows
 
 
 def travel() -> list[Row]:
