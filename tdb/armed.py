@@ -49,7 +49,7 @@ class Goal:
 
 
 class Armed:
-    """Asked at every boundary as long as there is something to ask; see `tdb.loop_side.StopCheck`.
+    """Asked at every boundary as long as there is something to ask; see `tdb.stop_question.StopCheck`.
 
     Attributes:
         points: the stop points.

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tdb.captures import Lazy, Lent, number
 from tdb.gate import OVER, READY, RUNNING, STOPPED, Gate
 from tdb.jobs import Answer, Job
-from tdb.loop_side import LoopSide, StopCheck, taken
+from tdb.loop_side import LoopSide, taken
 from tdb.step import BOUNDARY
 from tdb.steps import Steps
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tdb.recorder import Recorder
     from tdb.skip import Skip
     from tdb.step import Position, Progress, Step
+    from tdb.stop_question import StopCheck
     from tdb.travel.traveller import Traveller
 
 # More steps than any run takes.
@@ -101,7 +102,7 @@ class DebugController:
 
     def stop_when(self, check: StopCheck | None) -> None:
         """Ask `check` at every boundary whether to stop there; None to ask nobody."""
-        self._loop.check = check
+        self._loop.question.check = check
         self._gate.arm(check is not None)
 
     def keep_with(self, keeper: Keeper | None) -> None:
@@ -201,32 +202,32 @@ class DebugController:
     @property
     def is_inside(self) -> bool:
         """Whether the step under way is being taken phase by phase, and not complete."""
-        return not self._loop.progress.complete
+        return not self._loop.captures.progress.complete
 
     @property
     def progress(self) -> Progress:
         """How far the step under way has come, if training stands inside it."""
-        return self._loop.progress
+        return self._loop.captures.progress
 
     @property
     def phases(self) -> Phases:
         """At which phase of a step training is to stop."""
-        return self._loop.phases
+        return self._loop.captures.phases
 
     @property
     def skip(self) -> Skip:
         """Whether a step is to be left without its update."""
-        return self._loop.skip
+        return self._loop.captures.skip
 
     @property
     def detection(self) -> Detection:
         """What made the first value that is not finite, in a step under detection."""
-        return self._loop.detection
+        return self._loop.captures.detection
 
     @property
     def capturing(self) -> bool:
         """Whether the step under way is captured from its start."""
-        return self._loop.under_way.capturing
+        return self._loop.captures.under_way.capturing
 
     @property
     def record(self) -> Step:
@@ -241,12 +242,12 @@ class DebugController:
     @property
     def layer(self) -> FocusLayer:
         """The layer whose output units are the features of the tables."""
-        return self._loop.layer
+        return self._loop.captures.layer
 
     @property
     def model_capture(self) -> ModelCapture:
         """What the last step did in all modules of the model; to be looked at in the training thread."""
-        return self._loop.model_capture
+        return self._loop.captures.model
 
     @property
     def focus_name(self) -> str:
@@ -270,7 +271,7 @@ class DebugController:
 
     def list_step_data_keys(self) -> list[str]:
         """Return the keys captured in this step, in the order of their capture."""
-        return list(self._loop.under_way.data)
+        return list(self._loop.captures.under_way.data)
 
     def get_step_data(self, key: str) -> Any:
         """Return the data captured under `key` in this step, computing it now if it was handed over as a function.
@@ -279,7 +280,7 @@ class DebugController:
             UnknownKeyError: nothing was captured under `key`; it is also a KeyError.
             StateError: the data must be computed or copied, and training is running.
         """
-        under_way = self._loop.under_way
+        under_way = self._loop.captures.under_way
         value = under_way.value(key)
         if not isinstance(value, Lazy | Lent):
             return value

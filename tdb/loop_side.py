@@ -14,20 +14,16 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from tdb.captures import number, own, reading
-from tdb.detect import Detection
+from tdb.captures import number, reading
 from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
-from tdb.layer import FocusLayer
-from tdb.model_capture import ModelCapture
-from tdb.phases import Phases
 from tdb.recorder import Recorder
-from tdb.skip import Skip
-from tdb.step import Clock, Position, Progress, Step
+from tdb.step import Clock, Position, Step
+from tdb.step_captures import StepCaptures
+from tdb.stop_question import StopQuestion
 from tdb.target import model_of, step_of
 from tdb.travel.traveller import Traveller
-from tdb.under_way import UnderWay
 
 if TYPE_CHECKING:
     from tdb.jobs import Job
@@ -36,22 +32,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
-
-
-class StopCheck(Protocol):
-    """Something other than a pause that may stop training, asked at every boundary in the training thread."""
-
-    def passes(self) -> bool:
-        """Return whether it is plain that training does not stop here, and that the step ahead need not be captured."""
-
-    def may_stop(self, step: int) -> bool:
-        """Return whether the boundary of step number `step` is already known to be a stop."""
-
-    def reason(self, position: Position) -> str:
-        """Return why training stops at the step that has just ended, which is `position`; or an empty string."""
-
-    def let_go(self) -> None:
-        """There is no step ahead: take off what was put on for it."""
 
 
 class Keeper(Protocol):
@@ -75,27 +55,21 @@ class LoopSide:
     """What one training loop calls; everything here runs in its thread, unless it says otherwise.
 
     Attributes:
-        under_way: the step under way.
+        captures: what is seen of the step under way.
         record: the last step that was captured whole; any thread may read it.
         position: the last finished step; any thread may read it.
         tick_ahead: the tick of the next boundary.
         first: the step under way, as long as there is no record to look at; any thread may read it.
-        check: what may stop training besides a pause; any thread may set it.
+        question: what may stop training besides a pause.
         keeper: what sets copies of the process aside, if anything does; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
         notices: what is to be told at the prompt.
         idle: nobody has asked for anything yet: a plain run, which nothing shall slow down.
-        progress: how far the step under way has come, where training stands inside it.
-        model_capture: what a step did in all modules of the model; the training thread alone may look.
-        phases: at which of its phases a step is to stop.
-        skip: whether a step is to be left without its update.
-        detection: what made the first value that is not finite, in a step under detection.
         travel: checkpoints, and going back to them.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "captures": ("capture_batch", "capture_step_data"),
-        "stop points": ("_may_stop", "_reason_to_stop"),
         "boundary": ("wait_if_paused",),
     }
 
@@ -103,24 +77,18 @@ class LoopSide:
         self.timeline = 0
         self.position = Position()
         self.tick_ahead = 1
-        self.under_way = UnderWay()
+        self.captures = StepCaptures(self._stop_inside)
         self.record = Step()
         self.first: Step | None = None
-        self.check: StopCheck | None = None
         self.keeper: Keeper | None = None
         self.wanted: deque[Job] = deque()
         self.notices: deque[str] = deque()
         self.target: Any = None
         self.focus_name = ""
         self.panels: list[Panel] = []
-        self.progress = Progress()
-        self.layer = FocusLayer(self.progress)
-        self.model_capture = ModelCapture(self.progress)
-        self.phases = Phases(self.progress, self._stop_inside)
-        self.skip = Skip()
-        self.detection = Detection()
-        self.recorder = Recorder(self.layer, self.panels)
+        self.recorder = Recorder(self.captures.layer, self.panels)
         self.travel = Traveller(self)
+        self.question = StopQuestion(self.travel, self.notices)
         self._gate = gate
         self.idle = False
         self._in_loop = False
@@ -128,7 +96,6 @@ class LoopSide:
         self._last_step: int | None = None
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
         self._overhead: Overhead | None = None
-        self._hit: str | None = None  # what the stop check has said of this boundary, if it was asked already
         self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
@@ -137,7 +104,7 @@ class LoopSide:
         """A loop over `target` will follow, perhaps in another thread."""
         if target is not None:
             self.target = target
-        self._end_captures()
+        self.captures.end()
         self._last_step = getattr(target, "last_step", None)
         self.position = Position(self.position.tick, step_of(target))
         self._forget()
@@ -145,7 +112,7 @@ class LoopSide:
         self._leave_loop()
         if model_of(target) is not None:
             try:
-                self.layer.bind(target, self.focus_name)
+                self.captures.layer.bind(target, self.focus_name)
             except TdbError as error:  # a wrong name of a layer must not end training
                 self.notices.append(str(error))
         self.recorder.begin()
@@ -154,10 +121,10 @@ class LoopSide:
         """A loop is about to take its first step, unless it is under way already."""
         if self._in_loop:
             return
-        self._in_loop = self.under_way.capturing = True
+        self._in_loop = self.captures.under_way.capturing = True
         self.travel.begin(self.target)
         self._gate.begin()
-        self._may_stop(self.position.step + 1)  # lets it capture in the first step, too
+        self.question.may_stop(self.position.step + 1)  # lets it capture in the first step, too
         self._look_ahead()
 
     def begin(self, target: Any) -> None:
@@ -167,7 +134,7 @@ class LoopSide:
 
     def capture_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
         """Take this step's batch and loss."""
-        under_way = self.under_way
+        under_way = self.captures.under_way
         if under_way.capturing:
             self._enter()
         under_way.take_batch(batch, loss, step, labels, epoch)
@@ -177,19 +144,19 @@ class LoopSide:
 
     def capture_loss(self, loss: Any) -> None:
         """Take this step's loss."""
-        if self.under_way.capturing:
+        if self.captures.under_way.capturing:
             self._enter()
-        self.under_way.take_loss(loss)
+        self.captures.under_way.take_loss(loss)
 
     def capture_step_data(self, key: str, data: Any) -> None:
         """Take something of this step."""
-        if self.under_way.capturing:
+        if self.captures.under_way.capturing:
             self._enter()
-        self.under_way.take_data(key, data)
+        self.captures.under_way.take_data(key, data)
 
     def wait_if_paused(self) -> None:
         """The step is complete."""
-        last, under_way, overhead, tick = self.position, self.under_way, self._overhead, self.tick_ahead
+        last, under_way, overhead, tick = self.position, self.captures.under_way, self._overhead, self.tick_ahead
         self.tick_ahead = tick + 1
         left_out = overhead is not None and overhead.leaves_out(tick)
         if overhead is not None and left_out:
@@ -221,7 +188,7 @@ class LoopSide:
             others: whose methods are timed besides those of what records and captures.
         """
         self.stop_measuring()
-        overhead.begin([self, self.layer, self.model_capture, self.recorder, *others])
+        overhead.begin([self, self.question, self.captures.layer, self.captures.model, self.recorder, *others])
         self._overhead = overhead
 
     def stop_measuring(self) -> None:
@@ -240,10 +207,10 @@ class LoopSide:
             self.notices.append(f"{reason} in another thread than training's stops nothing")
             return
         self.stop_measuring()
-        before, progress = self.progress.phase, self.progress
+        before, progress = self.captures.progress.phase, self.captures.progress
         if self._in_loop and progress.complete:
             progress.phase = "breakpoint"  # whether the loop is inside a step, only it knows
-        if self.under_way.batch is not None:
+        if self.captures.under_way.batch is not None:
             self._commit(self._clock_under_way(progress.phase))
         try:
             self._stopped_inside = self._gate.arrive(False, reason)
@@ -255,12 +222,12 @@ class LoopSide:
 
     def finish(self, status: str, reason: str, linger: bool) -> None:
         """The loop is over."""
-        if status == CRASHED and self.under_way.batch is not None:
+        if status == CRASHED and self.captures.under_way.batch is not None:
             with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
                 self._commit(self._clock_under_way("crash"))
         self.refuse_wanted()
         self._leave_loop()
-        self._end_captures()
+        self.captures.end()
         if self._unrecorded:
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=False)
@@ -273,29 +240,24 @@ class LoopSide:
 
         Then this boundary is as good as one of a free run; it was taken note of, and no more is done.
         """
-        if self.check is None or self.under_way.capturing or self._gate.is_wanted or self.wanted:
+        if self.captures.under_way.capturing or self._gate.is_wanted or self.wanted:
             return False
         if not self._in_loop or self._stopped_inside:
             return False
         if self.recorder.known is not None or self.travel.wants_boundary(self.position):
             return False
-        if not self.check.passes():
-            self._hit = self._reason_to_stop()
-            if self._hit or self._may_stop(self.position.step + 1):
-                return False
-            self._hit = None
-        return True
+        return self.question.is_quiet(self.position)
 
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
-        skipped = self.skip.end_step(self.position.step) if self.skip.asked else False
-        if self.layer.capturing or self.under_way.capturing:
-            self._end_captures(whole=True)
+        skipped = self.captures.skip.end_step(self.position.step) if self.captures.skip.asked else False
+        if self.captures.layer.capturing or self.captures.under_way.capturing:
+            self.captures.end(whole=True)
         unrecorded, self._unrecorded = self._unrecorded, []
         if left_out:
             self.recorder.leave_out(self.timeline, unrecorded)
         else:
-            metrics = self.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
+            metrics = self.captures.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
             if skipped:
                 self.recorder.history.mark(self.position.step, LEFT_OUT, self.position.tick)
@@ -313,13 +275,9 @@ class LoopSide:
             self._look_ahead()
 
     def _boundary(self, woken: str = "") -> None:
-        hit, self._hit = self._hit, None
-        if woken:
-            hit = woken
-        elif hit is None:
-            hit = self._reason_to_stop()
+        hit = self.question.reason(self.position, woken)
         self.travel.repeat_edits(self.position)
-        whole = self.under_way.capturing
+        whole = self.captures.under_way.capturing
         stoppable, self._stopped_inside = whole or self._stopped_inside, False
         clock, stops, overhead = self._clock(), self._gate.stops, self._overhead
         self._in_loop = True
@@ -327,8 +285,8 @@ class LoopSide:
             self._commit(clock)
             self.recorder.keep(self.timeline, self.position)
         if hit:
-            self.phases.give_up()
-        elif self.phases.passes_boundary():
+            self.captures.phases.give_up()
+        elif self.captures.phases.passes_boundary():
             self._gate.step()
         if whole and (self.wanted or self._is_last(self.position.step)):
             self._compute_all()
@@ -343,7 +301,7 @@ class LoopSide:
             self._leave_loop()
             raise
         if self._gate.stops != stops and not woken:
-            left_out = clock.step in self.skip.steps[-1:]
+            left_out = clock.step in self.captures.skip.steps[-1:]
             self.recorder.history.mark(clock.step, LEFT_OUT if left_out else self._gate.reason, clock.tick)
             if self._overhead is overhead:  # it was not begun at this very stop
                 self.stop_measuring()
@@ -357,58 +315,33 @@ class LoopSide:
         if self._overhead is not None:
             self._next_step_begins()
         if self._left_out(self.position.tick + 1):
-            self.under_way.capturing = False
+            self.captures.under_way.capturing = False
             return
-        known = self._may_stop(ahead) or self._is_last(ahead)
-        self.under_way.capturing = may_stop or known or bool(self.wanted)
-        if self.under_way.capturing:
+        known = self.question.may_stop(ahead) or self._is_last(ahead)
+        self.captures.under_way.capturing = may_stop or known or bool(self.wanted)
+        if self.captures.under_way.capturing:
             self._gate.attention.set()  # only this thread ever clears it
 
     def _look_ahead(self) -> None:
         """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
+        captures = self.captures
         if self._left_out(tick + 1):
-            self.layer.forget_step()
-            self.model_capture.forget_step()
+            captures.leave_out()
             self._busy_from = tick + 1
             return
-        if self.under_way.capturing:
-            self.model_capture.begin_step(model_of(self.target))
-            self.phases.begin_step(self.target)
-            self.detection.put_on(model_of(self.target))
-        else:
-            self.model_capture.forget_step()
-        if self.under_way.capturing:
-            self.layer.begin_step()
-        elif self.recorder.needs_layer(tick + 1):
-            self.layer.follow_step()
-        elif not self.layer.capturing:  # a stop check may have seen to it already
-            self.layer.forget_step()
-        self.skip.put_on()  # after all others
+        captures.begin(self.target, partial(self.recorder.needs_layer, tick + 1))
         self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED, self.travel.due)
         if self.keeper is not None:
             self._busy_from = min(self._busy_from, max(tick + 1, self.keeper.due))
-        if self.under_way.capturing or self.layer.capturing or self.skip.asked:
+        if captures.concern_boundary:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:
             self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
 
-    def _end_captures(self, *, whole: bool = False) -> None:
-        """Take off the hooks of the step that is over, complete if it is `whole`."""
-        self.layer.step_is_over()
-        self.model_capture.end_step()
-        self.detection.take_off()  # what was put on last comes off first
-        self.phases.end_step(whole=whole)
-        if not whole:
-            self.skip.give_up()
-
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
         """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""
-        under_way = self.under_way
-        batch = own(given) if under_way.batch is None else under_way.batch
-        value = number(loss if under_way.loss is None else under_way.loss)
-        clock = self._clock_under_way(phase)
-        self.record = Step(clock, under_way.epoch, value, batch, under_way.labels, under_way.data)
+        self.record = self.captures.inside(self._clock_under_way(phase), given, loss)
         self._gate.arrive(False, phase)
         self._gate.attention.set()  # this step's boundary has to be looked at, whatever follows
 
@@ -434,47 +367,30 @@ class LoopSide:
         """Keep the last step to be looked at; should another loop follow, its first step is captured."""
         self.stop_measuring()
         self.recorder.flush()
-        self.layer.end_step()
-        if self.check is not None:
-            self.check.let_go()
-        self._in_loop, self.under_way.capturing = False, True
+        self.captures.layer.end_step()
+        if self.question.check is not None:
+            self.question.check.let_go()
+        self._in_loop, self.captures.under_way.capturing = False, True
         self._gate.attention.set()
-
-    def _reason_to_stop(self) -> str:
-        try:
-            if self.travel.replay is not None:
-                return self.travel.reason(self.position)
-            return self.check.reason(self.position) if self.check is not None else ""
-        except Exception as error:  # noqa: BLE001 - a broken condition stops training, as in gdb; it never ends it
-            return f"a stop condition failed: {type(error).__name__}: {error}"
-
-    def _may_stop(self, step: int) -> bool:
-        try:
-            if self.travel.replay is not None:
-                return self.travel.may_stop(step)
-            return self.check is not None and self.check.may_stop(step)
-        except Exception as error:  # noqa: BLE001 - as above
-            self.notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
-            return False
 
     def _commit(self, clock: Clock) -> None:
         """Make this step the record."""
-        self.record = self.under_way.record(clock)
+        self.record = self.captures.under_way.record(clock)
 
     def _clock(self) -> Clock:
         return Clock(self.timeline, *self.position[:2])
 
     def _clock_under_way(self, phase: str) -> Clock:
-        step = self.under_way.step
+        step = self.captures.under_way.step
         return Clock(self.timeline, self.position.tick, self.position.step + 1 if step is None else step, phase)
 
     def _is_last(self, step: int) -> bool:
         return step == self._last_step
 
     def _compute_all(self) -> None:
-        for key in list(self.under_way.data):
+        for key in list(self.captures.under_way.data):
             try:
-                self.guarded(partial(self.under_way.computed, key), user_code=True)
+                self.guarded(partial(self.captures.under_way.computed, key), user_code=True)
             except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
                 self.notices.append(f"step data {key!r} could not be computed: {type(error).__name__}: {error}")
 
@@ -484,7 +400,7 @@ class LoopSide:
             job.run()
 
     def _forget(self) -> None:
-        self.under_way.forget(self.record)
+        self.captures.under_way.forget(self.record)
         self.first = None
 
     # ---- any thread ------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Steps(Generic[Batch]):
             objective, named = losses.take()
             if named:
                 loop.capture_step_data("losses", named)
-            if objective is not None and loop.under_way.loss is None:
+            if objective is not None and loop.captures.under_way.loss is None:
                 loop.capture_loss(objective)
         loop.wait_if_paused()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -16,8 +15,8 @@ import pytest
 from tdb.active import current_controller, set_active_controller
 from tdb.controller import DebugController
 
-# Nothing that is waited for here takes a hundredth of it; whoever waits longer is stuck.
-PATIENCE = 20.0
+# Nothing that is waited for here takes a hundredth of it on a quiet machine; whoever waits longer is stuck.
+PATIENCE = 120.0
 
 
 class Loop:
@@ -84,21 +83,53 @@ def join(*threads: threading.Thread) -> None:
             pytest.fail(f"{thread.name} is stuck")
 
 
-@pytest.fixture(autouse=True)
-def _no_session_outlives_its_test() -> Iterator[None]:
-    """End a session that a test has left: its hooks, and who is asked for the controller, are the whole process's."""
-    before, hook = current_controller(), sys.breakpointhook
-    yield
-    left = current_controller()
-    if left is None or left is before:
+def in_the_process() -> dict[str, Any]:
+    """What a session changes for the whole process while its training lasts."""
+    found: dict[str, Any] = {"the controller": current_controller(), "sys.breakpointhook": sys.breakpointhook}
+    if "torch" in sys.modules:
+        import torch
+        from torch.nn.modules import module
+        from torch.optim import optimizer
+
+        found |= {
+            "forward hooks": len(module._global_forward_hooks) + len(module._global_forward_pre_hooks),
+            "optimizer hooks": len(optimizer._global_optimizer_pre_hooks) + len(optimizer._global_optimizer_post_hooks),
+            "torch.autograd.backward": torch.autograd.backward,
+        }
+    return found
+
+
+def _check_what_is_left(before: dict[str, Any]) -> None:
+    """End a session that was left open, so that one failure does not become many, and say what it has left."""
+    after = in_the_process()
+    left = [f"{name}: {value}" for name, value in after.items() if name in before and value != before[name]]
+    if not left:
         return
-    warnings.warn("this test has left its session open", stacklevel=1)
-    left.stop()
-    left.gate.dismiss()
-    if left.gate.thread is not None and left.gate.thread is not threading.current_thread():
-        left.gate.thread.join(PATIENCE)
-    set_active_controller(before)
-    sys.breakpointhook = hook
+    controller = after["the controller"]
+    if controller is not None and controller is not before["the controller"]:
+        controller.stop()
+        controller.gate.dismiss()
+        if controller.gate.thread is not None and controller.gate.thread is not threading.current_thread():
+            controller.gate.thread.join(PATIENCE)
+        set_active_controller(before["the controller"])
+    sys.breakpointhook = before["sys.breakpointhook"]
+    pytest.fail(f"left behind in the process: {'; '.join(left)}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_module_leaves_anything() -> Iterator[None]:
+    """What tests share goes with the last of them."""
+    before = in_the_process()
+    yield
+    _check_what_is_left(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_test_leaves_anything(_no_module_leaves_anything: None) -> Iterator[None]:
+    """Hooks, and who is asked for the controller, are the whole process's: other tests would meet them."""
+    before = in_the_process()
+    yield
+    _check_what_is_left(before)
 
 
 @pytest.fixture

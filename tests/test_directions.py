@@ -138,6 +138,8 @@ def test_only_the_shell_and_the_command_line_know_the_shell() -> None:
         "step",
         "controller",
         "loop_side",
+        "step_captures",
+        "stop_question",
         "under_way",
         "target",
         "errors",

@@ -23,6 +23,7 @@ from recipes.trainer import Trainer
 from tdb.controller import DebugController
 from tdb.errors import StateError, TdbError
 from tdb.features import features_of
+from tdb.gate import FINISHED
 from tdb.model_view import model_rows
 from tdb.overhead import Overhead
 from tests.conftest import PATIENCE, join
@@ -156,7 +157,12 @@ class Session:
     def __init__(self, controller: DebugController, training: Training) -> None:
         self.controller = controller
         self.outcome: Final = {}
-        self.thread = threading.Thread(target=lambda: self.outcome.update(training(controller)), daemon=True)
+        self._training = training
+        self.thread = threading.Thread(target=self._train, daemon=True)
+
+    def _train(self) -> None:
+        self.outcome.update(self._training(self.controller))
+        self.controller.finish(FINISHED)
 
     def start(self) -> None:
         self.controller.gate.launched(self.thread)

@@ -150,13 +150,13 @@ class Traveller:
 
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is the goal, or stop points need it captured."""
-        replay, check = self.replay, self._loop.check
+        replay, check = self.replay, self._loop.question.check
         needs = check.may_stop(step) if check is not None else False
         return needs or (replay is not None and step >= replay.goal)
 
     def reason(self, position: Position) -> str:
         """Return why training stops at a step that was taken again: it is the goal; nothing else stops there."""
-        replay, check = self.replay, self._loop.check
+        replay, check = self.replay, self._loop.question.check
         assert replay is not None
         rehearse = getattr(check, "rehearse", None)
         would_hit = rehearse(position) if rehearse is not None else ""
@@ -188,7 +188,7 @@ class Traveller:
         """
         state, position = self._need_state(), self._loop.position
         timeline, edits = self.branches.now.lineage.owner(position.tick), self._edits_here()
-        remembered = getattr(self._loop.check, "remembered", None)
+        remembered = getattr(self._loop.question.check, "remembered", None)
         memory = remembered() if remembered else None
         return self._taking.take(state, _owned(position), timeline, edits, memory, name, kept=kept)
 
@@ -261,9 +261,9 @@ class Traveller:
         """
         branch = self.branches.get(name)
         if branch is self.branches.now:
-            return self._loop.layer.weights()
+            return self._loop.captures.layer.weights()
         copied = branch.parting and branch.parting.snapshot.tensors.get(
-            ("parameter", ".".join(filter(None, (self._loop.layer.name, "weight"))))
+            ("parameter", ".".join(filter(None, (self._loop.captures.layer.name, "weight"))))
         )
         if not copied:
             raise StateError(f"no weights are kept of branch {name}", f"`switch {name}` goes there")
@@ -320,7 +320,7 @@ class Traveller:
 
     def _foreseen(self, step: int) -> int | None:
         """Return the first step, from `step` on, at which training will stop as far as is known."""
-        foreseen = getattr(self._loop.check, "foreseen", None)
+        foreseen = getattr(self._loop.question.check, "foreseen", None)
         return foreseen(step) if foreseen is not None else None
 
     def _part(self) -> None:
@@ -346,7 +346,7 @@ class Traveller:
         loop.recorder.known = known if known.until > checkpoint.tick else None
         lineage.cursor = checkpoint.tick if loop.recorder.known is not None else FOREVER
         loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on(checkpoint.tick)
-        remember = getattr(loop.check, "remember", None)
+        remember = getattr(loop.question.check, "remember", None)
         if remember is not None:
             remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
         self._passing_again = True

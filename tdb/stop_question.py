@@ -1,0 +1,78 @@
+"""Whether training stops at a boundary: what was asked of a stop check, or of a replay that passes by."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from tdb.step import Position
+    from tdb.travel.traveller import Traveller
+
+
+class StopCheck(Protocol):
+    """Something other than a pause that may stop training, asked at every boundary in the training thread."""
+
+    def passes(self) -> bool:
+        """Return whether it is plain that training does not stop here, and that the step ahead need not be captured."""
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether the boundary of step number `step` is already known to be a stop."""
+
+    def reason(self, position: Position) -> str:
+        """Return why training stops at the step that has just ended, which is `position`; or an empty string."""
+
+    def let_go(self) -> None:
+        """There is no step ahead: take off what was put on for it."""
+
+
+class StopQuestion:
+    """Asks who knows, a replay before the check; a broken condition stops training, as in gdb, and never ends it.
+
+    Attributes:
+        check: what may stop training besides a pause; any thread may set it.
+    """
+
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {"stop points": ("is_quiet", "reason", "may_stop")}
+
+    def __init__(self, travel: Traveller, notices: deque[str]) -> None:
+        self.check: StopCheck | None = None
+        self._travel = travel
+        self._notices = notices
+        self._answer: str | None = None  # what was said of this boundary, if it was asked already
+
+    def is_quiet(self, position: Position) -> bool:
+        """Return whether there is a check, and it wants neither a stop here nor a capture of the step ahead."""
+        if self.check is None:
+            return False
+        if self.check.passes():
+            return True
+        self._answer = self._ask(position)
+        if self._answer or self.may_stop(position.step + 1):
+            return False
+        self._answer = None
+        return True
+
+    def reason(self, position: Position, known: str = "") -> str:
+        """Return why training stops at this boundary, or nothing; asked once a boundary, not if it is `known`."""
+        answer, self._answer = self._answer, None
+        return known or (self._ask(position) if answer is None else answer)
+
+    def may_stop(self, step: int) -> bool:
+        """Return whether the boundary of step number `step` is already known to be a stop."""
+        try:
+            if self._travel.replay is not None:
+                return self._travel.may_stop(step)
+            return self.check is not None and self.check.may_stop(step)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
+            return False
+
+    def _ask(self, position: Position) -> str:
+        try:
+            if self._travel.replay is not None:
+                return self._travel.reason(position)
+            return self.check.reason(position) if self.check is not None else ""
+        except Exception as error:  # noqa: BLE001 - see the class
+            return f"a stop condition failed: {type(error).__name__}: {error}"
