@@ -27,13 +27,14 @@ from tdb.gate import RUNNING
 from tdb.journal import Entry, standing
 from tdb.launch import Run, Script
 from tdb.queries import array_of
-from tdb.results import Facts, Result, Table, TensorValue, Text
+from tdb.results import Facts, Table, TensorValue, Text
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import AT_FRONT, Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
 from tdb.this_step import look
+from tdb.travel.captured import answered
 
 # A training step that takes longer than this to notice the end is left behind.
 END_SECONDS = 30.0
@@ -241,7 +242,7 @@ class ScriptSession:
         if session.elsewhere is not None and command.name not in AT_FRONT:
             return self._answer_elsewhere(line)
         before = standing(session)
-        result: Result = command.function(session, *arguments, **words)
+        result = answered(session, lambda: command.function(session, *arguments, **words))
         session.journal.add(Entry(line, before, standing(session), changes=command.changes))
         self.notes = [*result.notes, *session.take_notices()]
         if result.data is not None:

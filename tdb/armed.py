@@ -57,6 +57,7 @@ class Armed:
         tensors: what event stops see.
         hits: the stop points at which training stopped last; see `now`.
         looks_back: displays' expressions with their memories, which have to see every step.
+        captures: every step at which something may stop training is captured.
     """
 
     def __init__(self, controller: DebugController, thresholds: Callable[[], Mapping[str, float]]) -> None:
@@ -65,6 +66,7 @@ class Armed:
         self.tensors = StepTensors()
         self.hits: list[Hit] = []
         self.looks_back: list[tuple[Expression, Memory]] = []
+        self.captures = False
         self._controller = controller
         self._goal: Goal | None = None
         self._foreseen: tuple[StopPoint, ...] = ()
@@ -138,7 +140,7 @@ class Armed:
     def passes(self) -> bool:
         """Return whether it is plain that training does not stop here: the quick way of a free run."""
         self._looks += 1
-        if not self._plain or self._looks % NAN_EVERY == 0:
+        if not self._plain or self._looks % NAN_EVERY == 0 or self.captures:
             return False
         namespace = self.namespace
         namespace.renew()
@@ -159,7 +161,7 @@ class Armed:
             self.tensors.begin_step(
                 getattr(target, "model", None), getattr(target, "optimizer", None), self.points.groups
             )
-        if self._goal is not None and self._goal.may_be_reached(step):
+        if self.captures or (self._goal is not None and self._goal.may_be_reached(step)):
             return True
         if self._foreseen and any(self._may_hold(point, step) for point in self._foreseen):
             return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdb.errors import StateError
+from tdb.errors import NotCapturedError, StateError
 from tdb.model_capture import ModelCapture, dense_values
 from tdb.queries import array_of
 from tdb.results import Array, Distributions, Table
@@ -30,7 +30,7 @@ def activations_of(model: nn.Module, capture: ModelCapture) -> dict[str, Array]:
         StateError: the step was not captured, or no module was called yet.
     """
     if not capture.captured:
-        raise StateError("this step was not captured", "`step` captures the next one")
+        raise NotCapturedError
     if not capture.progress.has_output:
         raise not_yet("output of the model", capture.progress)
     found = {}

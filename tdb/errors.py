@@ -3,6 +3,7 @@
 TdbError                     a mistake that one line explains; the session goes on
 ├── UsageError               the line itself is wrong: unknown command, bad argument (exit status 2)
 └── StateError               the line is right, but not now: training is running, finished, not started
+    └── NotCapturedError     this step was not captured from its start: taken again, it is
 TrainingStopped              raised inside the training loop by `stop()`, to unwind it
 """
 
@@ -43,6 +44,13 @@ class StateError(TdbError):
     """The command does not apply in the present state of training."""
 
     code = "state"
+
+
+class NotCapturedError(StateError):
+    """What only a step has that was captured from its start, of one that was not."""
+
+    def __init__(self, message: str = "this step was not captured") -> None:
+        super().__init__(message, "`step` captures the next one")
 
 
 class TrainingStopped(SystemExit):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdb.errors import StateError, TdbError, did_you_mean
+from tdb.errors import NotCapturedError, StateError, TdbError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_rows
 from tdb.layer import GENERIC_METRICS
 from tdb.panel import StatusRule
@@ -39,6 +39,7 @@ class Features:
         columns: the metrics that the table shows if none is named.
         status: one word a feature.
         scatter: the metrics that `scatter` shows by default: x, y and colour.
+        captured: the step was captured from its start; otherwise metrics may be missing.
     """
 
     layer: str
@@ -47,6 +48,12 @@ class Features:
     columns: Sequence[str]
     status: Sequence[str]
     scatter: tuple[str, str, str]
+    captured: bool = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the metrics that the table shows are all that there would be of a captured step."""
+        return self.captured or not set(self.columns) <= set(GENERIC_METRICS)
 
     def metric(self, name: str) -> Array:
         """Return a metric [D]; "feature_id" is one.
@@ -56,6 +63,8 @@ class Features:
         """
         if name == "feature_id":
             return np.arange(self.count)
+        if name in GENERIC_METRICS and name not in self.metrics and not self.captured:
+            raise NotCapturedError(f"{name} of this step was not captured")
         if name not in self.metrics:
             known = ", ".join(self.metrics)
             raise TdbError(f"no column {name!r}", did_you_mean(name, self.metrics) or f"Columns: {known}")
@@ -102,7 +111,7 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
     )
     status = rule(metrics[rule.metric]) if rule.metric in metrics else ["unknown"] * count
     scatter = (panel.scatter if panel is not None else None) or ("weight_norm", "update_norm", "active_fraction")
-    return Features(layer.name, count, metrics, columns, status, scatter)
+    return Features(layer.name, count, metrics, columns, status, scatter, layer.captured)
 
 
 @dataclass(frozen=True)

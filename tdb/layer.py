@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.errors import StateError, UsageError, did_you_mean
+from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.step import Progress, not_yet
@@ -255,7 +255,7 @@ class FocusLayer:
             StateError: the step was not captured.
         """
         if self._before is None:
-            raise StateError("the weight before this step was not captured", "`step` captures the next one")
+            raise NotCapturedError("the weight before this step was not captured")
         if not self._progress.has_update:
             raise not_yet("update of the weights", self._progress)
         return self.weights() - self._before

@@ -67,7 +67,9 @@ class Session:
 
     def _setting_changed(self, name: str, value: Any) -> None:
         recorder = self.controller.recorder
-        if name == "record.every":
+        if name == "capture.at_stops":
+            self.armed.captures = value
+        elif name == "record.every":
             recorder.every = value
         elif name == "history.budget":
             self.at_boundary(lambda: recorder.history.budget.resize(value))

@@ -87,6 +87,9 @@ class Setting:
 
 
 SETTINGS: Mapping[str, Setting] = {
+    "capture.at_stops": Setting(
+        False, _switch, "capture every step at which a stop point may stop; otherwise only those that it needs captured"
+    ),
     "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time", size_of),
     "checkpoints.forks": Setting(0, _count, "copies of the process set aside, for going back in a script; CPU only"),
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),

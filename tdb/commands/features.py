@@ -14,6 +14,7 @@ from tdb.ids import looks_like_ids
 from tdb.layer import layers_with_features
 from tdb.results import Facts, Images, Profiles, Result, Scatter, Table, Text
 from tdb.this_step import feature_ids, features_now, row_image_shape, trained_model
+from tdb.travel.captured import want_captured
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -92,7 +93,8 @@ def metrics(
         top,
     )
     table = metrics_table(features, choice)
-    return Result([table], {"layer": features.layer, "table": table, "status": table.status})
+    notes = want_captured(session) if not (names or features.is_complete) else []
+    return Result([table], {"layer": features.layer, "table": table, "status": table.status}, notes)
 
 
 @command("f")

@@ -14,6 +14,7 @@ from tdb.optimizer_view import groups_table, scheduler_facts
 from tdb.results import Facts, Part, Result, Table
 from tdb.target import optimizers_of, scaler_of, schedulers_of
 from tdb.this_step import trained_model
+from tdb.travel.captured import want_captured
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -37,7 +38,8 @@ def layers(
     |w| and grad are L2 norms over the module and all inside it, update is the norm of the step's change relative to the
     norm before, mean, std and zeros are of the module's output. Levels are shown as far as they fit a screen, "+" marks
     what has more inside: MODULE shows its subtree, `depth N` so many levels, `all` everything. "!" marks what is wrong.
-    A step that training ran through freely was not captured: there are norms then, and `step` brings the rest.
+    A step that training ran through freely was not captured: it is taken again where the loop can go back in place;
+    elsewhere there are norms then, and `step` brings the rest.
     `layers activations`, `layers gradients` and `layers weights`, of MODULE if given, draw how the values of each are
     distributed: negative ones at the left, the share of zeros in the middle, positive ones at the right.
 
@@ -54,10 +56,10 @@ def layers(
         return _distributions(session, module, inside or "")
     if inside is not None:
         raise UsageError(f"layers draws {', '.join(WHAT)}, not {module}", "Example: layers activations encoder")
+    notes = _what_is_missing(session)
     rows = session.ask(lambda: model_rows(model, capture))
     shown, hidden = chosen_rows(rows, module or "", DEEP if all_ else depth)
     parts: list[Part] = [tree_table(shown, rows, _note(rows, shown, hidden)), *remarks_text(shown if module else rows)]
-    notes = _what_is_missing(session)
     return Result(parts, {"layers": exact_table(shown), "captured": capture.captured}, notes)
 
 
@@ -92,7 +94,7 @@ def _note(rows: list[ModuleRow], shown: list[ModuleRow], hidden: int) -> str:
 def _what_is_missing(session: Session) -> list[str]:
     capture = session.controller.model_capture
     if not capture.captured:
-        return ["this step was not captured: outputs and updates are there after `step`"]
+        return want_captured(session)
     if capture.compiled:
         return ["the model is compiled: what its modules give cannot be seen"]
     return []

@@ -20,6 +20,7 @@ from tdb.shell.noting import Noting
 from tdb.shell.parse import expanded, understand
 from tdb.shell.typed_python import answer_python
 from tdb.stopping import StopReport, stop_report
+from tdb.travel.captured import answered
 from tdb.typed import Typed
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class Interpreter:
         bound = bind(command.name, command.parameters, typed.arguments, command.way_out)
         self.session.adopt_panels()
         self.session.typed = typed.text
-        result: Result = command.function(self.session, *bound.positional, **bound.words)
+        result = answered(self.session, lambda: command.function(self.session, *bound.positional, **bound.words))
         if isinstance(result, StopReport):
             result = self._at_stop.told(result)
         notes = [*result.notes, *self.session.take_notices()]

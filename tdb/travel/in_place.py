@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tdb.errors import StateError
 from tdb.gate import OVER, READY
 from tdb.travel.route import Landing
 
@@ -30,14 +31,29 @@ class InPlace:
             return f"this loop began at step {travel.floor}"
         return ""
 
-    def goto(self, session: Session, step: int, before: int | None = None, branch: Branch | None = None) -> Landing:
+    def again(self, session: Session) -> Landing:
+        """Take the step at which training stands again: it is captured then, and all else is as it was.
+
+        Raises:
+            StateError: training stopped on the way to it.
+        """
+        controller = session.controller
+        landing = self.goto(session, controller.position.step, reason=controller.gate.reason)
+        if landing.step != landing.goal:
+            raise StateError(f"stopped on the way to step {landing.goal}", f"`goto {landing.goal}` goes there")
+        controller.gate.same_stop()
+        return landing
+
+    def goto(
+        self, session: Session, step: int, before: int | None = None, branch: Branch | None = None, reason: str = ""
+    ) -> Landing:
         """Go to a step, of another branch if one is given, from a checkpoint before it, or before `before`.
 
         Raises:
             StateError: no checkpoint before it is left.
         """
         controller, travel = session.controller, session.controller.travel
-        replay = controller.gate.call(lambda: travel.set_out(step, before, branch))
+        replay = controller.gate.call(lambda: travel.set_out(step, before, branch, reason))
         if replay is None:
             stale = "variables of the loop's frame keep their values until the next step"
             return Landing(self.name, controller.position.step, step, controller.position.step, notes=[stale])

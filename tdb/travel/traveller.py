@@ -31,11 +31,13 @@ class Replay:
         goal: the step to stop at.
         origin: the checkpoint that it set out from.
         comparison: how the steps have come out.
+        reason: why training stops at the goal.
     """
 
     goal: int
     origin: Checkpoint
     comparison: Comparison
+    reason: str
 
 
 class Traveller:
@@ -166,7 +168,7 @@ class Traveller:
         if position.step < replay.goal:
             return ""
         self.replay = None
-        return f"goto {replay.goal}"
+        return replay.reason
 
     def repeat_edits(self, position: Position, done: int = 0) -> None:
         """Do again what the user changed at this boundary, when it is passed again."""
@@ -197,13 +199,16 @@ class Traveller:
         self.checkpoints.limit = limit
         self.checkpoints.thin(self._loop.position.tick)
 
-    def set_out(self, goal: int, before: int | None = None, branch: Branch | None = None) -> Replay | None:
+    def set_out(
+        self, goal: int, before: int | None = None, branch: Branch | None = None, reason: str = ""
+    ) -> Replay | None:
         """Go back to the last checkpoint before `goal`, from where the loop takes the steps to it again.
 
         Args:
             goal: the step to stop at.
             before: the step before which to set out, if that is not the goal.
             branch: the branch to go to, if it is another one.
+            reason: why training stops there, if that is not that it was told to go there.
 
         Returns:
             What the loop will do when it goes on; None if training stands before the first step of the loop already.
@@ -226,7 +231,7 @@ class Traveller:
         self.last_hits, self.last_reason = [], ""
         if goal <= self.floor:
             return None
-        self.replay = Replay(goal, origin, self.comparison)
+        self.replay = Replay(goal, origin, self.comparison, reason or f"goto {goal}")
         self._taking.set_out(origin, goal - origin.position.step)
         self.due = origin.tick + 1
         return self.replay
