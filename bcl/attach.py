@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bcl.competition import Competition, Neighbours, compete, margin, nearest_neighbours, neighbours_of
 from bcl.config import BCLConfig
 from bcl.metrics import metrics
-from bcl.rules import RULES, Outcome
+from bcl.rules import RULES, Outcome, Term, value_of
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +36,7 @@ class _Pass:
         version: of the layer's input, to know whether it was overwritten since.
         spent: whether a gradient has arrived: a pass pulls the weight at most once.
         arriving: [B, D] the gradient that arrived last, not masked yet.
-        som_delta: [D, F] what was added to the weight, once it was.
+        som_delta: [D, F] what was added to the weight, once it was; computed for looking.
     """
 
     number: int
@@ -45,7 +45,7 @@ class _Pass:
     version: int
     spent: bool = False
     arriving: Tensor | None = None
-    som_delta: Tensor | None = None
+    som_delta: Term | None = None
 
 
 class BCL:
@@ -134,6 +134,7 @@ class BCL:
             return {}
         contest, outcome = self._last.contest, self._last.outcome
         unchanged = contest.inputs._version == self._last.version  # noqa: SLF001 -- the only way to know
+        terms = {name: partial(value_of, term) for name, term in outcome.terms.items()}
         pulls = outcome.pulls if unchanged else {}
         return {
             **_given(
@@ -148,8 +149,9 @@ class BCL:
                 win_rate=contest.win_rate,
             ),
             "winner": lambda: contest.rank_score.argmax(1),
-            **_given(in_nbr=contest.in_nbr, **outcome.terms),
-            **{name: partial(torch.matmul, pull.T, contest.inputs) for name, pull in pulls.items()},
+            **_given(in_nbr=contest.in_nbr),
+            **terms,
+            **{name: partial(_target, terms[pull], contest.inputs) for name, pull in pulls.items()},
             **_given(
                 arriving=self._last.arriving,
                 grad_mask=outcome.grad_mask,
@@ -160,8 +162,7 @@ class BCL:
         }
 
     def _nearest(self) -> Neighbours:
-        with torch.no_grad():
-            return nearest_neighbours(self.layer.weight, self.config.neighborhood_k)
+        return nearest_neighbours(self.layer.weight.detach(), self.config.neighborhood_k)
 
     def _compute(self, _layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         """Forward hook: compute the rule for this batch and let its mask wait for the gradient."""
@@ -171,9 +172,8 @@ class BCL:
             raise ValueError(f"BCL needs a batch of vectors [B, F] at {self.name!r}, not {list(args[0].shape)}")
         if self._neighbours is None or (self._forwards + self.rule.ahead) % self.config.recompute_every == 0:
             self._neighbours = self._nearest()
-        with torch.no_grad():
-            contest = compete(args[0].detach(), output.detach(), self._neighbours, self.config.temperature)
-            outcome = self.rule.formulas(contest, self.layer.weight.detach(), self.config)
+        contest = compete(args[0].detach(), output.detach(), self._neighbours, self.config.temperature)
+        outcome = self.rule.formulas(contest, self.layer.weight.detach(), self.config)
         version = contest.inputs._version  # noqa: SLF001 -- see _lookups
         self._last = this = _Pass(self._forwards, contest, outcome, version)
         self._forwards += 1
@@ -195,12 +195,13 @@ class BCL:
             return
         outcome = due.outcome
         if outcome.som_targets is not None:
-            with torch.no_grad():
-                due.som_delta = self.config.som_lr * (outcome.som_targets - weight)  # [D, F]
-                if outcome.som_rate is not None:
-                    due.som_delta *= outcome.som_rate[:, None]  # [D, F]
-                # Through `data`, which autograd does not watch: a graph that was kept may be walked again.
-                weight.data.add_(due.som_delta)
+            # `data` is not watched by autograd: a graph that was kept may be walked again.
+            data = weight.data
+            way = outcome.som_targets - data  # [D, F]
+            if outcome.som_rate is not None:
+                way.mul_(outcome.som_rate[:, None])
+            data.add_(way, alpha=self.config.som_lr)
+            due.som_delta = partial(torch.mul, way, self.config.som_lr)
         self._last = due
 
 
@@ -224,7 +225,11 @@ def attach_bcl(model: nn.Module, layer: str, config: BCLConfig | None = None) ->
     return BCL(module, layer, config or BCLConfig())
 
 
-def _given(**tensors: Tensor | None) -> dict[str, Callable[[], Tensor]]:
+def _given(**terms: Term | None) -> dict[str, Callable[[], Tensor]]:
     """Return what gives each of the tensors that are there."""
-    there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    return {name: partial(there.__getitem__, name) for name in there}
+    return {name: partial(value_of, term) for name, term in terms.items() if term is not None}
+
+
+def _target(pull: Callable[[], Tensor], inputs: Tensor) -> Tensor:
+    """Return [D, F]: where a pull [B, D] leads."""
+    return pull().T @ inputs

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bcl.constants import constant
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
@@ -36,6 +38,7 @@ class Competition:
     strength: Tensor  # [B, D]
     rank_score: Tensor  # [B, D]
     image_coverage: Tensor  # [B]
+    wins: Tensor  # [D]
     win_rate: Tensor  # [D]
     in_nbr: Tensor  # [B, D]
 
@@ -106,14 +109,16 @@ def compete(inputs: Tensor, output: Tensor, neighbours: Neighbours, temperature:
         temperature: how sharply a margin decides.
     """
     strength = output.abs()  # [B, D]
-    rank_score = torch.sigmoid(temperature * margin(strength, neighbours.index))  # [B, D]
-    winner = rank_score.argmax(1)  # [B]
+    ahead = margin(strength, neighbours.index)  # [B, D]
+    rank_score = ahead.mul_(constant(temperature, ahead)).sigmoid_()  # [B, D]
+    wins = rank_score.sum(0)  # [D]
     return Competition(
         inputs=inputs,
         neighbours=neighbours,
         strength=strength,
         rank_score=rank_score,
         image_coverage=rank_score.sum(1),
-        win_rate=rank_score.mean(0),
-        in_nbr=neighbours.member.index_select(0, winner),
+        wins=wins,
+        win_rate=wins / constant(len(rank_score), wins),
+        in_nbr=neighbours.member.index_select(0, rank_score.argmax(1)),
     )

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from bcl.config import BCLConfig
-from bcl.terms import EPSILON, shares
+from bcl.constants import EPSILON
+from bcl.terms import shares
 
 CLAIMED_ABOVE = 0.5
 """A rank score above it: the feature is stronger than all of its neighbours."""

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from bcl.competition import Competition
-from bcl.rules import Outcome
+from bcl.rules import Outcome, Term, value_of
 
 
 def metrics(contest: Competition, outcome: Outcome, own: Iterable[str]) -> dict[str, Callable[[], Tensor]]:
@@ -21,18 +21,23 @@ def metrics(contest: Competition, outcome: Outcome, own: Iterable[str]) -> dict[
     """
     found: dict[str, Callable[[], Tensor]] = {
         "win_rate": lambda: contest.win_rate,
-        "grad_magnitude": lambda: outcome.grad_mask.sum(0),
+        "grad_magnitude": partial(_magnitude, outcome.grad_magnitude, outcome.grad_mask),
     }
-    if (som_weight := outcome.som_weight) is not None:
-        found["som_magnitude"] = lambda: som_weight.sum(0)
+    if outcome.som_weight is not None:
+        found["som_magnitude"] = partial(_magnitude, outcome.som_magnitude, outcome.som_weight)
     found["mean_activation"] = lambda: contest.strength.mean(0)
-    found |= {name: partial(outcome.terms.__getitem__, name) for name in own}
+    found |= {name: partial(value_of, outcome.terms[name]) for name in own}
     if (novelty := outcome.novelty) is not None:
         found |= {"mean_novelty": novelty.mean, "novelty_std": lambda: spread(novelty)}
     return found | {
         "mean_crowding": contest.image_coverage.mean,
         "crowding_std": lambda: spread(contest.image_coverage),
     }
+
+
+def _magnitude(known: Term | None, added: Term) -> Tensor:
+    """Return [D]: what is known, or else the sum over the images of `added` [B, D]."""
+    return value_of(added).sum(0) if known is None else value_of(known)
 
 
 def spread(values: Tensor) -> Tensor:

@@ -25,12 +25,14 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from bcl.constants import EPSILON, constant
 from bcl.terms import (
-    EPSILON,
     bullies,
     feature_novelty,
     image_novelty,
     local_coverage,
+    more_than_0,
+    scale_of_shares,
     shares,
     unclaimed,
     without,
@@ -41,9 +43,12 @@ if TYPE_CHECKING:
     from bcl.config import BCLConfig
 
 
+Term: TypeAlias = Tensor | Callable[[], Tensor]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a rule made of one batch.
+    """What a rule made of one batch. A term that training does without is there as what computes it, for looking.
 
     Attributes:
         grad_mask: [B, D] what the gradient at the layer's output is multiplied by.
@@ -52,17 +57,25 @@ class Outcome:
         som_rate: [D] what the pull on each feature is multiplied by; None is 1 for all.
         novelty: [D] or [B] what the rule calls novel, features or images; None for a rule without novelty.
         terms: every other tensor of the formulas by its name, in their order.
-        pulls: name -> [B, D]: parts of the pull whose targets are computed only for looking: their transpose times
-            the inputs is the target [D, F] of this name.
+        pulls: name -> the term [B, D] whose transpose times the inputs is the target [D, F] of this name, for looking.
+        grad_magnitude: [D] the sums of grad_mask's columns, where the rule has them without adding up.
+        som_magnitude: [D] the sums of som_weight's columns, likewise.
     """
 
     grad_mask: Tensor
-    som_weight: Tensor | None = None
+    som_weight: Term | None = None
     som_targets: Tensor | None = None
     som_rate: Tensor | None = None
     novelty: Tensor | None = None
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
-    pulls: Mapping[str, Tensor] = field(default_factory=dict)
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    pulls: Mapping[str, str] = field(default_factory=dict)
+    grad_magnitude: Term | None = None
+    som_magnitude: Term | None = None
+
+
+def value_of(term: Term) -> Tensor:
+    """Return a term's tensor, computed now if it was not before."""
+    return term if isinstance(term, Tensor) else term()
 
 
 Formulas: TypeAlias = "Callable[[Competition, Tensor, BCLConfig], Outcome]"
@@ -172,44 +185,52 @@ def m3_0_1(contest: Competition, weight: Tensor, config: BCLConfig) -> Outcome:
 def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome:
     """Blend a pull to the images that the neighbourhood won with one to the images that a feature does not claim.
 
-    `som_targets` is one matrix product: the blend of both targets is a blend of both pulls.
+    A factor that is one number a feature passes through sums over the images. So both pulls are computed without their
+    factors, the factors are multiplied with one another, and `som_targets` is one matrix product: the blend of both
+    targets is a blend of both pulls.
     """
     rank_score, in_nbr, win_rate = contest.rank_score, contest.in_nbr, contest.win_rate  # [B, D], [B, D], [D]
+    one = constant(1, rank_score)
     free = unclaimed(contest)  # [B, 1]
-    novelty = feature_novelty(rank_score, free)  # [D]
-    coverage = local_coverage(rank_score, contest.neighbours)  # [B, D]
-    local_novelty = (coverage + 1).reciprocal()  # [B, D]
+    novelty = feature_novelty(contest, free)  # [D]
 
     effective_win = win_rate * novelty  # [D]
     gradient_weight = effective_win  # [D]
-    not_won = 1 - effective_win  # [D]
+    not_won = one - effective_win  # [D]
     contender_weight = not_won * win_rate  # [D]
-    attraction_weight = not_won * (1 - win_rate)  # [D]
+    attraction_weight = not_won * (one - win_rate)  # [D]
 
-    grad_mask = rank_score * (novelty * gradient_weight)  # [B, D]
-    local_pull = shares(rank_score * local_novelty * in_nbr * ((1 - novelty) * contender_weight))  # [B, D]
-    global_pull = shares((1 - rank_score) * free * attraction_weight)  # [B, D]
-    som_weight = local_pull * contender_weight + global_pull * attraction_weight  # [B, D]
-    blend = som_weight / (contender_weight + attraction_weight + EPSILON)  # [B, D]
-    som_targets = blend.T @ contest.inputs  # [D, F]
+    grad_weight = novelty * gradient_weight  # [D]
+    grad_mask = rank_score * grad_weight  # [B, D]
+    crowd = local_coverage(rank_score, contest.neighbours).add_(one)  # [B, D]
+    nearby = (rank_score * in_nbr).div_(crowd)  # [B, D]
+    far = (one - rank_score).mul_(free)  # [B, D]
+    local_scale = scale_of_shares(nearby, (one - novelty) * contender_weight)  # [D]
+    global_scale = scale_of_shares(far, attraction_weight)  # [D]
+    whole = more_than_0(contender_weight + attraction_weight)  # [D]
+    blend = nearby * (local_scale * contender_weight / whole)  # [B, D]
+    blend.addcmul_(far, global_scale * attraction_weight / whole)
+    som_targets = torch.mm(blend.t(), contest.inputs)  # [D, F]
 
     return Outcome(
         grad_mask=grad_mask,
-        som_weight=som_weight,
+        som_weight=lambda: blend * whole,
         som_targets=som_targets,
         novelty=novelty,
         terms={
             "feature_novelty": novelty,
-            "local_coverage": coverage,
-            "local_novelty": local_novelty,
+            "local_coverage": lambda: local_coverage(rank_score, contest.neighbours),
+            "local_novelty": crowd.reciprocal,
             "effective_win": effective_win,
             "gradient_weight": gradient_weight,
             "contender_weight": contender_weight,
             "attraction_weight": attraction_weight,
-            "local_pull": local_pull,
-            "global_pull": global_pull,
+            "local_pull": lambda: nearby * local_scale,
+            "global_pull": lambda: far * global_scale,
         },
-        pulls={"local_target": local_pull, "global_target": global_pull},
+        pulls={"local_target": "local_pull", "global_target": "global_pull"},
+        grad_magnitude=lambda: grad_weight * contest.wins,
+        som_magnitude=lambda: blend.sum(0) * whole,
     )
 
 
@@ -219,7 +240,7 @@ def decoupled(contest: Competition, weight: Tensor, config: BCLConfig) -> Outcom
     `som_targets` is one matrix product: the blend of both targets is a blend of both pulls.
     """
     rank_score, in_nbr, win_rate = contest.rank_score, contest.in_nbr, contest.win_rate  # [B, D], [B, D], [D]
-    novelty = feature_novelty(rank_score, unclaimed(contest))  # [D]
+    novelty = feature_novelty(contest, unclaimed(contest))  # [D]
     coverage = local_coverage(rank_score, contest.neighbours)  # [B, D]
     local_novelty = (coverage + 1).reciprocal()  # [B, D]
 
@@ -254,7 +275,7 @@ def decoupled(contest: Competition, weight: Tensor, config: BCLConfig) -> Outcom
             "rescue_pull": rescue_pull,
             "som_rate": som_rate,
         },
-        pulls={"winner_target": winner_pull, "rescue_target": rescue_pull},
+        pulls={"winner_target": "winner_pull", "rescue_target": "rescue_pull"},
     )
 
 

@@ -12,8 +12,7 @@ from torch.linalg import vector_norm
 from torch.nn import functional
 
 from bcl.competition import Competition, Neighbours, rivals
-
-EPSILON = 1e-8
+from bcl.constants import EPSILON, constant
 
 
 class Bullies(NamedTuple):
@@ -23,14 +22,24 @@ class Bullies(NamedTuple):
     magnitude: Tensor  # [D], the length before it was made 1
 
 
+def more_than_0(sums: Tensor) -> Tensor:
+    """Return sums that can be divided by."""
+    return sums + constant(EPSILON, sums)
+
+
 def shares(pull: Tensor) -> Tensor:
     """Return [B, D]: each image's share in the whole pull on a feature; columns add up to 1, or to 0."""
-    return pull / (pull.sum(0) + EPSILON)  # [B, D]
+    return pull / more_than_0(pull.sum(0))  # [B, D]
+
+
+def scale_of_shares(pull: Tensor, factor: Tensor) -> Tensor:
+    """Return [D]: what `pull` is multiplied by to be the shares in `pull * factor`, factor [D]."""
+    return factor / more_than_0(factor * pull.sum(0))  # [D]
 
 
 def unclaimed(contest: Competition) -> Tensor:
     """Return [B, 1]: one over an image's coverage, great where no feature claims it."""
-    return (contest.image_coverage + EPSILON).reciprocal()[:, None]  # [B, 1]
+    return more_than_0(contest.image_coverage).reciprocal().unsqueeze(1)  # [B, 1]
 
 
 def image_novelty(contest: Competition, clamp: float) -> Tensor:
@@ -39,14 +48,14 @@ def image_novelty(contest: Competition, clamp: float) -> Tensor:
     return (free / (free.mean() + EPSILON)).clamp_max(clamp)  # [B, 1]
 
 
-def feature_novelty(rank_score: Tensor, free: Tensor) -> Tensor:
+def feature_novelty(contest: Competition, free: Tensor) -> Tensor:
     """Return [D]: how little the images that a feature wins are claimed by others.
 
     Args:
-        rank_score: [B, D].
+        contest: the batch's competition.
         free: [B, 1], what `unclaimed` gives.
     """
-    return (rank_score * free).sum(0) / (rank_score.sum(0) + EPSILON)  # [D]
+    return (contest.rank_score * free).sum(0) / more_than_0(contest.wins)  # [D]
 
 
 def local_coverage(rank_score: Tensor, neighbours: Neighbours) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 import tdb
 from bcl import BCL, BCLConfig
 from bcl.competition import Competition
-from bcl.rules import Outcome
+from bcl.rules import Outcome, value_of
 
 STEPS = (100, 300, 1000)
 Change = Callable[[BCL], None]
@@ -41,9 +41,11 @@ def som_alone(rule: BCL) -> None:
 
 def local_target_alone(rule: BCL) -> None:
     """Leave the global pull out: features are pulled only to what their neighbourhood won."""
-    _outcome(
-        rule, lambda contest, outcome: replace(outcome, som_targets=outcome.pulls["local_target"].T @ contest.inputs)
-    )
+
+    def local(contest: Competition, outcome: Outcome) -> Outcome:
+        return replace(outcome, som_targets=value_of(outcome.terms["local_pull"]).T @ contest.inputs)
+
+    _outcome(rule, local)
 
 
 def batch_mean(rule: BCL) -> None:

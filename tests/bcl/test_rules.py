@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bcl.competition import compete, nearest_neighbours, neighbours_of
 from bcl.config import BCLConfig
 from bcl.metrics import metrics
-from bcl.rules import RULES
+from bcl.rules import RULES, value_of
 from bcl.terms import bullies
 from tests.bcl import reference
 from tests.bcl.plain import plain_rule
@@ -43,9 +43,9 @@ def tensors_of(contest, outcome):
     made = ("grad_mask", "som_weight", "som_targets", "som_rate")
     return {
         **{name: getattr(contest, name) for name in shared},
-        **outcome.terms,
-        **{name: pull.T @ contest.inputs for name, pull in outcome.pulls.items()},
-        **{name: getattr(outcome, name) for name in made if getattr(outcome, name) is not None},
+        **{name: value_of(term) for name, term in outcome.terms.items()},
+        **{name: value_of(outcome.terms[pull]).T @ contest.inputs for name, pull in outcome.pulls.items()},
+        **{name: value_of(getattr(outcome, name)) for name in made if getattr(outcome, name) is not None},
     }
 
 
@@ -251,7 +251,7 @@ def test_metrics_are_sums_and_means_over_the_batch():
     contest, outcome = computed(case, BCLConfig("m3-0.2"))
     found = metrics_of(contest, outcome, "m3-0.2")
     assert_close(found["grad_magnitude"].sum(), outcome.grad_mask.sum())
-    assert_close(found["som_magnitude"], outcome.som_weight.sum(0))
+    assert_close(found["som_magnitude"], value_of(outcome.som_weight).sum(0))
     assert_close(found["mean_activation"], case.a.abs().mean(0))
     assert_close(found["mean_crowding"], contest.image_coverage.mean())
     assert_close(found["crowding_std"], torch.tensor(contest.image_coverage.numpy().std(ddof=1)))
