@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tdb.errors import StateError, TrainingStopped
 from tdb.jobs import HEARTBEAT_SECONDS, Answer, Job, let_threads_end_quietly
+from tdb.permission import Permission
 
 Result = TypeVar("Result")
 
@@ -64,12 +65,8 @@ class Gate:
         self.attention = Attention()
         self._status = READY
         self._reason = ""
-        self._paused = False  # training is to stop, or has stopped
-        self._pause_due = False  # a pause was asked for, and its stop has not come yet
-        self._granted = 0  # steps that may still be begun while paused
-        self._stopping = False
+        self._permission = Permission()
         self._unwinding = False  # the loop was told to stop, and its thread has not said that it is done
-        self._stop_at_begin = False
         self._armed = False
         self._interruption: Callable[[], object] | None = None
         self._stops = 0
@@ -106,7 +103,7 @@ class Gate:
     def granted(self) -> int | None:
         """How many steps may still be begun before training stops; None if it runs freely."""
         with self._lock:
-            return self._granted if self._paused else None
+            return self._permission.granted if self._permission.paused else None
 
     @property
     def is_wanted(self) -> bool:
@@ -114,13 +111,13 @@ class Gate:
 
         What is wanted from this very moment on is done at the boundary after it: `attention` stays set.
         """
-        return self._paused or bool(self._jobs) or self._stop_at_begin or self._stopping
+        return self._permission.wants_boundary or bool(self._jobs)
 
     @property
     def is_stopping(self) -> bool:
         """Whether the loop is told to stop, and has not come to a boundary since."""
         with self._lock:
-            return self._stopping
+            return self._permission.stopping
 
     @property
     def thread(self) -> threading.Thread | None:
@@ -138,28 +135,21 @@ class Gate:
         """Return status, reason and is_paused of one moment."""
         with self._lock:
             status = self._look()
-            moment = Moment(status, self._reason, self._paused and status not in OVER)
+            moment = Moment(status, self._reason, self._permission.paused and status not in OVER)
         self._refuse_jobs_after_the_end()
         return moment
 
     def pause(self) -> None:
         """Stop at the end of the next whole step, whatever was granted beyond it; after the end, of the next run."""
         with self._lock:
-            status = self._look()
-            if not self._paused:
-                self._paused = True
-                self._pause_due = status != STOPPED
-            self._granted = min(self._granted, 1)
+            self._permission.pause(stopped=self._look() == STOPPED)
             self._announce()
 
     def resume(self) -> None:
         """Run on freely; granted steps are part of that."""
         with self._lock:
-            self._paused = self._pause_due = False
-            self._granted = 0
-            if self._status == STOPPED:
-                self._status = RUNNING
-            self._announce()
+            self._permission.resume()
+            self._go_on()
 
     def step(self, count: int = 1) -> int:
         """Grant `count` steps to a loop that is paused or has not begun; return how many were granted.
@@ -174,18 +164,14 @@ class Gate:
             raise ValueError(f"step takes a number of steps from 1, not {count}")
         with self._lock:
             status = self._look()
-            if status in OVER or self._stopping or (status == RUNNING and not self._paused):
+            permission = self._permission
+            if status in OVER or permission.stopping or (status == RUNNING and not permission.paused):
                 return 0
             if status == READY:
-                self._stop_at_begin = False
-            if status == READY and not self._paused:
-                self._paused = True
-                self._granted = count - 1  # the first step begins by itself
+                permission.grant_from_start(count)
             else:
-                self._granted += count
-            if self._status == STOPPED:
-                self._status = RUNNING
-            self._announce()
+                permission.grant(count)
+            self._go_on()
             return count
 
     def stop(self) -> None:
@@ -193,12 +179,8 @@ class Gate:
         with self._lock:
             if self._look() in OVER:
                 return
-            self._stopping = True
-            self._paused = self._pause_due = False
-            self._granted = 0
-            if self._status == STOPPED:
-                self._status = RUNNING
-            self._announce()
+            self._permission.stop()
+            self._go_on()
 
     def interrupt(self, action: Callable[[], object]) -> None:
         """Run `action` in the training thread where it is stopped, or at its next boundary, and let it run on.
@@ -207,11 +189,8 @@ class Gate:
         """
         with self._lock:
             self._interruption = action
-            self._paused = self._pause_due = False
-            self._granted = 0
-            if self._status == STOPPED:
-                self._status = RUNNING
-            self._announce()
+            self._permission.resume()
+            self._go_on()
 
     def take_back_interruption(self) -> bool:
         """Return whether `interrupt` still waits for a boundary; it does no longer."""
@@ -222,8 +201,7 @@ class Gate:
     def stop_at_begin(self) -> None:
         """Stop before the first step of a loop that has not begun, whatever was granted."""
         with self._lock:
-            self._stop_at_begin = True
-            self._granted = 0
+            self._permission.hold_first()
             self._announce()
 
     def arm(self, armed: bool) -> None:
@@ -277,7 +255,7 @@ class Gate:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            while (status := self._look()) == RUNNING or (status == READY and (self._paused or self._stop_at_begin)):
+            while (status := self._look()) == RUNNING or (status == READY and self._permission.wants_first_stop):
                 self._refuse_the_training_thread()
                 remaining = HEARTBEAT_SECONDS
                 if deadline is not None:
@@ -326,10 +304,9 @@ class Gate:
         with self._lock:
             self._enter(threading.current_thread())
             self._announce()
-            hold, self._stop_at_begin = self._stop_at_begin, False
-            if not (hold or self._stopping):
+            hold = self._permission.begins()
+            if not (hold or self._permission.stopping):
                 return
-            self._paused, self._pause_due = hold, False
         self._serve(hold, "start")
 
     def arrive(self, whole: bool, hit: str = "") -> bool:
@@ -344,15 +321,8 @@ class Gate:
         """
         with self._lock:
             self._enter(threading.current_thread())
-            if self._stop_at_begin and whole:
-                hit, self._stop_at_begin = hit or "start", False
-            if hit:
-                self._paused, self._pause_due, self._granted = True, False, 0
-            hold = whole or bool(hit)
-            reason = hit or ("pause" if self._pause_due else "step")
-            if hold:
-                self._pause_due = False
-        return self._serve(hold, reason)
+            reason = self._permission.arrives(whole, hit)
+        return self._serve(whole or bool(hit), reason)
 
     def finish(self, status: str, reason: str = "", linger: bool = False) -> None:
         """The loop is over; with `linger` its thread stays here and serves calls until it is dismissed."""
@@ -383,7 +353,7 @@ class Gate:
         """Run queued jobs; while training is to stop here, wait. Return whether the step ahead may stop."""
         try:
             with self._lock:
-                if hold and self._paused and self._granted == 0 and not self._stopping:
+                if hold and self._permission.wants_stop:
                     self._halt(reason)
             leaving = False
             while not leaving:
@@ -395,7 +365,7 @@ class Gate:
                 for _ in range(due):
                     self._next_job().run()  # no name holds it: see Answer.result
             with self._lock:
-                if self._stopping:
+                if self._permission.stopping:
                     self._over(ENDED, "stopped by the user")
                     self._unwinding = True
                     let_threads_end_quietly()
@@ -424,9 +394,9 @@ class Gate:
         self._changed = threading.Condition(self._lock)
         with self._lock:
             self._jobs = deque()
-            self._stop_at_begin = self._dismissed = self._stopping = False
+            self._dismissed = False
             self._enter(threading.current_thread())
-            self._paused, self._pause_due, self._granted = True, False, 0
+            self._permission.only_stop()
             self._announce()
 
     # ---- with the lock held ----------------------------------------------------------------------------------------
@@ -439,7 +409,7 @@ class Gate:
 
     def _halt(self, reason: str) -> None:
         self._status, self._reason = STOPPED, reason
-        self._pause_due = False
+        self._permission.pause_due = False
         self._stops += 1
         self._server = self._thread
         self._changed.notify_all()
@@ -452,20 +422,19 @@ class Gate:
     def _leave(self) -> bool:
         self._server = None
         self._status = RUNNING
-        if self._granted and not self._pause_due:
-            self._granted -= 1
+        may_stop = self._permission.leaves()
         # Cleared first and looked at afterwards: a signal handler may come between.
         self.attention.clear()
-        if self._paused or self._armed or self._jobs or self._stop_at_begin:
+        if self._permission.wants_boundary or self._armed or self._jobs:
             self.attention.set()
         # Nobody is told: whoever waits for a stop would be woken at every step of an armed run, and take the GIL.
-        return self._stop_at_begin or (self._paused and (self._pause_due or self._granted == 0))
+        return may_stop
 
     def _over(self, status: str, reason: str) -> None:
         self._status, self._reason = status, reason
-        self._stopping = self._unwinding = self._paused = self._pause_due = False
+        self._permission.is_over()
+        self._unwinding = False
         self._server = None
-        self._granted = 0
         self._announce()  # should another run follow, its first boundary looks here
 
     def _look(self) -> str:
@@ -481,6 +450,11 @@ class Gate:
     def _thread_lives(self) -> bool:
         """Return whether the training thread is alive, or has yet to be started."""
         return self._thread is not None and (self._thread.ident is None or self._thread.is_alive())
+
+    def _go_on(self) -> None:
+        if self._status == STOPPED:
+            self._status = RUNNING
+        self._announce()
 
     def _queue(self, function: Callable[[], Any]) -> Job:
         job = Job(function, Answer(self._look_while_waiting))
