@@ -7,7 +7,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -61,18 +61,24 @@ class Steps(Generic[Batch]):
         epoch = (loop.position.epoch or 0) + 1 if self._epoch is None else self._epoch
         parameters = parameters_of(loop.target)
         here = threading.get_ident()
+        passes = loop.travel.begin_passes()
+        drawn = passes.enter(self._batches, epoch) if passes is not None else ((epoch, each) for each in self._batches)
         with heard_losses(idle=loop.idle) as losses:
-            for batch in self._batches:
+            for epoch, batch in drawn:
                 before = updates_of(parameters)
                 loop.capture_batch(batch, None, None, None, epoch)
                 try:
                     yield batch
                 except GeneratorExit:
-                    if updates_of(parameters) != before and threading.get_ident() == here:
+                    is_step = updates_of(parameters) != before
+                    if passes is not None:
+                        passes.left(unused=not is_step)
+                    if is_step and threading.get_ident() == here:
                         self._last_boundary(losses, sys._getframe(1))  # noqa: SLF001 - the loop that is being left
                     raise
                 if self._complete():
-                    self._boundary(losses)
+                    with passes.standing() if passes is not None else nullcontext():
+                        self._boundary(losses)
 
     def _boundary(self, losses: Losses | None) -> None:
         loop = self._loop

@@ -218,4 +218,8 @@ def checkpoints(session: Session) -> Result:
         f"{travel.checkpoints.limit / 2**20:.0f} MiB",
     )
     answers = Table({"way": list(ways), "back 1": [f"no: {reason}" if reason else "yes" for reason in ways.values()]})
-    return Result([*([table] if kept else []), *([answers] if ways else [])], {"table": table, "ways": ways})
+    horizon = travel.horizon if kept else None
+    is_near = horizon is not None and horizon > travel.floor
+    kept_alone = [f"back to step {horizon} at most: the batches before cannot be drawn again"] if is_near else []
+    data = {"table": table, "ways": ways, "back to": horizon}
+    return Result([*([table] if kept else []), *([answers] if ways else [])], data, kept_alone)

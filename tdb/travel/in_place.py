@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from tdb.travel.branches import Branch
 
 
+LOCALS = (
+    "model, optimizers, schedulers, generators and data went back; the loop's own variables, such as counters and "
+    "sums, did not: `controller.register_state(name, save, load)` takes along what training needs of them"
+)
+
+
 class InPlace:
     """Puts a checkpoint back and lets the loop take the steps from there again."""
 
@@ -29,7 +35,7 @@ class InPlace:
             return "the loop has returned"
         if step < travel.floor:
             return f"this loop began at step {travel.floor}"
-        return ""
+        return travel.out_of_reach(step)
 
     def again(self, session: Session) -> Landing:
         """Take the step at which training stands again: it is captured then, and all else is as it was.
@@ -56,7 +62,8 @@ class InPlace:
         replay = controller.gate.call(lambda: travel.set_out(step, before, branch, reason))
         if replay is None:
             stale = "variables of the loop's frame keep their values until the next step"
-            return Landing(self.name, controller.position.step, step, controller.position.step, notes=[stale])
+            notes = _stays(session) or [stale]
+            return Landing(self.name, controller.position.step, step, controller.position.step, notes=notes)
         controller.resume()
         session.front.wait(session, step)
         if travel.replay is not None and session.status not in OVER:
@@ -72,4 +79,10 @@ class InPlace:
             replay.comparison.metrics,
             replay.comparison.differences,
             replay.comparison.count,
+            _stays(session),
         )
+
+
+def _stays(session: Session) -> list[str]:
+    """Say once what does not go back in a loop that has no object of its own to keep it in."""
+    return [LOCALS] if session.controller.travel.passes is not None and session.journal.first("locals") else []

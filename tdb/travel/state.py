@@ -6,7 +6,7 @@ where it can be written to. `Optimizer.load_state_dict` is not used: it makes th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.captures import is_tensor
@@ -102,6 +102,25 @@ class State:
         for number, (_, write) in enumerate(generators()):  # last, because loading may draw from them
             if ("generator", number) in snapshot.values:
                 write(snapshot.values["generator", number])
+
+    def tensors(self) -> Iterator[tuple[Path, Tensor]]:
+        """Give all tensors, with where they belong."""
+        tensors: Tensors = {}
+        model = model_of(self.target)
+        if model is not None:
+            self._look_at_model(model, tensors, {})
+        for number, optimizer in enumerate(optimizers_of(self.target)):
+            _look_at_optimizer(optimizer, number, tensors, {})
+        return iter(tensors.items())
+
+    def parts(self) -> dict[str, Part]:
+        """Return what has a state of its own, by name."""
+        return self._parts()
+
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Give the model's modules, by name."""
+        model = model_of(self.target)
+        return iter(()) if model is None else model.named_modules()
 
     def lacks(self) -> str:
         """Return why everything cannot be copied now, or nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -187,7 +188,7 @@ def test_cells_of_a_notebook_control_a_loop_in_a_thread(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     def train() -> None:
-        for x in controller.steps(torch.ones(10**6, 1, 2)):
+        for x in controller.steps(itertools.repeat(torch.ones(1, 2), 10**6)):
             optimizer.zero_grad()
             model(x).sum().backward()
             optimizer.step()
