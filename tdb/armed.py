@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tdb.stops import StopPoint
 
 ALWAYS_KNOWN = frozenset({"step", "epoch", "loss"})
-NAN_EVERY = 32
+NAN_EVERY = 256
 """Steps of a free run between two looks whether NaN keeps a condition from being true; a stop looks anyway."""
 
 FORESEEN = frozenset({"step", "every", "epoch"})  # kinds of stop points that the step's number tells
@@ -142,11 +142,11 @@ class Armed:
         self._looks += 1
         if not self._plain or self._looks % NAN_EVERY == 0 or self.captures:
             return False
-        namespace = self.namespace
-        namespace.renew()
+        self.namespace.renew()
+        values = self.namespace.found
         try:
             for evaluate in self._plain:
-                if evaluate(namespace, None) is not FALSE:
+                if evaluate(values, None) is not FALSE:
                     return False
         except Exception:  # noqa: BLE001 - it will be evaluated again as it should be, and says what is wrong
             return False

@@ -92,6 +92,7 @@ class LoopSide:
         self._gate = gate
         self.idle = False
         self._in_loop = False
+        self._runs_freely = False  # of the step under way nothing is wanted, unless somebody asks before it ends
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
         self._last_step: int | None = None
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
@@ -240,11 +241,7 @@ class LoopSide:
 
         Then this boundary is as good as one of a free run; it was taken note of, and no more is done.
         """
-        if self.captures.under_way.capturing or self._gate.is_wanted or self.wanted:
-            return False
-        if not self._in_loop or self._stopped_inside:
-            return False
-        if self.recorder.known is not None or self.travel.wants_boundary(self.position):
+        if not self._runs_freely or self._stopped_inside or self._gate.is_wanted or self.wanted:
             return False
         return self.question.is_quiet(self.position)
 
@@ -265,7 +262,8 @@ class LoopSide:
         woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused) if self.keeper is not None else ""
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
         ahead_of_last = self._is_last(self.position.step + 1)
-        if self._gate.attention.is_set() or ahead_of_last or woken or self.travel.wants_boundary(self.position):
+        wanted = self._gate.attention.is_set() and (self._overhead is not None or not self._passes())
+        if wanted or ahead_of_last or woken or self.travel.wants_boundary(self.position):
             self._boundary(woken)
         else:
             self._forget()
@@ -324,6 +322,8 @@ class LoopSide:
 
     def _look_ahead(self) -> None:
         """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
+        goes_again = self.recorder.known is not None or self.travel.replay is not None
+        self._runs_freely = not (goes_again or self.captures.under_way.capturing)
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
         captures = self.captures
         if self._left_out(tick + 1):
@@ -359,7 +359,7 @@ class LoopSide:
     def _enter(self) -> None:
         """Notice the first step of a loop that has not called `begin`."""
         if not self._in_loop:
-            self._in_loop = True
+            self._in_loop, self._runs_freely = True, False
             self._forget()
             self._gate.enter()
 
@@ -370,7 +370,8 @@ class LoopSide:
         self.captures.layer.end_step()
         if self.question.check is not None:
             self.question.check.let_go()
-        self._in_loop, self.captures.under_way.capturing = False, True
+        self._in_loop = self._runs_freely = False
+        self.captures.under_way.capturing = True
         self._gate.attention.set()
 
     def _commit(self, clock: Clock) -> None:

@@ -51,19 +51,46 @@ NEEDS_CAPTURE = frozenset(
 Getter = Callable[[], Any]
 
 
+class Values(dict[str, Any]):
+    """Values by name, found when they are first asked for; at every boundary of an armed run, so by the shortest way.
+
+    Raises KeyError for a name that has no value in this step.
+    """
+
+    def __init__(self, find: Callable[[str], tuple[Getter, Any]]) -> None:
+        super().__init__()
+        self.getters: dict[str, Getter] = {}  # what has found them before, by name
+        self._find = find
+
+    def __missing__(self, name: str) -> Any:
+        getter = self.getters.get(name)
+        if getter is not None:
+            try:
+                value = self[name] = getter()
+                return value
+            except LookupError:
+                del self.getters[name]
+        self.getters[name], value = self._find(name)
+        self[name] = value
+        return value
+
+
 class StepNamespace(Mapping[str, Any]):
     """Names of the step that has just ended; `renew` says that another one has.
 
     Args:
         controller: whose step it is.
         thresholds: gives "dead" and "winner" where the user has set them.
+
+    Attributes:
+        found: the same values, asked for without detours.
     """
 
     def __init__(self, controller: DebugController, thresholds: Callable[[], Mapping[str, float]]) -> None:
         self._controller = controller
         self._thresholds = thresholds
-        self._values: dict[str, Any] = {}
-        self._getters: dict[str, Getter] = {}
+        self._focus, self._declared = controller.layer, controller.panels
+        self.found = Values(self._find)
         self._layer = ""
         self._panels = 0
         self._generic: Mapping[str, Any] | None = None
@@ -71,27 +98,14 @@ class StepNamespace(Mapping[str, Any]):
 
     def renew(self) -> None:
         """Forget the values: another step has ended, or something in this one has changed."""
-        self._values = {}
+        self.found.clear()
         self._generic = self._of_rule = None
-        controller = self._controller
-        if controller.layer.name != self._layer or len(controller.panels) != self._panels:
-            self._layer, self._panels = controller.layer.name, len(controller.panels)
-            self._getters.clear()
+        if self._focus.name != self._layer or len(self._declared) != self._panels:
+            self._layer, self._panels = self._focus.name, len(self._declared)
+            self.found.getters.clear()
 
     def __getitem__(self, name: str) -> Any:
-        values = self._values
-        if name in values:
-            return values[name]
-        if (getter := self._getters.get(name)) is not None:
-            try:
-                value = values[name] = getter()
-                return value
-            except LookupError:
-                del self._getters[name]
-        getter, value = self._find(name)
-        self._getters[name] = getter
-        values[name] = value
-        return value
+        return self.found[name]
 
     def __iter__(self) -> Iterator[str]:
         """Name everything that has a value now; entries of step data that nobody has computed yet are left out."""
@@ -164,9 +178,17 @@ class StepNamespace(Mapping[str, Any]):
 
     def _rule_getter(self, panel: Panel, name: str) -> Getter:
         """Return what asks a rule for one metric; a rule that takes names computes no other."""
+        metrics, names = panel.metrics, (name,)
         if panel.takes_names:
-            return lambda: plain(panel.some_metrics((name,))[name])
-        return lambda: plain(self._metrics_of_rule(panel)[name])
+            return lambda: plain(metrics(names=names)[name])
+
+        def get() -> Any:
+            found = self._of_rule
+            if found is None:
+                found = self._of_rule = metrics()
+            return plain(found[name])
+
+        return get
 
     def _metrics_of_rule(self, panel: Panel) -> Mapping[str, Any]:
         if self._of_rule is None:

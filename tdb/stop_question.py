@@ -44,7 +44,7 @@ class StopQuestion:
 
     def is_quiet(self, position: Position) -> bool:
         """Return whether there is a check, and it wants neither a stop here nor a capture of the step ahead."""
-        if self.check is None:
+        if self.check is None or self._answer is not None:
             return False
         if self.check.passes():
             return True

@@ -189,7 +189,7 @@ def expected(log: Log) -> dict[str, list[int]]:
         "catch spike loss x3": begins(spikes),
         "catch plateau loss 100": begins(lambda _log, t: t + 1 in on_plateau),
         "catch vanishing": begins(lambda log, t: any(0 < ratio < 1e-6 for ratio in ratios(log, t))),
-        "catch exploding": begins(lambda log, t: any(ratio > 0.1 for ratio in ratios(log, t))),
+        "catch exploding": begins(lambda log, t: any(not ratio <= 0.1 for ratio in ratios(log, t))),
         "catch frozen": begins(lambda log, t: stays(log, t, 1)),
         "catch frozen 4": begins(lambda log, t: stays(log, t, 4)),
         "catch dead": begins(lambda log, t: sum(rate < 0.1 for rate in log[t]["win_rate"]) >= 4),
