@@ -10,6 +10,9 @@ from typing import Any
 
 from tdb.active import current_controller
 
+_open: list[object] = []
+_before = sys.breakpointhook
+
 
 def set_trace() -> None:
     """Stop here, and open the shell.
@@ -39,11 +42,20 @@ def stop_at_breakpoint(*args: Any, **kws: Any) -> None:
 
 @contextmanager
 def breakpoints_stop_here() -> Iterator[None]:
-    """Let `breakpoint()` open tdb's shell while the context lasts, unless PYTHONBREAKPOINT names another debugger."""
-    before = sys.breakpointhook
-    if not os.environ.get("PYTHONBREAKPOINT"):
-        sys.breakpointhook = stop_at_breakpoint
+    """Let `breakpoint()` open tdb's shell while the context lasts, unless PYTHONBREAKPOINT names another debugger.
+
+    Contexts of several threads may end in any order: the last one puts back what was there before the first.
+    """
+    global _before  # noqa: PLW0603 - sys.breakpointhook is one for the process, too
+    here = object()
+    if not _open:
+        _before = sys.breakpointhook
+        if not os.environ.get("PYTHONBREAKPOINT"):
+            sys.breakpointhook = stop_at_breakpoint
+    _open.append(here)
     try:
         yield
     finally:
-        sys.breakpointhook = before
+        _open.remove(here)
+        if not _open:
+            sys.breakpointhook = _before

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tdb.trace import breakpoints_stop_here
 from tests.typing_session import TypingSession
 
 SCRIPT = """
@@ -82,6 +83,17 @@ def test_breakpoint_stops_where_it_stands_inside_a_step_and_outside_any_loop(tmp
         Training finished after 7 steps
     """)
     session.close()
+    assert sys.breakpointhook is before
+
+
+def test_two_runs_that_end_in_any_order_leave_breakpoint_as_it_was() -> None:
+    before = sys.breakpointhook
+    first, second = breakpoints_stop_here(), breakpoints_stop_here()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.breakpointhook is not before
+    second.__exit__(None, None, None)
     assert sys.breakpointhook is before
 
 
