@@ -266,6 +266,11 @@ class Gate:
         self._refuse_jobs_after_the_end()
         return status
 
+    def stands_as_before(self, stops: int, reason: str) -> None:
+        """Training has come back to where it stood: that was told then, and is no further stop."""
+        with self._lock:
+            self._stops, self._reason = stops, reason
+
     def dismiss(self) -> None:
         """Let a training thread that lingers after the end of training go."""
         with self._lock:

@@ -7,9 +7,9 @@
     metrics win_rate sort win_rate desc top 5 where som_magnitude > 1
 
 Parameters before the star are positional, `*columns` takes what is left, keyword-only parameters are words of the line:
-a bool stands alone, with dashes before it or without; any other is followed by its value. An annotation names the kind
-of value, which parses it and offers completions. `Expression` and `Text` take the rest of the line as it stands, so
-they come last.
+a bool stands alone, any other is followed by its value, and either may have dashes before it. An annotation names the
+kind of value, which parses it and offers completions. `Expression` and `Text` take the rest of the line as it stands,
+so they come last.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ ModuleName = Annotated[str, Kind("MODULE", complete=module_names)]
 SettingName = Annotated[str, Kind("K", complete=lambda session: session.settings.described())]
 CommandName = Annotated[str, Kind("COMMAND", complete=command_names)]
 Ids = Annotated[str, Kind("IDS")]
+BranchNames = Annotated[str, Kind("A B", takes_rest=True)]
 
 
 @dataclass(frozen=True)
@@ -270,10 +271,10 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, way_out: str = "
         except UsageError as error:
             raise UsageError(f"{what} {error.message}", error.hint or way_out) from None
 
-    flags = {f"--{parameter.word}" for parameter in parameters if parameter.role == "flag"}
+    dashed = {f"--{word}" for word in words}
     while index < len(tokens):
         word = tokens[index].text
-        word = word[2:] if word in flags else word
+        word = word[2:] if word in dashed else word
         if word in words:
             index += 1
             parameter = words[word]

@@ -16,6 +16,8 @@ from tdb.travel.compare import Pair, pair_of
 from tdb.travel.edits import drop_copies
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tdb.session import Session
 
 MOST_SHOWN = 10
@@ -114,6 +116,12 @@ def _pair(session: Session, one: str, other: str, metric: str) -> Pair:
     return pair_of(metric, (one, other), columns, [step for step in forks if step is not None])
 
 
+def ends_of_branches(session: Session, *names: str) -> list[Tensor]:
+    """Return the focus layer's weights [D, F] at the end of each branch."""
+    travel = session.controller.travel
+    return session.controller.call(lambda: [travel.weights_of(name) for name in names])
+
+
 @command()
 def diff(session: Session, what: Word, one: Word, other: Word) -> Result:
     """Compare the focus layer's weights at the end of two branches, feature by feature.
@@ -123,8 +131,7 @@ def diff(session: Session, what: Word, one: Word, other: Word) -> Result:
     """
     if what != "weights":
         raise UsageError(f"diff takes `weights` and two branches, not {what!r}", "Example: diff weights main fork-1")
-    travel = session.controller.travel
-    rows = [session.controller.call(lambda name=name: travel.weights_of(name)) for name in (one, other)]  # type: ignore[misc]
+    travel, rows = session.controller.travel, ends_of_branches(session, one, other)
     cosines = cosine_matrix(*rows)
     norms = [each.norm(dim=1).numpy() for each in rows]
     change = (rows[1] - rows[0]).norm(dim=1).numpy()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.commands import command
-from tdb.commands.arguments import Ids, KeyName, MetricName, SourceName, Text
+from tdb.commands.arguments import BranchNames, Ids, KeyName, MetricName, SourceName, Text
+from tdb.commands.branches import ends_of_branches
 from tdb.errors import TdbError, UsageError
 from tdb.features import sorted_order, sources_of
 from tdb.queries import array_of
@@ -53,30 +54,36 @@ def cosmat(
     sort: MetricName | None = None,
     abs: bool = False,  # noqa: A002 - the word that is typed
     cross: bool = False,
+    branch: BranchNames | None = None,
 ) -> Result:
     """Draw the cosine similarity of every pair of features, and say how alike they are.
 
     Two sources are drawn side by side and their means compared; `cross` compares the rows of one with those of the
     other instead. `sort METRIC` reorders rows and columns; `abs` takes absolute values. Rows of zeros have cosine 0.
+    `--branch A B` compares the weights of every feature at the end of one branch with those at the end of another.
 
     Example:
         cosmat weights
         cosmat weights som_targets
         cosmat weights sort win_rate
         cosmat weights grad_delta cross
+        cosmat weights --branch main fork-1
     """
-    if cross and second is None:
+    ends = _ends_of_branches(session, source, branch, several=second is not None or cross) if branch else None
+    cross = cross or ends is not None
+    if cross and second is None and ends is None:
         raise UsageError("cosmat cross needs two sources", "Example: cosmat weights som_targets cross")
     names = [source] if second is None else [source, second]
 
     def compute() -> list[Array]:
-        rows = [source_rows(session, name) for name in names]
+        rows = [source_rows(session, name) for name in names] if ends is None else ends
         return [cosine_matrix(*rows)] if cross else [cosine_matrix(each) for each in rows]
 
     matrices = session.ask(compute)
     order = _order(session, sort, len(matrices[0]))
     ids = np.arange(len(matrices[0])) if order is None else order
-    titles = [f"{source} x {second}"] if cross else names
+    others = [f"{source} x {second}"] if branch is None else [f"{source} of {' x '.join(branch.split())}"]
+    titles = others if cross else names
     found = {
         title: similarity_of(matrix, square=not cross, absolute=abs)
         for title, matrix in zip(titles, matrices, strict=True)
@@ -108,6 +115,14 @@ def cosmat(
     if len(pictures) > 1:
         picture = Page(pictures, columns=2, caption="; ".join(each.caption for each in pictures))
     return Result([table, picture], data)
+
+
+def _ends_of_branches(session: Session, source: str, names: str, *, several: bool) -> list[Any]:
+    """Return the focus layer's weights [D, F] at the end of each of two branches."""
+    if source != "weights" or several or len(names.split()) != 2:
+        example = "Example: cosmat weights --branch main fork-1"
+        raise UsageError(f"--branch compares the weights of two branches, not {source} of {names}", example)
+    return ends_of_branches(session, *names.split())
 
 
 def _finite(values: Array) -> Array:

@@ -11,12 +11,14 @@ import numpy as np
 from tdb import over_time
 from tdb.commands import command
 from tdb.commands.arguments import Count, Expression, File, Ids, Integer, MetricName
+from tdb.commands.travel import IN_PLACE
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
 from tdb.ids import looks_like_ids
 from tdb.results import Curves, Result, Table, Text
 from tdb.this_step import some_ids
+from tdb.travel.asking import asked_again
 
 if TYPE_CHECKING:
     from tdb.history import History
@@ -230,21 +232,32 @@ def heat(session: Session, metric: MetricName, *, from_: Integer | None = None, 
 def find(session: Session, condition: Expression) -> Result:
     """List the recorded steps at which a condition held: all, or with `first` or `last` after it, one stretch of them.
 
-    Where history has gaps, the answer says between which recorded steps the condition began to hold.
+    Where history has gaps, the answer says between which recorded steps the condition began to hold. With `--replay`
+    after it, a condition need not have been recorded: the steps so far are taken again, it is evaluated at each, and
+    training then stands where it stood.
 
     Example:
         find win_rate[31] < 0.01
         find loss < 0.1 first
+        find max(grad_norm) > 0.5 --replay
     """
-    match = re.search(r"\s(first|last|all)$", condition)
-    which: Literal["first", "last", "all"] = match[1] if match else "all"  # type: ignore[assignment]
-    expression = compile_expression(condition[: match.start()] if match else condition)
-    steps, columns = over_time.recorded(_history(session), expression.names)
-    held = evaluate_history(expression, {**columns, "step": steps})
-    table = over_time.find(steps, held, which, _history(session).left_out())
+    text, words = condition, set()
+    while match := re.search(r"\s(first|last|all|--replay)$", text):
+        text = text[: match.start()]
+        words.add(match[1])
+    which: Literal["first", "last", "all"] = next((each for each in ("first", "last") if each in words), "all")
+    expression, notes = compile_expression(text), _failures(session)
+    if "--replay" in words:
+        steps, held, landing = asked_again(session, expression, IN_PLACE)
+        notes += [str(landing), *landing.notes]
+        table = over_time.find(steps, held, which)
+    else:
+        steps, columns = over_time.recorded(_history(session), expression.names)
+        held = evaluate_history(expression, {**columns, "step": steps})
+        table = over_time.find(steps, held, which, _history(session).left_out())
     found = steps[held]
     data = {"steps": found, "first": found[0] if found.size else None, "last": found[-1] if found.size else None}
-    return Result([table], {**data, "table": table}, _failures(session))
+    return Result([table], {**data, "table": table}, notes)
 
 
 @command(running="yes")

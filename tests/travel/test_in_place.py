@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from recipes.conditions import CONDITIONS
 from tdb.commands.travel import IN_PLACE, arrive
-from tdb.errors import StateError, UsageError
+from tdb.errors import StateError, TdbError, UsageError
 from tdb.travel.edits import note_python
 from tests.travel.training import STEPS, Parts, Prompt, undisturbed
 
@@ -95,6 +96,23 @@ def test_a_branch_is_the_run_that_was_changed_there(name: str, value: float, sta
     found = prompt.do("compare", "main", "fork-1").data["loss"]
     assert 20 < found["first_difference"] <= 23  # step 21 is the first with another constant; its loss is of before
     assert found["table"].columns["difference"][0] == 0 != found["table"].columns["difference"][-1]
+    answer = prompt.do("cosmat", "weights", branch="main fork-1")
+    (matrix,) = answer.data["matrices"].values()
+    here = [weights_at(prompt, name) for name in ("main", "fork-1")]
+    expected = torch.nn.functional.cosine_similarity(here[0][:, None], here[1][None], dim=2)
+    assert torch.allclose(torch.tensor(matrix), expected, atol=1e-6)
+    assert answer.parts[1].title == "cosine of weights of main x fork-1"
+    with pytest.raises(UsageError, match="no branch 'mian'"):
+        prompt.do("cosmat", "weights", branch="mian fork-1")
+    with pytest.raises(UsageError, match="--branch compares the weights of two branches"):
+        prompt.do("cosmat", "weights", branch="main")
+
+
+def weights_at(prompt: Prompt, branch: str) -> torch.Tensor:
+    """Go to the end of a branch and return the weights there."""
+    if prompt.controller.travel.branches.now.name != branch:
+        prompt.do("switch", branch)
+    return prompt.controller.gate.call(lambda: prompt.parts.trainer.model.encoder[0].weight.detach().clone())
 
 
 def test_what_was_typed_is_done_again_when_its_step_is_passed_again(start: Start) -> None:
@@ -256,3 +274,31 @@ def test_loader_processes_are_gone_back_with(start: Start) -> None:
     for step in (40, 47, 3, 46):
         prompt.do("goto", step)
         assert prompt.digest() == expected[step]
+
+
+def test_a_condition_that_was_not_recorded_is_asked_of_past_steps(start: Start) -> None:
+    recorded = start("bcl-med")
+    recorded.do("set", "record.every", "1")
+    for _ in range(30):
+        recorded.do("step")
+    levels = {
+        name: float(np.median(recorded.controller.recorder.history.metric(name)[1].max(1)))
+        for name in ("som_magnitude", "win_rate")
+    }
+    prompt = start("bcl-med")
+    prompt.do("watch", "3")
+    prompt.do("break", "when loss < 0")
+    prompt.do("until", "30")
+    shown, state = everything_shown(prompt), prompt.digest()
+    stops, reason = prompt.controller.gate.stops, prompt.controller.gate.reason
+    for name, level in levels.items():
+        condition = f"max({name}) > {level}"
+        answer = prompt.do("find", f"{condition} --replay")
+        assert answer.data["steps"].tolist() == recorded.do("find", condition).data["steps"].tolist() != []
+        assert "as before, bit for bit" in answer.notes[0]
+        assert prompt.do("find", f"{condition} first --replay").data["table"].columns["first"] == [answer.data["first"]]
+    assert (everything_shown(prompt), prompt.digest()) == (shown, state)
+    assert (prompt.controller.gate.stops, prompt.controller.gate.reason) == (stops, reason)
+    with pytest.raises(TdbError, match="nope"):
+        prompt.do("find", "nope > 1 --replay")
+    assert prompt.digest() == state
