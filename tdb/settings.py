@@ -148,7 +148,8 @@ class Settings:
 
     def shown(self, name: str) -> str:
         """Return the value of `name` as it would be typed."""
-        return SETTINGS[name].shown(self[name])
+        value = self[name]
+        return SETTINGS[name].shown(value)
 
     def thresholds(self) -> dict[str, float]:
         """Return "dead" and "winner", from when on a feature is either, where the user has set them."""

@@ -117,7 +117,7 @@ def test_the_focus_may_move(make_session: Make) -> None:
         (tdb) focus 2
         focus 2: Linear, 3 features of 5
         (tdb) metrics top 1 weight_norm update_norm
-        *** no column 'update_norm'. Columns: weight_norm, cos_to_init
+        *** update_norm of this step was not captured: `goto 1` takes it again and captures it; ...
         (tdb) metrics top 1 weight_norm
         feature_id  weight_norm  status
         ...

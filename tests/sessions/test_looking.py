@@ -116,6 +116,8 @@ def test_sizes_are_shown_as_they_are_typed(make_session: Make) -> None:
         checkpoints.budget 1GiB
         (tdb) set record.every 65536
         record.every 65536
+        (tdb) set rekord.every
+        *** no setting 'rekord.every'. Did you mean: record.every
     """)
 
 
