@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sized
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -73,21 +73,27 @@ class Batches:
         self._batches = None
 
     def _begin(self) -> None:
-        self._given, self._seam = 0, Generators()
+        self._given, self._seam = 0, Generators.now()
         self._batches = iter(self.loader)
 
 
-class Generators:
-    """The states of the random generators that data may be drawn with, as they stand now; never changed."""
+class Generators(NamedTuple):
+    """The states of the random generators that data may be drawn with; never changed."""
 
-    def __init__(self) -> None:
-        self._python, self._numpy, self._torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    python: Any
+    numpy: Any
+    torch: Tensor
+
+    @classmethod
+    def now(cls) -> Generators:
+        """Return them as they stand."""
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state())
 
     def put_back(self) -> None:
         """Make the generators what they were."""
-        random.setstate(self._python)
-        np.random.set_state(self._numpy)
-        torch.set_rng_state(self._torch)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
 
 
 def skip(batches: Iterator[Any], count: int) -> None:

@@ -121,14 +121,13 @@ class Trainer:
         return {
             "step": self.step,
             "epoch": self.epoch,
-            "last_step": self.last_step,
             "losses": self._losses,
             "batches": self._batches.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, as a copy of what `state()` has returned; it is the trainer's own from then on."""
-        self.step, self.epoch, self.last_step = state["step"], state["epoch"], state["last_step"]
+        self.step, self.epoch = state["step"], state["epoch"]
         self._losses = list(state["losses"])
         self._batches.restore(state["batches"])
 

@@ -78,6 +78,9 @@ class Session:
         elif name == "checkpoints.budget":
             travel = self.controller.travel
             self.at_boundary(lambda: travel.resize(value))
+        elif name == "checkpoints.spill":
+            travel = self.controller.travel
+            self.at_boundary(lambda: travel.spill_to(value))
         elif name == "checkpoints.forks":
             keep_forks(self, value)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tdb.errors import UsageError, did_you_mean
+from tdb.errors import TdbError, UsageError, did_you_mean
 
 SMALLEST_BUDGET = 64 * 2**10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -56,6 +57,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _folder(text: str) -> Path | None:
+    """Return a folder; None for "off"."""
+    if text == "off":
+        return None
+    path = Path(text).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"a folder or off, and {text} is a file")
+    return path
+
+
 def bytes_of(text: str) -> int:
     """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else, or too little."""
     match = re.fullmatch(r"(\d{1,18})\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
@@ -73,7 +84,7 @@ def size_of(number: int) -> str:
 
 def plainly(value: Any) -> str:
     """Return a value that is no size as it would be typed."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    return "on" if value is True else "off" if value is False or value is None else str(value)
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time", size_of),
     "checkpoints.forks": Setting(0, _count, "copies of the process set aside, for going back in a script; CPU only"),
+    "checkpoints.spill": Setting(None, _folder, "a folder for checkpoints that do not fit into their memory; or off"),
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
     "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),
     "history.budget": Setting(256 * 2**20, bytes_of, "memory that history and trajectories may take", size_of),
@@ -122,16 +134,20 @@ class Settings:
         """Set `name` to the value that `text` spells, and return that value.
 
         Raises:
-            UsageError: there is no such setting, or no such value; nothing changes then.
+            TdbError: there is no such setting, or no such value, or it cannot be in force; nothing changes then.
         """
         setting = SETTINGS[self._known(name)]
         try:
             value = setting.parse(text)
         except UsageError as error:
             raise UsageError(f"set {name} takes {error.message}", f"Now: {self.shown(name)}") from None
-        self._values[name] = value
-        for listener in self._listeners:
-            listener(name, value)
+        before, self._values[name] = self._values[name], value
+        try:
+            for listener in self._listeners:
+                listener(name, value)
+        except TdbError:
+            self._values[name] = before
+            raise
         return value
 
     def on_change(self, listener: Callable[[str, Any], None]) -> None:

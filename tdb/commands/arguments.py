@@ -121,8 +121,8 @@ class Parameter:
 
     @property
     def word(self) -> str:
-        """How it is typed: "&" for `background`; a trailing underscore only avoids Python's own word."""
-        return "&" if self.name == "background" else self.name.rstrip("_")
+        """How it is typed; a trailing underscore only avoids Python's own word."""
+        return {"background": "&", "output": "-o"}.get(self.name, self.name.rstrip("_"))
 
     @property
     def usage(self) -> str:

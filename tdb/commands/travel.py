@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.commands import command
-from tdb.commands.arguments import Integer, Steps, Word
+from tdb.commands.arguments import File, Integer, Steps, Word
 from tdb.commands.phases import detect
 from tdb.errors import StateError, UsageError
 from tdb.gate import OVER, STOPPED
@@ -18,6 +18,8 @@ from tdb.travel.known import Comparison
 from tdb.travel.route import Landing, best, capabilities
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tdb.session import Session
 
 
@@ -174,15 +176,31 @@ def culprit(session: Session) -> Result:
 
 
 @command()
-def checkpoint(session: Session, name: Word | None = None) -> Result:
+def checkpoint(
+    session: Session, name: Word | None = None, *, output: File | None = None, load: File | None = None
+) -> Result:
     """Keep everything as it is here; thinning never takes such a checkpoint, and `goto` sets out from it.
+
+    `-o FILE` writes it to a file instead: safetensors, with everything that is no tensor as JSON in its header.
+    `load FILE` puts such a file back, in this run or in another of the same script, and begins a branch there.
 
     Example:
         checkpoint
         checkpoint before-the-dip
+        checkpoint -o step-400.safetensors
+        checkpoint load step-400.safetensors
     """
     need_travel(session)
+    if load is not None:
+        if name is not None or output is not None:
+            raise UsageError("checkpoint load takes a file, and nothing else", "Example: checkpoint load FILE")
+        return _loaded(session, load.expanduser())
     travel = session.controller.travel
+    if output is not None:
+        file = output.expanduser()
+        written = session.controller.gate.call(lambda: travel.write(file))
+        said = f"wrote step {written.position.step}, {written.nbytes / 2**20:.1f} MiB, to {output}"
+        return Result([Text(said)], {"step": written.position.step, "file": str(output), "bytes": written.nbytes})
     if name is not None and travel.checkpoints.named(name) is not None:
         raise UsageError(f"there is a checkpoint {name!r} already", "`checkpoints` lists them")
     kept = session.controller.gate.call(lambda: travel.take(name or "", kept=True))
@@ -190,11 +208,24 @@ def checkpoint(session: Session, name: Word | None = None) -> Result:
     return Result([Text(said)], {"step": kept.position.step, "name": name, "bytes": kept.nbytes})
 
 
+def _loaded(session: Session, file: Path) -> Result:
+    travel = session.controller.travel
+    branch = session.controller.gate.call(lambda: travel.load(file))
+    session.route("fork").drop_after(0)  # copies of the process are of another past
+    report = stop_report(session)
+    notes = [
+        f"{file} is put back; this is branch {branch.name} now, which begins here",
+        "the batch and the metrics of this step are not in the file: `step` takes the next",
+    ]
+    return StopReport(report.parts, {**(report.data or {}), "branch": branch.name}, [*report.notes, *notes])
+
+
 @command()
 def checkpoints(session: Session) -> Result:
     """List the checkpoints, where going back can set out from, and the ways in which this script can go back.
 
-    They are taken by themselves, as often as it costs training less than 1 %, and thinned to `set checkpoints.budget`.
+    They are taken by themselves, as often as it costs training less than 1 %, and thinned to `set checkpoints.budget`;
+    after `set checkpoints.spill FOLDER`, some of those that do not fit go to files there, which end with the session.
     The first way that can is the one that `back` and `goto` take; of the others it says what is in their way.
 
     Example:
@@ -206,6 +237,7 @@ def checkpoints(session: Session) -> Result:
     ways = capabilities(session.routes, session, step - 1) if step > 0 and session.status == STOPPED else {}
     if not (kept or ways) and travel.why_not:
         raise StateError(f"there are no checkpoints: {travel.why_not}")
+    in_files = any(each.file for each in kept)
     table = Table(
         {
             "step": [each.position.step for each in kept],
@@ -213,6 +245,7 @@ def checkpoints(session: Session) -> Result:
             "branch": [travel.branch_name(each.timeline) for each in kept],
             "MiB": [round(each.nbytes / 2**20, 3) for each in kept],
             "name": [each.name for each in kept],
+            **({"file": [each.file.name if each.file else "" for each in kept]} if in_files else {}),
         },
         note=f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {travel.checkpoints.slots.used / 2**20:.1f} of "
         f"{travel.checkpoints.limit / 2**20:.0f} MiB",

@@ -3,7 +3,9 @@
     state.py          what training consists of, copied and put back in place
     slots.py          memory for copies: taken up again, and shared where nothing has changed
     checkpoints.py    the copies that are kept, within a budget: half of it even, half dense toward the present
-    pace.py           how seldom a copy must be taken to cost next to nothing
+    held.py           states of any shape, taken apart into tensors and what is around them
+    files.py          a copy in a file, plain.py what is no tensor in it as JSON; spill.py a folder of those
+    taking.py         when a copy is taken; pace.py how seldom, to cost next to nothing
     known.py          what history knows of steps that are taken again: each is compared with it
     traveller.py      Traveller: the training thread's side of all this
     route.py          the ways to another step, and why one cannot be taken

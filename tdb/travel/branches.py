@@ -28,6 +28,7 @@ class Branch:
         forked_at: the step at which it was; None for the first.
         ancestors: the timelines of the branches it was forked from, the first of them first.
         inherited: how many of the user's changes there were then.
+        floor: the step before the first that was taken on it or on those it was forked from.
         head: the last boundary that was reached on it.
         parting: what everything was there, when it was last left.
     """
@@ -38,6 +39,7 @@ class Branch:
     forked_at: int | None = None
     ancestors: tuple[int, ...] = ()
     inherited: int = 0
+    floor: int = 0
     head: Position = field(default_factory=Position)
     parting: Checkpoint | None = None
 
@@ -75,9 +77,9 @@ class Branches:
         edits: in the order in which they were made.
     """
 
-    def __init__(self, first_tick: int = 0, timeline: int = 0) -> None:
-        self.now = Branch(MAIN, Lineage(timeline, (Span(timeline, first_tick, FOREVER),)))
-        self.highest = first_tick
+    def __init__(self, first: Position = Position(), timeline: int = 0) -> None:  # noqa: B008 - it never changes
+        self.now = Branch(MAIN, Lineage(timeline, (Span(timeline, first.tick, FOREVER),)), floor=first.step)
+        self.highest = first.tick
         self.edits: list[Edit] = []
         self._all = {MAIN: self.now}
         self._timelines = timeline
@@ -123,9 +125,28 @@ class Branches:
         )
         lineage = Lineage(self._timelines, spans)
         ancestors = (*parent.ancestors, parent.timeline)
-        branch = Branch(name, lineage, parent.name, position.step, ancestors, len(self.edits), position)
+        branch = Branch(name, lineage, parent.name, position.step, ancestors, len(self.edits), parent.floor, position)
         self._all[name] = self.now = branch
         return branch
+
+    def load(self, position: Position) -> tuple[Branch, Position]:
+        """Begin a branch that inherits nothing, and make it the present one.
+
+        Args:
+            position: where its first step sets out from, but for the tick.
+
+        Returns:
+            The branch, and this boundary with a tick that nobody has used.
+        """
+        name = next(name for number in range(1, 10**9) if (name := f"loaded-{number}") not in self._all)
+        self._timelines += 1
+        tick = self._unused_after(self.highest)
+        position = position._replace(tick=tick)
+        lineage = Lineage(self._timelines, (Span(self._timelines, tick, FOREVER),))
+        branch = Branch(name, lineage, self.now.name, position.step, floor=position.step, head=position)
+        self._all[name] = self.now = branch
+        self.highest = tick
+        return branch, position
 
     def leave(self, position: Position) -> None:
         """The present branch is left where training stands: it has no boundaries to come but those it has been at."""

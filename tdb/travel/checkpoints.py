@@ -9,16 +9,26 @@ handful. So each half has its own rule of what goes when it is full:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdb.errors import TdbError
 from tdb.history.lineage import Lineage
 from tdb.step import Position
-from tdb.travel.slots import Slots
+from tdb.travel.files import read
+from tdb.travel.slots import Path, Slots
 from tdb.travel.state import Snapshot
+
+if TYPE_CHECKING:
+    from tdb.travel.spill import Spill
+
+
+MOST_IN_FILES = 16
+"""Files together may be so many times as large as what is in memory."""
 
 
 @dataclass(eq=False)
@@ -28,7 +38,7 @@ class Checkpoint:
     Attributes:
         position: the boundary it was taken at.
         timeline: the branch it was taken on.
-        snapshot: the copy.
+        file: where the copy is, if it did not fit into memory.
         edits: how many of the user's changes at this boundary it has in it.
         memory: what stop points remembered.
         name: given by the user, or empty.
@@ -38,15 +48,46 @@ class Checkpoint:
 
     position: Position
     timeline: int
-    snapshot: Snapshot
+    _copy: Snapshot | None
     edits: int = 0
     memory: Any = None
     name: str = ""
     kept: bool = False
+    file: File | None = None
     nbytes: int = field(init=False)
+    _parts: Mapping[Path, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.nbytes = sum(each.nbytes for each in self.snapshot.tensors.values())
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The copy.
+
+        Raises:
+            StateError: it is in a file that is gone, or damaged.
+        """
+        if self._copy is not None:
+            return self._copy
+        assert self.file is not None
+        return read(self.file)[0]
+
+    @property
+    def in_memory(self) -> Snapshot | None:
+        """The copy, unless it is in a file, or gone."""
+        return self._copy
+
+    @property
+    def parts(self) -> Mapping[Path, Any]:
+        """The states of its parts, without their tensors; wherever the copy is."""
+        return self._parts if self._copy is None else self._copy.values
+
+    def give(self) -> Snapshot | None:
+        """Return the copy in memory, and have it there no longer; None if it is in a file."""
+        given, self._copy = self._copy, None
+        if given is not None:
+            self._parts = {path: value for path, value in given.values.items() if path[0] == "part"}
+        return given
 
     @property
     def tick(self) -> int:
@@ -62,6 +103,8 @@ class Checkpoints:
 
     Attributes:
         stride: the least distance in ticks of those that are even over the run.
+        spill: where those go that do not fit, if anywhere.
+        notices: what has to be said of that.
     """
 
     def __init__(self, limit: int) -> None:
@@ -72,12 +115,19 @@ class Checkpoints:
         self._even: list[Checkpoint] = []
         self._recent: list[Checkpoint] = []
         self._even_bytes = 0
+        self.spill: Spill | None = None
+        self.notices: list[str] = []
+        self._in_files: list[Checkpoint] = []
+        self._in_files_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept) + len(self._even) + len(self._recent)
+        return len(self._all())
 
     def __iter__(self) -> Iterator[Checkpoint]:
-        return iter(sorted([*self._kept, *self._even, *self._recent], key=lambda each: (each.tick, each.edits)))
+        return iter(sorted(self._all(), key=lambda each: (each.tick, each.edits)))
+
+    def _all(self) -> list[Checkpoint]:
+        return [*self._kept, *self._even, *self._recent, *self._in_files]
 
     def add(self, checkpoint: Checkpoint, now: int) -> None:
         """Keep a checkpoint; what then exceeds the budget goes, seen from the boundary `now`."""
@@ -110,22 +160,33 @@ class Checkpoints:
         return next((each for each in self._kept if each.name == name), None)
 
     def forget(self, checkpoint: Checkpoint) -> None:
-        """Let go one that was kept by wish."""
-        self._kept.remove(checkpoint)
+        """Let go one that was kept by wish, or whose file is gone."""
+        for each in (self._kept, self._in_files):
+            if checkpoint in each:
+                each.remove(checkpoint)
         self._release(checkpoint)
+
+    def spill_to(self, spill: Spill | None) -> None:
+        """Let those that do not fit go to a folder, or nowhere; those that were in another one are gone."""
+        for each in self._in_files:
+            self._release(each)
+        self._in_files, self._in_files_bytes = [], 0
+        if self.spill is not None:
+            self.spill.close()
+        self.spill = spill
 
     def clear(self) -> None:
         """Forget all."""
         for each in self:
             self._release(each)
-        self._kept, self._even, self._recent = [], [], []
+        self._kept, self._even, self._recent, self._in_files, self._in_files_bytes = [], [], [], [], 0
         self.stride, self._even_bytes = 1, 0
 
     def thin(self, now: int) -> None:
         """Let go what does not fit; what is kept by wish stays, even beyond the budget."""
         while self.slots.used > self.limit:
             if self._recent and (self._even_bytes <= self.limit / 2 or len(self._even) < 2):
-                self._release(self._recent.pop(_missed_least(self._recent, now)))
+                self._let_go(self._recent.pop(_missed_least(self._recent, now)))
             elif len(self._even) > 1:
                 self._widen()
             else:
@@ -142,8 +203,32 @@ class Checkpoints:
         self._even, self._even_bytes = even, sum(each.nbytes for each in even)
         self._recent = sorted([*self._recent, *others], key=lambda each: each.tick)
 
+    def _let_go(self, checkpoint: Checkpoint) -> None:
+        """It does not fit into memory: it goes to a file, or it is gone."""
+        try:
+            is_written = self.spill is not None and self.spill.takes(checkpoint)
+        except TdbError as error:
+            self.notices.append(f"checkpoints do not go to files any more: {error}")
+            self.spill, is_written = None, False
+        self._release(checkpoint)
+        if not is_written:
+            return
+        place = len(self._in_files)
+        while place and self._in_files[place - 1].tick > checkpoint.tick:
+            place -= 1
+        self._in_files.insert(place, checkpoint)
+        self._in_files_bytes += checkpoint.nbytes
+        while self._in_files_bytes > MOST_IN_FILES * self.limit and len(self._in_files) > 1:
+            dropped = self._in_files.pop(_closest(self._in_files))
+            self._in_files_bytes -= dropped.nbytes
+            self._release(dropped)
+
     def _release(self, checkpoint: Checkpoint) -> None:
-        self.slots.release(checkpoint.snapshot.tensors)
+        copy = checkpoint.give()
+        if copy is not None:
+            self.slots.release(copy.tensors)
+        elif checkpoint.file is not None and self.spill is not None:
+            self.spill.remove(checkpoint.file)
 
 
 def _missed_least(recent: list[Checkpoint], now: int) -> int:
@@ -153,3 +238,11 @@ def _missed_least(recent: list[Checkpoint], now: int) -> int:
     ticks = np.fromiter((each.tick for each in recent), np.int64, len(recent))
     gaps = (ticks[2:] - ticks[:-2]) / np.maximum(1, abs(now - ticks[:-2]))
     return 1 + int(gaps.argmin())
+
+
+def _closest(checkpoints: list[Checkpoint]) -> int:
+    """Return the place of the one whose neighbours lie closest; never the first or the last."""
+    if len(checkpoints) < 3:
+        return 0
+    ticks = np.fromiter((each.tick for each in checkpoints), np.int64, len(checkpoints))
+    return 1 + int((ticks[2:] - ticks[:-2]).argmin())

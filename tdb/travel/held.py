@@ -46,13 +46,15 @@ def taken_apart(value: Any, path: Path, tensors: dict[Path, Tensor]) -> Any:
     if kind in ATOMS:
         return value
     if is_tensor(value):
+        while path in tensors:  # keys that are written alike
+            path = (*path, "again")
         tensors[path] = value
         return Held(path)
     if isinstance(value, np.ndarray):
         return value.copy()
     if kind is Counter:
         return value.copy()
-    return rebuilt(value, lambda key, item: taken_apart(item, (*path, key), tensors), _copied)
+    return rebuilt(value, lambda key, item: taken_apart(item, (*path, _step(key)), tensors), _copied)
 
 
 def put_together(value: Any, tensors: Mapping[Path, Copied]) -> Any:
@@ -83,6 +85,11 @@ def rebuilt(value: Any, part: Callable[[Any, Any], Any], other: Callable[[Any], 
             object.__setattr__(copied, field.name, part(field.name, getattr(value, field.name)))  # also where frozen
         return copied
     return other(value)
+
+
+def _step(key: Any) -> str | int:
+    """Return a key as a part of a path, which JSON can hold."""
+    return key if type(key) in (str, int) else repr(key)
 
 
 def _copied(value: Any) -> Any:

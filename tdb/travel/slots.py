@@ -70,7 +70,7 @@ class Slots:
         slots, changed = [], []
         for path, tensor in tensors.items():
             last = before.get(path)
-            if last is not None and last.is_still(tensor):
+            if last is not None and last.holders and last.is_still(tensor):
                 last.holders += 1
                 found[path] = last
                 continue

@@ -72,8 +72,9 @@ class State:
         model = model_of(self.target)
         if model is not None:
             self._look_at_model(model, tensors, values)
+        names = {id(each): path[1] for path, each in tensors.items() if path[0] == "parameter"}
         for number, optimizer in enumerate(optimizers_of(self.target)):
-            _look_at_optimizer(optimizer, number, tensors, values)
+            _look_at_optimizer(optimizer, number, names, tensors, values)
         for name, part in self._parts().items():
             values["part", name] = taken_apart(part.save(), ("part", name), tensors)
         for number, (read, _) in enumerate(generators()):
@@ -94,6 +95,7 @@ class State:
             if model is not None:
                 self._put_back_model(model, snapshot, writing)
             for number, optimizer in enumerate(optimizers_of(self.target)):
+                _put_back_groups(optimizer, number, snapshot, model)
                 _put_back_optimizer(optimizer, number, snapshot, writing)
             writing.finish()
         for name, part in self._parts().items():
@@ -110,7 +112,7 @@ class State:
         if model is not None:
             self._look_at_model(model, tensors, {})
         for number, optimizer in enumerate(optimizers_of(self.target)):
-            _look_at_optimizer(optimizer, number, tensors, {})
+            _look_at_optimizer(optimizer, number, {}, tensors, {})
         return iter(tensors.items())
 
     def parts(self) -> dict[str, Part]:
@@ -121,6 +123,30 @@ class State:
         """Give the model's modules, by name."""
         model = model_of(self.target)
         return iter(()) if model is None else model.named_modules()
+
+    def check(self, snapshot: Snapshot) -> None:
+        """See whether a copy from elsewhere can be put back here.
+
+        Raises:
+            StateError: it is of another training; it says where they differ first.
+        """
+        tensors, values = self.everything()
+        here = {path: f"{list(tensor.shape)} {tensor.dtype}" for path, tensor in tensors.items() if _of_model(path)}
+        there = {
+            path: f"{list(each.tensor.shape)} {each.tensor.dtype}"
+            for path, each in snapshot.tensors.items()
+            if _of_model(path)
+        }
+        kinds = ("optimizer", "part")
+        for found, source in ((here, values), (there, snapshot.values)):
+            found |= {path: "" if path[0] == "part" else str(source[path]) for path in source if path[0] in kinds}
+        for path in [*here, *there]:
+            if here.get(path) != there.get(path):
+                name = " ".join(str(part) for part in path if part != "part")
+                raise StateError(f"{name}: {there.get(path, 'none')} there, {here.get(path, 'none')} here")
+        for path in (path for path in values if path[0] == "members"):
+            if values[path] != snapshot.values.get(path, values[path]):
+                raise StateError(f"optimizer {path[1]} has other parameters in group {path[2]} there than here")
 
     def lacks(self) -> str:
         """Return why everything cannot be copied now, or nothing."""
@@ -178,6 +204,10 @@ class State:
                 module._buffers[key] = writing.into(buffer, ("buffer", name, key))  # noqa: SLF001
 
 
+def _of_model(path: Path) -> bool:
+    return path[0] in ("parameter", "buffer")
+
+
 class _Writing:
     """Collects which copies go into which tensors, to write them all at once."""
 
@@ -206,10 +236,12 @@ class _Writing:
         copy_all(self._into, self._from)
 
 
-def _look_at_optimizer(optimizer: Any, number: int, tensors: Tensors, values: Values) -> None:
-    """Take its state by parameter, and the options of its groups."""
+def _look_at_optimizer(optimizer: Any, number: int, names: Mapping[int, str], tensors: Tensors, values: Values) -> None:
+    """Take its state by parameter, and its groups: their options, and their parameters' names in the model."""
     values["groups", number] = len(optimizer.param_groups)
+    values["optimizer", number] = type(optimizer).__name__
     for group_number, group in enumerate(optimizer.param_groups):
+        values["members", number, group_number] = [names.get(id(each), "") for each in group["params"]]
         for key, value in group.items():
             if key != "params":
                 _look_at(value, ("group", number, group_number, key), tensors, values)
@@ -217,6 +249,25 @@ def _look_at_optimizer(optimizer: Any, number: int, tensors: Tensors, values: Va
             state = optimizer.state.get(parameter)
             for key, value in state.items() if state is not None else ():
                 _look_at(value, ("state", number, group_number, place, key), tensors, values)
+
+
+def _put_back_groups(optimizer: Any, number: int, snapshot: Snapshot, model: nn.Module | None) -> None:
+    """Have the groups that there were then: those that were added later go, those that were removed come back.
+
+    Raises:
+        StateError: there is a parameter in one that is none of the model's.
+    """
+    groups, count = optimizer.param_groups, snapshot.values.get(("groups", number), len(optimizer.param_groups))
+    parameters = dict(model.named_parameters()) if model is not None and len(groups) < count else {}
+    for group_number in range(len(groups), count):
+        members = snapshot.values["members", number, group_number]
+        if not parameters.keys() >= set(members):
+            raise StateError(f"optimizer {number} had a group of parameters that are none of the model's")
+        groups.append({"params": [parameters[name] for name in members]})
+    del groups[count:]
+    kept = {id(parameter) for group in groups for parameter in group["params"]}
+    for parameter in [each for each in optimizer.state if is_tensor(each) and id(each) not in kept]:
+        del optimizer.state[parameter]
 
 
 def _look_at(value: Any, path: Path, tensors: Tensors, values: Values) -> None:
@@ -227,8 +278,6 @@ def _look_at(value: Any, path: Path, tensors: Tensors, values: Values) -> None:
 
 
 def _put_back_optimizer(optimizer: Any, number: int, snapshot: Snapshot, writing: _Writing) -> None:
-    count = snapshot.values.get(("groups", number), len(optimizer.param_groups))
-    del optimizer.param_groups[count:]  # groups that were added later
     then: dict[Path, dict[Any, Path]] = {}
     for source in (snapshot.tensors, snapshot.values):
         for path in source:

@@ -75,7 +75,7 @@ class Taking:
     ) -> Checkpoint:
         """Copy everything."""
         began = time.perf_counter()
-        snapshot = state.take(self.checkpoints.slots, self.last.snapshot if self.last is not None else None)
+        snapshot = state.take(self.checkpoints.slots, self.last.in_memory if self.last is not None else None)
         checkpoint = Checkpoint(position, timeline, snapshot, edits, memory, name, kept)
         self.checkpoints.add(checkpoint, position.tick)
         self.last = checkpoint

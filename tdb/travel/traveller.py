@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdb.captures import is_tensor
@@ -13,10 +14,12 @@ from tdb.history.lineage import FOREVER
 from tdb.passes.passes import Passes
 from tdb.step import Clock, Position, Step
 from tdb.target import Training, model_of, optimizers_of
+from tdb.travel import files
 from tdb.travel.branches import Branch, Branches, Edit
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
 from tdb.travel.known import Comparison, Known
-from tdb.travel.state import Part, State
+from tdb.travel.spill import Spill
+from tdb.travel.state import Part, Snapshot, State
 from tdb.travel.taking import FORESIGHT, Taking
 
 if TYPE_CHECKING:
@@ -58,7 +61,6 @@ class Traveller:
         replay: the steps that are being taken again; None while training goes on.
         comparison: how the steps that were taken again since training last went back have come out.
         due: the tick from which a boundary has something to do here.
-        floor: the step before the first of this loop.
         last_hits: the steps at which stop points would have stopped when they were last taken again.
         last_reason: what the last of them would have said.
         passes: the data of a loop over `controller.steps`, None for any other.
@@ -69,7 +71,6 @@ class Traveller:
         self.replay: Replay | None = None
         self.comparison = Comparison()
         self.due = 0
-        self.floor = 0
         self.passes: Passes | None = None
         self._loop = loop
         self._registered: dict[str, Part] = {}
@@ -92,6 +93,11 @@ class Traveller:
     def checkpoints(self) -> Checkpoints:
         """What was copied."""
         return self._taking.checkpoints
+
+    @property
+    def floor(self) -> int:
+        """The step before the first that can be gone back to: of this loop, or of what was loaded."""
+        return self.branches.now.floor
 
     @property
     def furthest(self) -> int:
@@ -122,8 +128,7 @@ class Traveller:
         self._state = self.passes = None
         self._registered.pop(DATA, None)
         self._why_not = _refusal(target)
-        self.floor = loop.position.step
-        self.branches = Branches(loop.position.tick, max(loop.recorder.history.lineages, default=loop.timeline))
+        self.branches = Branches(loop.position, max(loop.recorder.history.lineages, default=loop.timeline))
         loop.timeline = self.branches.now.timeline
         if not self._why_not:
             self._state = State(target, loop.panels, self._registered)
@@ -182,7 +187,7 @@ class Traveller:
     def _can_go_on_from(self, origin: Checkpoint) -> bool:
         if self.passes is None:
             return True
-        place = origin.snapshot.values["part", f"registered {DATA}"]
+        place = origin.parts["part", f"registered {DATA}"]
         return self.passes.can_go_on_from(place)
 
     def arrive(self, position: Position) -> None:
@@ -209,6 +214,9 @@ class Traveller:
             self._tell()
         if self._taking.is_wanted(position.tick, self._steps_to_stop(position), again=self.replay is not None):
             self._take_unless_there()
+        if self.checkpoints.notices:
+            self._loop.notices.extend(self.checkpoints.notices)
+            self.checkpoints.notices.clear()
         self._look_ahead(position)
         pace.left(position.tick, time.perf_counter())
 
@@ -260,6 +268,14 @@ class Traveller:
         memory = remembered() if remembered else None
         return self._taking.take(state, _owned(position), timeline, edits, memory, name, kept=kept)
 
+    def spill_to(self, directory: Path | None) -> None:
+        """Let checkpoints that do not fit into memory go to files in a folder, or nowhere.
+
+        Raises:
+            TdbError: nothing can be written there; nothing has changed then.
+        """
+        self.checkpoints.spill_to(Spill(directory) if directory is not None else None)
+
     def resize(self, limit: int) -> None:
         """Let the checkpoints take another number of bytes; those that exceed it go at once."""
         self.checkpoints.limit = limit
@@ -286,16 +302,24 @@ class Traveller:
         branches = self.branches
         self._part()
         lineage = (branch or branches.now).lineage
-        origin = self.checkpoints.before(max(goal if before is None else before, self.floor + 1), lineage)
+        origin = self.checkpoints.before(
+            max(goal if before is None else before, (branch or branches.now).floor + 1), lineage
+        )
         if origin is None:
             raise StateError(f"no checkpoint before step {goal} is left", "`checkpoints` lists them")
         if not self._can_go_on_from(origin):
             raise StateError(f"cannot go to step {goal}", self.out_of_reach(origin.position.step + 1, branch))
+        try:
+            snapshot = origin.snapshot
+        except StateError as error:  # its file is gone, or damaged: the one before it will do
+            self.checkpoints.forget(origin)
+            self._loop.notices.append(str(error))
+            return self.set_out(goal, before, branch)
         if branch is not None and branch is not branches.now:
             branches.leave(self._loop.position)
             branches.now = branch
         self._loop.stop_measuring()
-        self._put_back(origin)
+        self._put_back(origin, snapshot)
         self.last_hits, self.last_reason = [], ""
         if goal <= self.floor:
             return None
@@ -323,6 +347,51 @@ class Traveller:
         self._follow(branch)
         loop.tick_ahead = self.branches.go_on(position.tick)
         self._look_ahead(position)
+        return branch
+
+    def write(self, file: Path) -> Checkpoint:
+        """Write everything to a file, and return what was written.
+
+        Raises:
+            StateError: training cannot go back in place, or a state cannot be written.
+            TdbError: the file cannot be written; an older one is as it was.
+        """
+        taken = self.take()
+        files.write(file, taken.snapshot, taken.position)
+        return taken
+
+    def load(self, file: Path) -> Branch:
+        """Put back what is in a file, and begin a branch there which inherits nothing.
+
+        Raises:
+            StateError: it is no checkpoint, or not all of one, or of another training; nothing has changed then.
+        """
+        snapshot, about = files.read(file)
+        position = Position(0, about["step"], about["epoch"], about["loss"])
+        state, loop, branches = self._need_state(), self._loop, self.branches
+        try:
+            state.check(snapshot)
+        except StateError as error:
+            raise StateError(f"{file} is of another training: {error}") from None
+        self._part()
+        before = self.take()
+        try:
+            state.put_back(snapshot)
+        except Exception as error:  # noqa: BLE001 - a part of the user's own may raise anything
+            state.put_back(before.snapshot)
+            raise StateError(f"{file} does not fit here: {type(error).__name__}: {error}") from None
+        branches.leave(loop.position)
+        branch, loop.position = branches.load(position)
+        loop.record = Step(Clock(branch.timeline, *loop.position[:2]))
+        loop.recorder.known = self.replay = None
+        self._follow(branch)
+        loop.tick_ahead = loop.position.tick + 1
+        self.comparison = Comparison()
+        remember = getattr(loop.question.check, "remember", None)
+        if remember is not None:
+            remember(None, at_start=False)
+        self.take(kept=True)
+        self._look_ahead(loop.position)
         return branch
 
     def weights_of(self, name: str) -> Tensor:
@@ -406,10 +475,10 @@ class Traveller:
             self.checkpoints.forget(branch.parting)
         branch.parting = self.take(kept=True)
 
-    def _put_back(self, checkpoint: Checkpoint) -> None:
+    def _put_back(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
         loop, lineage = self._loop, self.branches.now.lineage
         assert self._state is not None
-        self._state.put_back(checkpoint.snapshot)
+        self._state.put_back(snapshot)
         loop.position = checkpoint.position
         loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record
         self._follow(self.branches.now)

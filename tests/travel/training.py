@@ -72,7 +72,7 @@ def digest(trainer: Trainer, bcl: BCL | None, watch: HealthWatch) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()
+        return hashlib.sha256(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
     if isinstance(value, np.ndarray):
         return hashlib.sha256(value.tobytes()).hexdigest()
     if isinstance(value, dict):
