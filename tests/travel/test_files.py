@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,19 +29,6 @@ from tdb.travel.state import State
 from tests.travel.training import Prompt, undisturbed
 
 Start = Callable[..., Prompt]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    begun: list[Prompt] = []
-
-    def begin(*arguments: Any, **options: Any) -> Prompt:
-        begun.append(Prompt(*arguments, **options))
-        return begun[-1]
-
-    yield begin
-    for prompt in begun:
-        prompt.close()
 
 
 def test_what_was_written_in_one_run_goes_on_in_another(start: Start, tmp_path: Path) -> None:

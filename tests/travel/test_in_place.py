@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +18,6 @@ from tdb.travel.edits import note_python
 from tests.travel.training import STEPS, Parts, Prompt, undisturbed
 
 Start = Callable[..., Prompt]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    begun: list[Prompt] = []
-
-    def begin(*arguments: Any, **options: Any) -> Prompt:
-        begun.append(Prompt(*arguments, **options))
-        return begun[-1]
-
-    yield begin
-    for prompt in begun:
-        prompt.close()
 
 
 def wander(prompt: Prompt, chance: random.Random) -> Any:
