@@ -398,6 +398,14 @@ class DebugController:
         """
         self._loop.begin(target)
 
+    def discovered(self, target: Any) -> None:
+        """What is trained has been found, perhaps in the middle of a step; nothing stops here.
+
+        Args:
+            target: what is trained: see `begin`.
+        """
+        self._loop.discovered(target)
+
     def capture_batch(
         self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
     ) -> None:

@@ -111,12 +111,14 @@ class LoopSide:
         self._forget()
         self.record = Step(self._clock())
         self._leave_loop()
-        if model_of(target) is not None:
-            try:
-                self.captures.layer.bind(target, self.focus_name)
-            except TdbError as error:  # a wrong name of a layer must not end training
-                self.notices.append(str(error))
-        self.recorder.begin()
+        self._bind(target)
+
+    def discovered(self, target: Any) -> None:
+        """What is trained has been found in the middle of a loop: look at it from here on."""
+        self.target = target
+        self.captures.end()
+        self._bind(target)
+        self._look_ahead()
 
     def enter(self) -> None:
         """A loop is about to take its first step, unless it is under way already."""
@@ -235,6 +237,14 @@ class LoopSide:
         self._gate.finish(status, reason, linger)
 
     # ---- inside a boundary -----------------------------------------------------------------------------------------
+
+    def _bind(self, target: Any) -> None:
+        if model_of(target) is not None:
+            try:
+                self.captures.layer.bind(target, self.focus_name)
+            except TdbError as error:  # a wrong name of a layer must not end training
+                self.notices.append(str(error))
+        self.recorder.begin()
 
     def _passes(self) -> bool:
         """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.

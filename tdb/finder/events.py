@@ -61,6 +61,7 @@ class Events:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self._building = Patches()
         self._lasting = Patches()
         self._clearing = Patches()
         self._calls = Patches()
@@ -73,16 +74,21 @@ class Events:
         import torch
         from torch.optim import Optimizer
 
+        self._building.replace(Optimizer, "__init__", self._telling_built)
         self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
         self._lasting.replace(torch.autograd, "backward", self._telling_backward)
         self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
-        self._lasting.replace(Optimizer, "__init__", self._telling_built)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
         for owner in (Optimizer, torch.nn.Module):
             self._clearing.replace(owner, "zero_grad", self._telling_clearing)
 
     def take_off(self) -> None:
         """Leave torch as it was."""
+        self.await_optimizer()
+        self._building.take_off()
+
+    def await_optimizer(self) -> None:
+        """Tell nothing but that an optimizer was made."""
         for handle in self._handles:
             handle.remove()
         self._handles = []

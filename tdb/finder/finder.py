@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import when_explicit
 from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
+from tdb.finder.discovery import Discovery, Found, tell_if_compiled
 from tdb.finder.events import Events, Listener, caller_outside_torch, inside_update
 from tdb.finder.losses import Losses
-from tdb.finder.models import Root, find_trained, is_compiled, leaves_of, names_around
-from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
+from tdb.finder.onlooker import Onlooker
+from tdb.finder.optimizers import HandUpdate, parameters_of
 from tdb.finder.steps import StepRule
 from tdb.tap import Fetch, Tap
-from tdb.target import Training
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
+    from tdb.target import Training
 
-# A script that builds optimizers again and again, as in an inner loop, is not searched for models every time.
-MOST_SEARCHES = 20
 # So many times gradients are cleared without an optimizer's update: the script updates by hand.
 UPDATES_BY_HAND = 3
 
@@ -53,11 +52,13 @@ class Finder(Listener):
         self._told: set[str] = set()
         self._step_on = "auto"
         self._rule = StepRule()
-        self._optimizers = Optimizers()
+        self._discovery = Discovery()
+        self._optimizers = self._discovery.optimizers
+        self._onlooker = Onlooker(controller, self._discovery)
+        self._explicit = False  # the script says itself where its steps end
         self._losses = Losses()
         self._batches = Batches()
         self._target: Training | None = None
-        self._names: dict[int, str] = {}  # of optimizers
         self._called: set[int] = set()  # the outermost modules that this step has called
         self._listening = False
         self._by_hand: HandUpdate | None = None
@@ -66,7 +67,6 @@ class Finder(Listener):
         self._clears = False  # the script clears gradients in a way that is seen
         self._pending = False  # something has happened that is going to be a step
         self._inside: list[int] = []  # the optimizers that are making their updates, the outer one first
-        self._searches = 0
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -75,12 +75,13 @@ class Finder(Listener):
         self._on = True
         self._children.put_on()
         self._arrival.wait()
-        when_explicit(self.take_off)
+        when_explicit(self._stand_aside)
 
     def take_off(self) -> None:
         """Leave everything as it was."""
         self._on = False
         self._arrival.give_up()
+        self._onlooker.take_off()
         self._events.take_off()
         self.tap.listeners = tuple(each for each in self.tap.listeners if each is not self)
         self.tap.take_off()
@@ -96,8 +97,15 @@ class Finder(Listener):
             self._told.add(text)
             self._controller.notify(text)
 
+    def _stand_aside(self) -> None:
+        self.take_off()
+        self._explicit = True
+        self._arrival.wait()
+
     def _put_on_now(self) -> None:
-        if self._on:
+        if self._explicit:
+            self._onlooker.put_on()
+        elif self._on:
             self._events.put_on()
             if self._updates:
                 self._events.ignore_clearing()
@@ -141,8 +149,7 @@ class Finder(Listener):
         if self._busy or not self._on or self._is_child or threading.get_ident() == self.aside:
             return
         self._optimizers.add(optimizer)
-        if self._searches < MOST_SEARCHES:
-            self._safely(self._listen_early)
+        self._safely(self._listen_early)
 
     def fetching(self, loader: Any, epoch: int, number: int) -> None:
         """A batch is about to be drawn."""
@@ -256,14 +263,15 @@ class Finder(Listener):
             self._complete()
 
     def _taking_part(self) -> set[int]:
-        return self._optimizers.taking_part(self._called)
+        return self._optimizers.taking_part(self._called) if self._listening else self._optimizers.all()
 
     def _is_chosen(self, optimizer: Any) -> bool:
-        if self._step_on not in self._names.values():
-            known = ", ".join(self._names.values())
+        names = self._discovery.names
+        if self._step_on not in names.values():
+            known = ", ".join(names.values())
             self.notify(f"no optimizer {self._step_on!r} is known ({known}): every update is a step")
             return True
-        return self._names.get(id(optimizer)) == self._step_on
+        return names.get(id(optimizer)) == self._step_on
 
     def _complete(self) -> None:
         """The step is complete: hand it over, and wait if training is to stop here."""
@@ -331,51 +339,27 @@ class Finder(Listener):
 
     def _listen_early(self) -> None:
         """Have the first call of what a new optimizer trains begin the loop, should nothing else begin it before."""
-        optimizers = self._optimizers.alive()
-        self._searches += 1
-        roots = find_trained(optimizers, parameters_of(optimizers), {}).roots
-        if not any(is_compiled(root.module) for root in roots):
-            self._events.listen_to(root.outer for root in roots)
+        outermost = self._discovery.outermost()
+        if outermost:
+            self._events.listen_to(outermost)
 
     def _begin_with_optimizers(self) -> None:
-        optimizers = self._optimizers.alive()
-        self._optimizers.fresh = False
-        if not optimizers:
-            return
-        frame = sys._getframe()  # noqa: SLF001 - what a debugger reads
-        names = names_around(frame)
-        self._names = {
-            id(optimizer): names.get(id(optimizer), f"{type(optimizer).__name__}_{number}")
-            for number, optimizer in enumerate(optimizers, 1)
-        }
-        self._begin(optimizers, parameters_of(optimizers), names)
+        found = self._discovery.of_optimizers()
+        if found is not None:
+            self._begin(found)
 
     def _begin_by_hand(self, roots: Any) -> None:
-        parameters = leaves_of(roots)
-        self._by_hand = HandUpdate(parameters)
-        self._begin([self._by_hand], parameters, names_around(sys._getframe()))  # noqa: SLF001 - as above
+        found, self._by_hand = self._discovery.of_roots(roots)
+        self._begin(found)
 
-    def _begin(self, optimizers: list[Any], parameters: list[Any], names: dict[int, str]) -> None:
+    def _begin(self, found: Found) -> None:
         self._thread, self._loop = threading.current_thread(), threading.get_ident()
         self._rule = StepRule()
-        target = Training(optimizers=optimizers, step=self._controller.position.step)
-        self._searches += 1
-        if self._searches > MOST_SEARCHES and self._target is not None:
-            target.model = self._target.model
-        else:
-            trained = find_trained(optimizers, parameters, names)
-            target.model, target.schedulers = trained.model, trained.schedulers
-            target.scaler = trained.scalers[0] if trained.scalers else None
-            self._listen_to(trained.roots)
-        self._target = target
-        self._controller.begin(target)
-
-    def _listen_to(self, roots: Sequence[Root]) -> None:
-        self._optimizers.belong_to(roots)
-        compiled = any(is_compiled(root.module) for root in roots)
-        self._controller.layer.hooks_fire = not compiled
-        self._controller.model_capture.hooks_do_not_fire = compiled
-        if compiled:
-            self.notify("the model is compiled: activations are not captured (hooks added after it do not fire)")
-        self._listening = True
-        self._events.listen_to(root.outer for root in roots if not compiled or root.outer is not root.module)
+        self._target = found.training
+        self._target.step = self._controller.position.step
+        if found.roots is not None:
+            self._optimizers.belong_to(found.roots)
+            compiled = tell_if_compiled(found, self._controller)
+            self._listening = True
+            self._events.listen_to(root.outer for root in found.roots if not compiled or root.outer is not root.module)
+        self._controller.begin(found.training)

@@ -68,22 +68,24 @@ class Optimizers:
             self._parts[number] = self._parts.get(number, frozenset()) | {root for root, ids in owned if own & ids}
 
     def taking_part(self, called: Iterable[int]) -> set[int]:
-        """Return the optimizers whose modules were called in this step; all of them if that says nothing.
+        """Return the optimizers whose modules were called in this step, or have gradients where none was.
 
         Parameters without a module take part if they have gradients.
         """
         called = frozenset(called)
-        numbers = {self.number(optimizer) for optimizer in self.alive()}
-        if not called:
-            return numbers
-        loose = {number for number in numbers if not self._parts.get(number)}
+        numbers = self.all()
+        unknown = {number for number in numbers if not (called and self._parts.get(number))}
         with_gradients = {
             number
             for optimizer in self.alive()
-            if (number := self.number(optimizer)) in loose
+            if (number := self.number(optimizer)) in unknown
             and any(parameter.grad is not None for parameter in parameters_of([optimizer]))
         }
-        return {number for number in numbers - loose if self._parts[number] & called} | with_gradients
+        return {number for number in numbers - unknown if self._parts[number] & called} | with_gradients
+
+    def all(self) -> set[int]:
+        """Return all that may take part in a step."""
+        return {self.number(optimizer) for optimizer in self.alive()}
 
     def _number_of(self, parameter: Tensor) -> int | None:
         known = self._of_parameter.get(id(parameter))

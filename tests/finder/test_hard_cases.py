@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.typing_session import TypingSession
 
@@ -303,3 +304,43 @@ def test_interrupt_reaches_a_script_that_saves_then(script: Callable[..., Typing
     session.type("step 2")
     assert "Training finished after 2 steps" in session.type("interrupt")
     assert (tmp_path / "saved.pt").exists()
+
+
+THREE_LINES = PRELUDE + "import tdb\ncontroller = tdb.active_controller()\n"
+HAND_OVER = "    controller.capture_batch(x, loss, labels=y)\n    controller.wait_if_paused()\n"
+
+
+def test_three_lines_say_no_model_and_it_is_found(script: Callable[..., TypingSession]) -> None:
+    plain = torch.optim.Optimizer.__init__, torch.autograd.backward
+    session = script(PLAIN + HAND_OVER, THREE_LINES)
+    session.play("""
+        (tdb) step
+        > step 1  loss ...
+        -> controller.wait_if_paused()
+    """)
+    assert "mean_activation" in session.type("metrics top 1")
+    assert "Linear" in session.type("layers")
+    assert "combined" in session.type("force 0")
+    assert "SGD" in session.type("optim")
+    session.type("tbreak when grad_norm[0] > 0")
+    assert "at step 2: grad_norm[0] = " in session.type("continue")
+    assert finished(session) == "Training finished after 4 steps"
+    assert (torch.optim.Optimizer.__init__, torch.autograd.backward) == plain
+
+
+def test_what_a_script_says_of_its_model_counts(script: Callable[..., TypingSession]) -> None:
+    other = "other = nn.Linear(6, 2)\n" + PLAIN
+    begun = other.replace("for x", "controller.begin(type('Trainer', (), {'model': other, 'optimizer': None}))\nfor x")
+    session = script(begun + HAND_OVER, THREE_LINES)
+    assert session.type("step").startswith("> step 1 ")
+    assert "2 of 2 rows" in session.type("metrics")
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_models_one_after_another_in_an_explicit_loop(script: Callable[..., TypingSession]) -> None:
+    loop = (PLAIN + HAND_OVER).rstrip().replace("\n", "\n    ")
+    session = script(f"for number in (2, 3):\n    model = nn.Linear(6, number)\n    {loop}\n", THREE_LINES)
+    for step, features in {2: 2, 6: 3}.items():
+        assert session.type(f"until {step}").startswith(f"> step {step} ")
+        assert f"{features} of {features} rows" in session.type("metrics")
+    assert finished(session) == "Training finished after 8 steps"

@@ -1,0 +1,96 @@
+"""Finds what a script trains: from the optimizers that it builds, the models that own their parameters."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tdb.finder.models import Root, find_trained, is_compiled, leaves_of, names_around
+from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
+from tdb.target import Training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tdb.controller import DebugController
+
+# A script that builds optimizers again and again, as in an inner loop, is not searched for models every time.
+MOST_SEARCHES = 20
+
+
+class Found(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        training: as the controller is told it.
+        roots: the outermost modules; None if they are those of the last time.
+    """
+
+    training: Training
+    roots: list[Root] | None
+
+
+class Discovery:
+    """What the optimizers train that a script has built since the loop before.
+
+    Attributes:
+        optimizers: all that were built.
+        names: what the script calls those of the last search, by id.
+    """
+
+    def __init__(self) -> None:
+        self.optimizers = Optimizers()
+        self.names: dict[int, str] = {}
+        self._searches = 0
+        self._model: nn.Module | None = None
+
+    def outermost(self) -> list[nn.Module]:
+        """Return the modules whose first call may be the first that is heard of the loop ahead."""
+        if self._searches >= MOST_SEARCHES:
+            return []
+        self._searches += 1
+        optimizers = self.optimizers.alive()
+        roots = find_trained(optimizers, parameters_of(optimizers), {}).roots
+        return [] if any(is_compiled(root.module) for root in roots) else [root.outer for root in roots]
+
+    def of_optimizers(self) -> Found | None:
+        """Return what is trained by the optimizers that were built last; None if they have gone."""
+        self.optimizers.fresh = False
+        optimizers = self.optimizers.alive()
+        if not optimizers:
+            return None
+        names = names_around(sys._getframe())  # noqa: SLF001 - what a debugger reads
+        self.names = {
+            id(optimizer): names.get(id(optimizer), f"{type(optimizer).__name__}_{number}")
+            for number, optimizer in enumerate(optimizers, 1)
+        }
+        return self._found(optimizers, parameters_of(optimizers), names)
+
+    def of_roots(self, roots: Any) -> tuple[Found, HandUpdate]:
+        """Return what is trained by hand, with gradients of these roots, and what stands for its updates."""
+        parameters = leaves_of(roots)
+        by_hand = HandUpdate(parameters)
+        names = names_around(sys._getframe())  # noqa: SLF001 - as above
+        return self._found([by_hand], parameters, names), by_hand
+
+    def _found(self, optimizers: list[Any], parameters: list[Any], names: dict[int, str]) -> Found:
+        training = Training(optimizers=optimizers)
+        self._searches += 1
+        if self._searches > MOST_SEARCHES and self._model is not None:
+            training.model = self._model
+            return Found(training, None)
+        trained = find_trained(optimizers, parameters, names)
+        training.model = self._model = trained.model
+        training.schedulers = trained.schedulers
+        training.scaler = trained.scalers[0] if trained.scalers else None
+        return Found(training, trained.roots)
+
+
+def tell_if_compiled(found: Found, controller: DebugController) -> bool:
+    """Let the controller know whether hooks on what was found fire; return whether it is compiled, and they may not."""
+    compiled = any(is_compiled(root.module) for root in found.roots or ())
+    controller.layer.hooks_fire = not compiled
+    controller.model_capture.hooks_do_not_fire = compiled
+    if compiled:
+        controller.notify("the model is compiled: activations are not captured (hooks added after it do not fire)")
+    return compiled
