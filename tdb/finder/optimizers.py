@@ -27,6 +27,7 @@ class Optimizers:
         self._of_parameter: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._counter = itertools.count()
         self._parts: dict[int, frozenset[int]] = {}
+        self._gradients: dict[int, list[tuple[int, int]]] = {}  # as they were when they were looked at last
 
     @property
     def any(self) -> bool:
@@ -68,24 +69,30 @@ class Optimizers:
             self._parts[number] = self._parts.get(number, frozenset()) | {root for root, ids in owned if own & ids}
 
     def taking_part(self, called: Iterable[int]) -> set[int]:
-        """Return the optimizers whose modules were called in this step, or have gradients where none was.
+        """Return the optimizers whose modules were called in this step, or, where none was, that have new gradients.
 
-        Parameters without a module take part if they have gradients.
+        Parameters without a module take part if they have new gradients.
         """
         called = frozenset(called)
         numbers = self.all()
         unknown = {number for number in numbers if not (called and self._parts.get(number))}
-        with_gradients = {
+        fresh = {
             number
             for optimizer in self.alive()
-            if (number := self.number(optimizer)) in unknown
-            and any(parameter.grad is not None for parameter in parameters_of([optimizer]))
+            if (number := self.number(optimizer)) in unknown and self._has_new_gradients(optimizer)
         }
-        return {number for number in numbers - unknown if self._parts[number] & called} | with_gradients
+        return {number for number in numbers - unknown if self._parts[number] & called} | fresh
 
     def all(self) -> set[int]:
         """Return all that may take part in a step."""
         return {self.number(optimizer) for optimizer in self.alive()}
+
+    def _has_new_gradients(self, optimizer: Any) -> bool:
+        """Return whether gradients are there that were not when this was asked last."""
+        gradients = [each.grad for each in parameters_of([optimizer]) if each.grad is not None]
+        state = [(id(gradient), gradient._version) for gradient in gradients]  # noqa: SLF001 - torch has no other name
+        known, self._gradients[id(optimizer)] = self._gradients.get(id(optimizer)), state
+        return bool(gradients) and state != known
 
     def _number_of(self, parameter: Tensor) -> int | None:
         known = self._of_parameter.get(id(parameter))

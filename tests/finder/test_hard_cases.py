@@ -215,6 +215,25 @@ for epoch in range(3):
     assert session.controller.get_state()["epoch"] == 3
 
 
+def test_layers_that_are_trained_one_after_another_without_being_called(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+layers = [nn.Linear(6, 5), nn.Linear(5, 4)]
+optimizers = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in layers]
+x = inputs
+for layer, optimizer in zip(layers, optimizers):
+    for repeat in range(6):
+        optimizer.zero_grad()
+        loss = layer.forward(x).square().mean()
+        loss.backward()
+        optimizer.step()
+    x = layer.forward(x).detach()
+"""
+    )
+    assert session.type("step 6").startswith("> step 6  loss ")
+    assert finished(session) == "Training finished after 11 steps"  # whether the first will go on, too, nobody can know
+
+
 def test_models_one_after_another(script: Callable[..., TypingSession]) -> None:
     session = script(
         """
