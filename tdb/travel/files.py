@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from tdb.errors import StateError, TdbError
 from tdb.files import replacing
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = "tdb checkpoint 1"
 HEADER = "tdb"
+RUN = uuid4().hex
+"""Of this process, and of its copies."""
 
 
 def write(file: File, snapshot: Snapshot, position: Position) -> None:
@@ -50,7 +53,7 @@ def write(file: File, snapshot: Snapshot, position: Position) -> None:
             raise StateError(f"{' '.join(map(str, path))}: {error.message}", error.hint) from None
     step, epoch, loss = position[1:]
     loss = loss.item() if hasattr(loss, "item") else loss
-    about = encoded({"step": step, "epoch": epoch, "loss": loss}, lift)
+    about = encoded({"step": step, "epoch": epoch, "loss": loss, "run": RUN}, lift)
     header = json.dumps({"format": FORMAT, "about": about, "values": values, "devices": devices}, allow_nan=False)
     with replacing(file) as temporary:
         try:
@@ -63,7 +66,7 @@ def write(file: File, snapshot: Snapshot, position: Position) -> None:
 
 
 def read(file: File) -> tuple[Snapshot, dict[str, Any]]:
-    """Return a checkpoint, and {"step", "epoch", "loss"} of where it was taken.
+    """Return a checkpoint, and {"step", "epoch", "loss", "run"} of where it was taken.
 
     Raises:
         StateError: it is no such file, or not all of it.

@@ -369,6 +369,9 @@ class Traveller:
         snapshot, about = files.read(file)
         position = Position(0, about["step"], about["epoch"], about["loss"])
         state, loop, branches = self._need_state(), self._loop, self.branches
+        if self.passes is not None and about["run"] != files.RUN:
+            why = "of a loop over `controller.steps`, only the run that wrote it knows which batches follow"
+            raise StateError(f"{file} is of another run: {why}", "Trainers with state() and restore(state) go on")
         try:
             state.check(snapshot)
         except StateError as error:

@@ -159,7 +159,9 @@ class Watches:
         return self._joined([group.pair(one, other) for group in groups])
 
     def cosines(self) -> tuple[int, Array]:
-        """Return (step, [n, n]): the cosines between the watched features' rows at the last recorded step.
+        """Return (step, [n, n]): the cosines between the watched features' rows at the branch's last recorded step.
+
+        Where training has gone back, that is the last one before it stands.
 
         Raises:
             UsageError: nothing is watched, or no step was taken since.
@@ -168,12 +170,16 @@ class Watches:
         if group is None:
             raise UsageError("no feature is watched", "Example: watch 0 15 31")
         snapshot = group.snapshot()
-        steps = snapshot.column("step")
-        if not len(steps):
+        steps, ticks = snapshot.column("step"), snapshot.column("tick")
+        seen = np.ones(len(steps), dtype=bool)
+        if self._of_branch is not None:
+            seen = self._of_branch(snapshot.column("timeline"), ticks)
+        if not seen.any():
             raise UsageError("no step was taken since the watch began", "step, then ask again")
-        products = snapshot.column("products")[-1].astype(np.float64)
+        row = int(np.flatnonzero(seen)[ticks[seen].argmax()])
+        products = snapshot.column("products")[row].astype(np.float64)
         norms = np.sqrt(np.diagonal(products))
-        return int(steps[-1]), quotient(products, np.outer(norms, norms))
+        return int(steps[row]), quotient(products, np.outer(norms, norms))
 
     def _watch(self, ids: Sequence[int], weights: Any) -> None:
         weights = host(weights)

@@ -156,6 +156,7 @@ def everything_shown(prompt: Prompt) -> dict[str, str]:
         "traj": ("win_rate",),
         "loss": (),
         "watch": (),
+        "pairs": (),
         "keys": (),
     }
     torch.set_printoptions(precision=10)
