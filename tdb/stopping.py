@@ -100,7 +100,7 @@ def end_line(session: Session) -> str:
     state = session.controller.get_state()
     words = {FINISHED: "Training finished", ENDED: "Training was ended"}.get(state["status"], "Training is over")
     # Of a run that has gone back in time, ticks also count the steps of other branches.
-    steps = state["step"] if session.controller.travel.has_branches else state["tick"]
+    steps = state["step"] if len(session.controller.travel.branches) > 1 else state["tick"]
     if not steps:
         return f"{words} without a step that tdb could see: nothing was updated, and no gradients were computed"
     reason = f": {state['reason']}" if state["reason"] else ""

@@ -13,6 +13,7 @@ from tdb.errors import StateError, UsageError
 from tdb.gate import OVER, STOPPED
 from tdb.results import Part, Result, Table, Text
 from tdb.stopping import StopReport, stop_report
+from tdb.travel import exchange
 from tdb.travel.in_place import InPlace
 from tdb.travel.known import Comparison
 from tdb.travel.route import Landing, best, capabilities
@@ -198,7 +199,7 @@ def checkpoint(
     travel = session.controller.travel
     if output is not None:
         file = output.expanduser()
-        written = session.controller.gate.call(lambda: travel.write(file))
+        written = session.controller.gate.call(lambda: exchange.write(travel, file))
         said = f"wrote step {written.position.step}, {written.nbytes / 2**20:.1f} MiB, to {output}"
         return Result([Text(said)], {"step": written.position.step, "file": str(output), "bytes": written.nbytes})
     if name is not None and travel.checkpoints.named(name) is not None:
@@ -210,7 +211,7 @@ def checkpoint(
 
 def _loaded(session: Session, file: Path) -> Result:
     travel = session.controller.travel
-    branch = session.controller.gate.call(lambda: travel.load(file))
+    branch = session.controller.gate.call(lambda: exchange.load(travel, file))
     session.route("fork").drop_after(0)  # copies of the process are of another past
     report = stop_report(session)
     notes = [
@@ -242,7 +243,7 @@ def checkpoints(session: Session) -> Result:
         {
             "step": [each.position.step for each in kept],
             "tick": [each.tick for each in kept],
-            "branch": [travel.branch_name(each.timeline) for each in kept],
+            "branch": [travel.branches.name_of(each.timeline) for each in kept],
             "MiB": [round(each.nbytes / 2**20, 3) for each in kept],
             "name": [each.name for each in kept],
             **({"file": [each.file.name if each.file else "" for each in kept]} if in_files else {}),

@@ -1,10 +1,11 @@
 """Time travel: going back to a step, replaying it exactly, and trying something else from there.
 
-    state.py          what training consists of, copied and put back in place
+    state.py          what training consists of, copied and put back in place; optimizers.py, snapshot.py: parts of that
     slots.py          memory for copies: taken up again, and shared where nothing has changed
     checkpoints.py    the copies that are kept, within a budget: half of it even, half dense toward the present
     held.py           states of any shape, taken apart into tensors and what is around them
     files.py          a copy in a file, plain.py what is no tensor in it as JSON; spill.py a folder of those
+    exchange.py       going on from a file
     taking.py         when a copy is taken; pace.py how seldom, to cost next to nothing
     known.py          what history knows of steps that are taken again: each is compared with it
     traveller.py      Traveller: the training thread's side of all this

@@ -87,6 +87,13 @@ class Branches:
     def __iter__(self) -> Iterator[Branch]:
         return iter(self._all.values())
 
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def name_of(self, timeline: int) -> str:
+        """Return the name of a branch by its timeline."""
+        return next((each.name for each in self if each.timeline == timeline), str(timeline))
+
     def get(self, name: str) -> Branch:
         """Return a branch.
 

@@ -21,7 +21,7 @@ from tdb.history.lineage import Lineage
 from tdb.step import Position
 from tdb.travel.files import read
 from tdb.travel.slots import Path, Slots
-from tdb.travel.state import Snapshot
+from tdb.travel.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from tdb.travel.spill import Spill

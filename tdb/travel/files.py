@@ -16,13 +16,14 @@ from tdb.files import replacing
 from tdb.step import Position
 from tdb.travel.plain import decoded, encoded
 from tdb.travel.slots import Copied, Path
-from tdb.travel.state import Snapshot
+from tdb.travel.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "tdb checkpoint 1"
 HEADER = "tdb"
+ABOUT = ("step", "epoch", "loss", "run")
 RUN = uuid4().hex
 """Of this process, and of its copies."""
 
@@ -90,7 +91,8 @@ def read(file: File) -> tuple[Snapshot, dict[str, Any]]:
             tensor = read[name]
             tensors[tuple(json.loads(name))] = Copied(tensor, -1, device, tensor.nbytes)
         values = {tuple(path): decoded(value, read.__getitem__) for path, value in header["values"]}
-        return Snapshot(tensors, values), decoded(header["about"], read.__getitem__)
+        about = decoded(header["about"], read.__getitem__)
+        return Snapshot(tensors, values), {name: about[name] for name in ABOUT}
     except OSError as error:
         raise StateError(f"cannot read {file}: {error.strerror or error}") from None
     except SafetensorError as error:

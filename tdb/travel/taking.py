@@ -7,13 +7,16 @@ a checkpoint of two steps before: one is taken there wherever the stop is known 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
 from tdb.travel.pace import Pace
 
 if TYPE_CHECKING:
+    from tdb.loop_side import LoopSide
     from tdb.step import Position
+    from tdb.travel.known import Comparison
     from tdb.travel.state import State
 
 BUDGET = 2**30
@@ -26,6 +29,23 @@ LONGEST = 0.05
 """Seconds that a checkpoint may take which is taken only because training stops."""
 
 LONGEST_TRAIL = 32
+
+
+@dataclass
+class Replay:
+    """Steps that are being taken again, up to a goal.
+
+    Attributes:
+        goal: the step to stop at.
+        origin: the checkpoint that it set out from.
+        comparison: how the steps have come out.
+        reason: why training stops at the goal.
+    """
+
+    goal: int
+    origin: Checkpoint
+    comparison: Comparison
+    reason: str
 
 
 class Taking:
@@ -82,3 +102,20 @@ class Taking:
         self.pace.took(time.perf_counter() - began)
         self.due = position.tick + self.pace.interval
         return checkpoint
+
+
+def steps_to_stop(loop: LoopSide, replay: Replay | None, position: Position) -> int | None:
+    """Return how many steps there are to the next stop, as far as is known."""
+    if replay is not None:
+        return replay.goal - position.step
+    granted = loop.granted()
+    if granted is not None:
+        return granted
+    stop = foreseen(loop, position.step)
+    return stop - position.step if stop is not None else None
+
+
+def foreseen(loop: LoopSide, step: int) -> int | None:
+    """Return the first step, from `step` on, at which what may stop training says that it will."""
+    ask = getattr(loop.question.check, "foreseen", None)
+    return ask(step) if ask is not None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,13 @@ from tdb.history.lineage import FOREVER
 from tdb.passes.passes import Passes
 from tdb.step import Clock, Position, Step
 from tdb.target import Training, model_of, optimizers_of
-from tdb.travel import files
 from tdb.travel.branches import Branch, Branches, Edit
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
 from tdb.travel.known import Comparison, Known
+from tdb.travel.snapshot import Snapshot
 from tdb.travel.spill import Spill
-from tdb.travel.state import Part, Snapshot, State
-from tdb.travel.taking import FORESIGHT, Taking
+from tdb.travel.state import Part, State
+from tdb.travel.taking import FORESIGHT, Replay, Taking, foreseen, steps_to_stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,23 +30,6 @@ KEPT_SHARE = 8
 """Batches that cannot be drawn again may take this part of the budget on top of it."""
 
 DATA = "data position"
-
-
-@dataclass
-class Replay:
-    """Steps that are being taken again, up to a goal.
-
-    Attributes:
-        goal: the step to stop at.
-        origin: the checkpoint that it set out from.
-        comparison: how the steps have come out.
-        reason: why training stops at the goal.
-    """
-
-    goal: int
-    origin: Checkpoint
-    comparison: Comparison
-    reason: str
 
 
 class Traveller:
@@ -103,15 +85,6 @@ class Traveller:
     def furthest(self) -> int:
         """The last step that was taken on the present branch."""
         return max(self.branches.now.head.step, self._loop.position.step)
-
-    @property
-    def has_branches(self) -> bool:
-        """Whether there is more than the first branch."""
-        return len(list(self.branches)) > 1
-
-    def branch_name(self, timeline: int) -> str:
-        """Return the name of a branch by its timeline."""
-        return next((each.name for each in self.branches if each.timeline == timeline), str(timeline))
 
     @property
     def why_not(self) -> str:
@@ -212,7 +185,8 @@ class Traveller:
             else:
                 self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
             self._tell()
-        if self._taking.is_wanted(position.tick, self._steps_to_stop(position), again=self.replay is not None):
+        to_stop = steps_to_stop(self._loop, self.replay, position)
+        if self._taking.is_wanted(position.tick, to_stop, again=self.replay is not None):
             self._take_unless_there()
         if self.checkpoints.notices:
             self._loop.notices.extend(self.checkpoints.notices)
@@ -268,6 +242,16 @@ class Traveller:
         memory = remembered() if remembered else None
         return self._taking.take(state, _owned(position), timeline, edits, memory, name, kept=kept)
 
+    def part(self) -> None:
+        """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
+        branch, position = self.branches.now, self._loop.position
+        self.branches.note(position)
+        if branch.head.tick != position.tick:
+            return
+        if branch.parting is not None:
+            self.checkpoints.forget(branch.parting)
+        branch.parting = self.take(kept=True)
+
     def spill_to(self, directory: Path | None) -> None:
         """Let checkpoints that do not fit into memory go to files in a folder, or nowhere.
 
@@ -300,7 +284,7 @@ class Traveller:
         """
         self._need_state()
         branches = self.branches
-        self._part()
+        self.part()
         lineage = (branch or branches.now).lineage
         origin = self.checkpoints.before(
             max(goal if before is None else before, (branch or branches.now).floor + 1), lineage
@@ -341,7 +325,7 @@ class Traveller:
         """
         self._need_state()
         loop, position = self._loop, self._loop.position
-        self._part()
+        self.part()
         branch = self.branches.fork(name or self.branches.free_name(), position)
         loop.recorder.known = None
         self._follow(branch)
@@ -349,40 +333,13 @@ class Traveller:
         self._look_ahead(position)
         return branch
 
-    def write(self, file: Path) -> Checkpoint:
-        """Write everything to a file, and return what was written.
+    def go_on_from(self, position: Position) -> Branch:
+        """What was put back comes from elsewhere: begin a branch there, which inherits nothing.
 
-        Raises:
-            StateError: training cannot go back in place, or a state cannot be written.
-            TdbError: the file cannot be written; an older one is as it was.
+        Args:
+            position: where it was; its tick does not matter.
         """
-        taken = self.take()
-        files.write(file, taken.snapshot, taken.position)
-        return taken
-
-    def load(self, file: Path) -> Branch:
-        """Put back what is in a file, and begin a branch there which inherits nothing.
-
-        Raises:
-            StateError: it is no checkpoint, or not all of one, or of another training; nothing has changed then.
-        """
-        snapshot, about = files.read(file)
-        position = Position(0, about["step"], about["epoch"], about["loss"])
-        state, loop, branches = self._need_state(), self._loop, self.branches
-        if self.passes is not None and about["run"] != files.RUN:
-            why = "of a loop over `controller.steps`, only the run that wrote it knows which batches follow"
-            raise StateError(f"{file} is of another run: {why}", "Trainers with state() and restore(state) go on")
-        try:
-            state.check(snapshot)
-        except StateError as error:
-            raise StateError(f"{file} is of another training: {error}") from None
-        self._part()
-        before = self.take()
-        try:
-            state.put_back(snapshot)
-        except Exception as error:  # noqa: BLE001 - a part of the user's own may raise anything
-            state.put_back(before.snapshot)
-            raise StateError(f"{file} does not fit here: {type(error).__name__}: {error}") from None
+        loop, branches = self._loop, self.branches
         branches.leave(loop.position)
         branch, loop.position = branches.load(position)
         loop.record = Step(Clock(branch.timeline, *loop.position[:2]))
@@ -390,9 +347,7 @@ class Traveller:
         self._follow(branch)
         loop.tick_ahead = loop.position.tick + 1
         self.comparison = Comparison()
-        remember = getattr(loop.question.check, "remember", None)
-        if remember is not None:
-            remember(None, at_start=False)
+        self._remember(None, at_start=False)
         self.take(kept=True)
         self._look_ahead(loop.position)
         return branch
@@ -453,31 +408,6 @@ class Traveller:
     def _edits_here(self) -> int:
         return len(self.branches.edits_at(self._loop.position.tick)) if self.branches.edits else 0
 
-    def _steps_to_stop(self, position: Position) -> int | None:
-        """Return how many steps there are to the next stop, if it is known and near."""
-        if self.replay is not None:
-            return self.replay.goal - position.step
-        granted = self._loop.granted()
-        if granted is not None:
-            return granted
-        foreseen = self._foreseen(position.step)
-        return foreseen - position.step if foreseen is not None else None
-
-    def _foreseen(self, step: int) -> int | None:
-        """Return the first step, from `step` on, at which training will stop as far as is known."""
-        foreseen = getattr(self._loop.question.check, "foreseen", None)
-        return foreseen(step) if foreseen is not None else None
-
-    def _part(self) -> None:
-        """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
-        branch, position = self.branches.now, self._loop.position
-        self.branches.note(position)
-        if branch.head.tick != position.tick:
-            return
-        if branch.parting is not None:
-            self.checkpoints.forget(branch.parting)
-        branch.parting = self.take(kept=True)
-
     def _put_back(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
         loop, lineage = self._loop, self.branches.now.lineage
         assert self._state is not None
@@ -491,13 +421,16 @@ class Traveller:
         loop.recorder.known = known if known.until > checkpoint.tick else None
         lineage.cursor = checkpoint.tick if loop.recorder.known is not None else FOREVER
         loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on(checkpoint.tick)
-        remember = getattr(loop.question.check, "remember", None)
-        if remember is not None:
-            remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
+        self._remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
         self._passing_again = True
         self.repeat_edits(checkpoint.position, checkpoint.edits)
         self._taking.set_out(checkpoint, 0)
         self._look_ahead(checkpoint.position)
+
+    def _remember(self, memory: Any, *, at_start: bool) -> None:
+        remember = getattr(self._loop.question.check, "remember", None)
+        if remember is not None:
+            remember(memory, at_start=at_start)
 
     def _follow(self, branch: Branch) -> None:
         """Let everything that is recorded and asked from now on be of one branch."""
@@ -510,7 +443,7 @@ class Traveller:
 
     def _look_ahead(self, position: Position) -> None:
         known = self._loop.recorder.known
-        stop = self._foreseen(position.step + 1)
+        stop = foreseen(self._loop, position.step + 1)
         due = [position.tick if self.replay is not None else self._taking.due]
         due += [position.tick + stop - position.step - FORESIGHT] if stop is not None else []
         if known is not None:

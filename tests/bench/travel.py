@@ -15,7 +15,8 @@ from tdb.commands import all_commands
 from tdb.controller import DebugController
 from tdb.session import Session
 from tdb.travel.slots import Slots
-from tdb.travel.state import Snapshot, State
+from tdb.travel.snapshot import Snapshot
+from tdb.travel.state import State
 from tests.bench.side_by_side import Row, in_turns, ratio, seconds, spread
 from tests.bench.spine import OneRun, trainer
 
