@@ -101,9 +101,9 @@ class Pace:
         self._seen: list[tuple[float, int]] = []
 
     def at(self, tick: int) -> float:
-        """Return the pace, now that `tick` steps have been taken in all."""
+        """Return the pace, now that training stands at `tick`; what was seen after it is of before it went back."""
         now = time.monotonic()
-        self._seen = [*(entry for entry in self._seen if now - entry[0] < 5.0), (now, tick)]
+        self._seen = [*(entry for entry in self._seen if now - entry[0] < 5.0 and entry[1] <= tick), (now, tick)]
         seconds, ticks = now - self._seen[0][0], tick - self._seen[0][1]
         return ticks / seconds if seconds > 0 else 0.0
 
