@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -163,7 +164,8 @@ def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *,
     if as_table:
         return Result(list(tables.values()), data, notes)
     if session.settings["figures"] == "off":
-        return Result([over_time.sparkline_table(curve) for curve in curves], data, notes)
+        lines = [replace(over_time.sparkline_table(curve), exact=tables[curve.y_name]) for curve in curves]
+        return Result(lines, data, notes)
     caption = "; ".join(curve.caption for curve in curves)
     picture = curves[0] if len(curves) == 1 else Page(curves, columns=2, caption=caption)
     return Result([picture], data, notes)

@@ -5,7 +5,8 @@
     steps, losses = history.loss()
     steps, values = history.metric("win_rate")                                                 # [n], [n, D]
 
-    history.py     History: loss, epoch, wall time and metrics of every step
+    history.py     History: loss, epoch, wall time and metrics of every step, as they are appended
+    recorded.py    Recorded: the same as it is read: what was recorded from step to step, of which branch, how densely
     budget.py      Budget: the bytes that all columns share, and the steps that thinning never takes
     series.py      Series: rows of one kind (the steps, one layer's metrics, one set of watched features) in chunks
 

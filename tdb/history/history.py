@@ -8,27 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.captures import number
-from tdb.errors import UsageError, did_you_mean
-from tdb.history.budget import MIB, Budget
-from tdb.history.density import Span, spans
-from tdb.history.lineage import Lineage
+from tdb.errors import UsageError
+from tdb.history.budget import MIB
 from tdb.history.metrics import Metrics, host
-from tdb.history.series import Series
+from tdb.history.recorded import Recorded
 
 if TYPE_CHECKING:
     from tdb.results import Array
 
-LEFT_OUT = np.dtype([("tick", "i8"), ("step", "i8"), ("timeline", "i4")], align=True)
-STEP = np.dtype(
-    [("tick", "i8"), ("step", "i8"), ("wall_time", "f8"), ("loss", "f8"), ("timeline", "i4"), ("epoch", "i4")]
-)
 
+class History(Recorded):
+    """What every boundary left behind: appended here by the training thread, read as `Recorded` by any.
 
-class History:
-    """What every boundary left behind: appended by the training thread, read by any.
-
-    Steps are keyed by (timeline, tick). Queries answer for one timeline, the newest unless another is named; they
-    return owned arrays with the steps that they belong to, in the order in which the steps were recorded.
+    Steps are keyed by (timeline, tick).
 
     Args:
         budget_bytes: what all recorded steps and metrics, and whatever else shares `budget`, may take.
@@ -36,23 +28,6 @@ class History:
     Raises:
         UsageError: the budget is below 64 KiB.
     """
-
-    def __init__(self, budget_bytes: int = 256 * MIB) -> None:
-        self.budget = Budget(budget_bytes)
-        self.appended = 0
-        self.timeline = 0
-        self.lineages: dict[int, Lineage] = {}
-        self._last = (-1, -1)  # tick and step of the newest row
-        self._steps = Series(self.budget, STEP)
-        self._left_out = Series(self.budget, LEFT_OUT)
-        self._layers: dict[str, Metrics] = {}
-        self._numbers: Metrics | None = None
-        self._focus = ""
-        self._features: Metrics | None = None
-        self._words: list[str] = []
-        self._refused = ""
-
-    # ---- the training thread ---------------------------------------------------------------------------------------
 
     def focus(self, layer: str) -> None:
         """Let the metrics that come from now on belong to `layer`; those of other layers stay readable."""
@@ -105,26 +80,6 @@ class History:
     def append_step(self, timeline: int, tick: int, step: int, epoch: int | None, wall_time: float, loss: Any) -> None:
         """Record one boundary without metrics; arguments as in `append`."""
         self._append_step(timeline, tick, step, epoch, wall_time, loss, False)
-
-    def append_block(
-        self,
-        timeline: int,
-        tick: int,
-        step: int,
-        epoch: int | None,
-        wall_time: float,
-        loss: Any,
-        names: tuple[str, ...],
-        block: Any,
-        stopped: bool = False,
-    ) -> None:
-        """Record one boundary, its metrics as one block: the fast way.
-
-        As `append`, with `block` [m, D] float32, an array or a tensor, which is copied (one on an accelerator is waited
-        for); `names` are the m metrics, best the same tuple object each time. 2 microseconds for an array of 9 x 64.
-        """
-        self.append_metrics(timeline, tick, step, names, host(block))
-        self._append_step(timeline, tick, step, epoch, wall_time, loss, stopped)
 
     def leave_out(self, timeline: int, tick: int, step: int) -> None:
         """Take note that a step is not recorded because tdb kept out of it: no thinning, and nothing was lost."""
@@ -187,209 +142,3 @@ class History:
         self.appended += 1
         if stopped:
             self.mark(step, "stop")
-
-    # ---- any thread ------------------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes taken by everything that shares the budget."""
-        return self.budget.used
-
-    @property
-    def refused(self) -> str:
-        """Why metrics of the focused layer are not recorded, for want of room; empty if they are."""
-        return self._refused if self._features is None else ""
-
-    @property
-    def newest(self) -> tuple[int, int]:
-        """Tick and step of the newest row; (-1, -1) before the first."""
-        return self._last
-
-    def layers(self) -> list[str]:
-        """Return the layers that have metrics here, in the order in which they were focused."""
-        return list(self._layers)
-
-    def metric_names(self, layer: str | None = None) -> list[str]:
-        """Return the metrics of `layer` (of the focused layer if None), and those that are one number a step."""
-        features = self._features if layer is None else self._layers.get(layer)
-        return [name for metrics in (features, self._numbers) if metrics is not None for name in metrics.names]
-
-    def loss(
-        self, first: int | None = None, last: int | None = None, timeline: int | None = None
-    ) -> tuple[Array, Array]:
-        """Return (steps [n], losses [n] float64) of the steps from `first` to `last`."""
-        columns = self.range(first, last, timeline)
-        return columns["step"], columns["loss"]
-
-    def metric(
-        self,
-        name: str,
-        layer: str | None = None,
-        first: int | None = None,
-        last: int | None = None,
-        timeline: int | None = None,
-    ) -> tuple[Array, Array]:
-        """Return (steps [n], values [n, D] float32), or [n] for a metric that is one number a step.
-
-        Raises:
-            UsageError: no such metric was recorded.
-        """
-        metrics = self._metrics(name, layer)
-        snapshot = metrics.series.snapshot()
-        steps = snapshot.column("step")
-        rows = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
-        chosen = _between(rows, steps, first, last)
-        return steps[chosen], metrics.values(snapshot, name)[chosen]
-
-    def at(self, step: int) -> dict[str, Any]:
-        """Return what is recorded of one step: the columns of `range`, the metrics by name, and its mark or "".
-
-        Raises:
-            UsageError: the step is not in history; the hint names its recorded neighbours.
-        """
-        row = self._row_of(step)
-        found: dict[str, Any] = {name: row[name].item() for name in STEP.names or ()}
-        for metrics in [*self._layers.values(), *([self._numbers] if self._numbers else [])]:
-            snapshot = metrics.series.snapshot()
-            here = np.flatnonzero(snapshot.column("tick") == row["tick"])
-            for name in metrics.names if len(here) else ():
-                found[name] = metrics.values(snapshot, name)[here[0]]
-        found["mark"] = self.marks().get(step, "")
-        return found
-
-    def last(self, count: int) -> dict[str, Array]:
-        """Return the columns of `range` for the last `count` recorded steps."""
-        return {name: values[max(0, len(values) - count) :] for name, values in self.range().items()}
-
-    def range(self, first: int | None = None, last: int | None = None, timeline: int | None = None) -> dict[str, Array]:
-        """Return tick, step, wall_time, loss, timeline and epoch [n] of the steps from `first` to `last`, both in.
-
-        An epoch that the loop did not tell is -1; a loss that it did not tell is NaN.
-        """
-        snapshot = self._steps.snapshot()
-        columns = {name: snapshot.column(name) for name in STEP.names or ()}
-        chosen = _between(self.of_branch(columns["timeline"], columns["tick"], timeline), columns["step"], first, last)
-        return {name: values[chosen] for name, values in columns.items()}
-
-    def marks(self, timeline: int | None = None) -> dict[int, str]:
-        """Return step -> word for the steps that were marked, a later word in place of an earlier one."""
-        snapshot = self.budget.marks.snapshot()
-        chosen = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
-        steps, words = snapshot.column("step")[chosen], snapshot.column("word")[chosen]
-        return {int(step): self._words[word] for step, word in zip(steps, words, strict=True)}
-
-    def left_out(self, first: int | None = None, last: int | None = None, timeline: int | None = None) -> Array:
-        """Return the steps [k] from `first` to `last` that were left out by `overhead`: no other answer has them."""
-        snapshot = self._left_out.snapshot()
-        steps = snapshot.column("step")
-        rows = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
-        missing: Array = steps[_between(rows, steps, first, last)]
-        return np.setdiff1d(missing, self.range(first, last, timeline)["step"])  # training stopped there
-
-    def tables(self) -> dict[str, dict[str, Array]]:
-        """Return everything that is recorded, of all timelines, as owned columns: for those who carry it elsewhere.
-
-        "steps" has the columns of `range`, "marks" tick, step, timeline and word; "left_out" tick, step and timeline,
-        if there are any; "numbers" (metrics that are one number a step) and "metrics/LAYER" tick, step, timeline and a
-        column a metric, [n] and [n, D].
-        """
-        snapshot = self._steps.snapshot()
-        found = {"steps": {name: snapshot.column(name) for name in STEP.names or ()}}
-        snapshot = self.budget.marks.snapshot()
-        found["marks"] = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
-        found["marks"]["word"] = np.array([self._words[word] for word in snapshot.column("word")], dtype=str)
-        if len(self._left_out):
-            snapshot = self._left_out.snapshot()
-            found["left_out"] = {name: snapshot.column(name) for name in LEFT_OUT.names or ()}
-        stores = {f"metrics/{layer}": self._layers[layer] for layer in self.layers()}
-        if self._numbers is not None:
-            stores["numbers"] = self._numbers
-        for title, metrics in stores.items():
-            snapshot = metrics.series.snapshot()
-            found[title] = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
-            found[title] |= {name: metrics.values(snapshot, name) for name in metrics.names}
-        return found
-
-    def after(self, tick: int, lineage: Lineage) -> tuple[Array, tuple[str, ...], Array | None]:
-        """Return what is recorded of a branch after the boundary `tick`, for steps that are taken again.
-
-        Rows with tick, step and loss [n]; the names of the focused layer's metrics, and rows with tick and `values`
-        [k, m, D] of them, None if there are none.
-        """
-        rows = self._steps.snapshot().rows_after(tick, self._steps.dtype)
-        rows = rows[lineage.chosen(rows["timeline"], rows["tick"], ahead=True)]
-        if self._features is None:
-            return rows, (), None
-        series = self._features.series
-        blocks = series.snapshot().rows_after(tick, series.dtype)
-        return rows, self._features.names, blocks[lineage.chosen(blocks["timeline"], blocks["tick"], ahead=True)]
-
-    def density(self, name: str | None = None) -> list[Span]:
-        """Return how densely the steps (or a metric's) are recorded, oldest first, pinned steps left out."""
-        series = self._steps if name is None else self._metrics(name, None).series
-        return spans(series.levels())
-
-    def gaps(self, name: str | None = None) -> Array:
-        """Return [k, 2]: recorded steps (of losses, or of a metric) and their next, where steps between are missing."""
-        steps = self.range()["step"] if name is None else self.metric(name)[0]
-        before = np.flatnonzero(np.diff(steps) > 1)
-        return np.stack([steps[before], steps[before + 1]], axis=1)
-
-    def describe(self) -> str:
-        """Return one line: how much is recorded, and where it is no longer every step."""
-        dense = ", ".join(map(str, self.density())) or "none yet"
-        marked = len(self.marks())
-        kept = f"; {marked:,} marked step{'s' if marked != 1 else ''}" if marked else ""
-        missing = len(self.left_out())
-        kept += f"; {missing:,} left out by `overhead`" if missing else ""
-        refused = f"; {self._refused}" if self._refused else ""
-        size = f"{self.nbytes / MIB:.1f} of {self.budget.limit / MIB:.1f} MiB"
-        return f"{len(self):,} of {self.appended:,} steps: {dense}{kept}; {size}{refused}"
-
-    def _row_of(self, step: int) -> Any:
-        """Return the newest row of `step` in the newest timeline."""
-        columns = self.range()
-        here = np.flatnonzero(columns["step"] == step)
-        if not len(here):
-            steps = np.unique(columns["step"])
-            near = [str(found[0]) for found in (steps[steps < step][-1:], steps[steps > step][:1]) if len(found)]
-            raise UsageError(
-                f"step {step} is not in history", f"Recorded nearby: {' and '.join(near)}" if near else "It is empty"
-            )
-        return {name: values[here[-1]] for name, values in columns.items()}
-
-    def _metrics(self, name: str, layer: str | None) -> Metrics:
-        """Return where `name` is recorded: for the focused layer, as a number, or else for another layer."""
-        others = [self._layers[other] for other in reversed(list(self._layers))]
-        where = [self._features, self._numbers, *others] if layer is None else [self._layers.get(layer)]
-        for metrics in where:
-            if metrics is not None and name in metrics.names:
-                return metrics
-        known = self.metric_names(layer)
-        of_layer = f" of {layer}" if layer else ""
-        hint = self.refused or did_you_mean(name, known) or f"Recorded: {', '.join(known) or 'none'}"
-        raise UsageError(f"no metric {name!r}{of_layer} in history", hint)
-
-    def of_branch(self, timelines: Array, ticks: Array, timeline: int | None = None) -> Array:
-        """Return [n] bool: the rows of one timeline, and of those it was forked from.
-
-        Of the newest, what lies beyond the point to which training has gone back is left out; a timeline that is named
-        comes whole.
-        """
-        number = self.timeline if timeline is None else timeline
-        lineage = self.lineages.get(number)
-        if lineage is None:
-            rows: Array = timelines == number
-            return rows
-        return lineage.chosen(timelines, ticks, ahead=timeline is not None)
-
-
-def _between(rows: Array, steps: Array, first: int | None, last: int | None) -> Array:
-    if first is not None:
-        rows = rows & (steps >= first)
-    if last is not None:
-        rows = rows & (steps <= last)
-    return rows

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tdb.errors import TdbError, UsageError
 from tdb.files import written_whole
-from tdb.results import Facts, Part, Picture, Result, Table, TensorValue, Text
+from tdb.results import Curves, Facts, Part, Picture, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
 from tdb.step import BOUNDARY
 from tdb.views import plain_text, renderable
@@ -168,9 +168,9 @@ class Show:
         if suffix == ".csv":
             from tdb.views import csv_text
 
-            for part in result.parts:
-                if isinstance(part, Table):
-                    return [written_whole(path, csv_text(part.exact or part))]
+            table = _table_of(result)
+            if table is not None:
+                return [written_whole(path, csv_text(table))]
         if suffix == ".txt":
             return [written_whole(path, "".join(plain_text(p) for p in result.parts if isinstance(p, TEXTUAL)))]
         pictures: list[Picture] = [part for part in result.parts if not isinstance(part, TEXTUAL)]
@@ -189,3 +189,15 @@ class Show:
         shown = {key: state[key] for key in ("status", "step", "epoch")}
         shown |= {} if state["phase"] == BOUNDARY else {"phase": state["phase"]}
         self.line(dumps({"v": 1, "cmd": typed.name, "ok": answer["ok"], "state": shown, **answer}))
+
+
+def _table_of(result: Result) -> Table | None:
+    """Return the numbers of an answer as a table: its first, or the points of the lines that it draws."""
+    from tdb.over_time import curves_table
+
+    for part in result.parts:
+        if isinstance(part, Table):
+            return part.exact or part
+        if isinstance(part, Curves):
+            return curves_table(part)
+    return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdb.active import set_active_controller
 from tdb.launch import Script
 from tests.typing_session import TypingSession
 
@@ -32,6 +33,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TypingSession]
     session.answer("unwatch 0")
     session.answer("watch +10")
     session.answer("step 5")
+    set_active_controller(None)  # its script has it; sessions beside this one leave none behind
     yield session
     session.close()
 
@@ -117,6 +119,19 @@ def test_loss_is_there_for_every_step(watched: TypingSession) -> None:
     assert found["mean of the last 10"][100] == pytest.approx(
         np.mean([found["loss"][step] for step in range(91, 101)]), rel=1e-6
     )
+
+
+def test_a_chart_can_be_written_as_numbers(watched: TypingSession, tmp_path: Path) -> None:
+    written = []
+    for figures in ("off", "file"):
+        watched.type(f"set figures {figures}")
+        watched.type(f"loss -o {tmp_path / 'loss.csv'}")
+        written.append((tmp_path / "loss.csv").read_text())
+    rows = [line.split(",") for line in written[0].splitlines()]
+    assert written[0] == written[1]
+    assert rows[0] == ["step", "loss"]
+    recorded = watched.controller.recorder.history.loss()
+    assert [(int(step), float(loss)) for step, loss in rows[1:]] == list(zip(*map(list, recorded), strict=True))
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv", "npz"])
