@@ -38,7 +38,7 @@ def write(file: File, snapshot: Snapshot, position: Position) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {_name(path): copied.tensor.contiguous() for path, copied in snapshot.tensors.items()}
+    tensors = {_name(path): copied.tensor for path, copied in snapshot.tensors.items()}
     devices = {_name(path): str(copied.device) for path, copied in snapshot.tensors.items()}
 
     def lift(tensor: Tensor) -> str:
@@ -58,8 +58,8 @@ def write(file: File, snapshot: Snapshot, position: Position) -> None:
     header = json.dumps({"format": FORMAT, "about": about, "values": values, "devices": devices}, allow_nan=False)
     with replacing(file) as temporary:
         try:
-            save_file(tensors, temporary, {HEADER: header})
-        except (SafetensorError, ValueError, TypeError) as error:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {HEADER: header})
+        except (SafetensorError, ValueError, TypeError, RuntimeError) as error:  # a sparse tensor, for one
             raise TdbError(f"cannot write {file}: {error}") from None
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())

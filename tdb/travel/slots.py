@@ -15,7 +15,10 @@ Path: TypeAlias = tuple[Any, ...]
 LARGE = 2**22
 """Bytes from which numpy asks the system for huge pages: new memory is then three times as fast to write to."""
 
+ALIGNED = 64
+
 SMALL = 2**16
+"""Bytes up to which torch compares two tensors as fast as numpy does."""
 
 
 class Copied:
@@ -67,22 +70,32 @@ class Slots:
         import torch
 
         found: dict[Path, Copied] = {}
-        slots, changed = [], []
+        changed: dict[Path, Tensor] = {}
+        slots: dict[Path, Tensor] = {}
         for path, tensor in tensors.items():
             last = before.get(path)
             if last is not None and last.holders and last.is_still(tensor):
                 last.holders += 1
                 found[path] = last
                 continue
+            changed[path] = tensor
             slot = self._free.pop(path, None)
-            if slot is None or slot.shape != tensor.shape or slot.dtype != tensor.dtype:
-                slot = _memory_for(tensor)
-            slots.append(slot)
-            changed.append(tensor)
-            copied = found[path] = Copied(slot, tensor._version, tensor.device, slot.nbytes)  # noqa: SLF001 - as above
+            if (
+                slot is not None
+                and slot.layout == tensor.layout == torch.strided
+                and slot.shape == tensor.shape
+                and slot.dtype == tensor.dtype
+            ):
+                slots[path] = slot
+        if len(slots) < len(changed):
+            slots |= _memory_for({path: tensor for path, tensor in changed.items() if path not in slots})
+        for path, tensor in changed.items():
+            slot = slots[path]
+            copied = found[path] = Copied(slot, tensor._version, tensor.device, size(slot))  # noqa: SLF001 - as above
             self.used += copied.nbytes
         with torch.no_grad():
-            copy_all(slots, changed)
+            dense = [path for path, tensor in changed.items() if tensor.layout == torch.strided]  # others are copied
+            copy_all([slots[path] for path in dense], [changed[path] for path in dense])
         return found
 
     def release(self, snapshot: Mapping[Path, Copied]) -> None:
@@ -94,6 +107,11 @@ class Slots:
                 self._free[path] = copied.tensor
 
 
+def size(tensor: Tensor) -> int:
+    """Return a tensor's bytes; of a sparse one those that it would have if it were not."""
+    return tensor.numel() * tensor.element_size()
+
+
 def copy_all(into: list[Tensor], tensors: list[Tensor]) -> None:
     """Copy values from tensor to tensor; without gradients, and in one call, which spares many small ones."""
     import torch
@@ -102,25 +120,35 @@ def copy_all(into: list[Tensor], tensors: list[Tensor]) -> None:
         torch._foreach_copy_(into, tensors)
 
 
-def _memory_for(tensor: Tensor) -> Tensor:
-    """Return memory for a copy, on the host, whose layout is that of the tensor."""
+def _memory_for(tensors: Mapping[Path, Tensor]) -> dict[Path, Tensor]:
+    """Return memory for copies, on the host, laid out as the tensors are; much of it comes in one piece."""
     import torch
 
-    if tensor.layout != torch.strided:
-        return tensor.detach().to("cpu", copy=True)
-    if tensor.nbytes < LARGE:
-        return torch.empty_like(tensor, device="cpu")
-    memory = torch.from_numpy(np.empty(tensor.nbytes, np.uint8)).view(tensor.dtype)
-    return memory.as_strided(tensor.shape, torch.empty_like(tensor, device="meta").stride())
+    found: dict[Path, Tensor] = {}
+    together: dict[Path, Tensor] = {}
+    for path, tensor in tensors.items():
+        if tensor.layout == torch.strided:
+            together[path] = tensor
+        else:
+            found[path] = tensor.detach().to("cpu", copy=True)
+    places = np.cumsum([0, *(-(-tensor.nbytes // ALIGNED) * ALIGNED for tensor in together.values())]).tolist()
+    if places[-1] < LARGE:
+        return found | {path: torch.empty_like(tensor, device="cpu") for path, tensor in together.items()}
+    memory = torch.from_numpy(np.empty(places[-1], np.uint8))
+    for place, (path, tensor) in zip(places, together.items(), strict=False):
+        flat = memory[place : place + tensor.nbytes].view(tensor.dtype)
+        strides = torch.empty_like(tensor, device="meta").stride()
+        found[path] = flat.as_strided(tensor.shape, strides, flat.storage_offset())
+    return found
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """Return whether two tensors hold the same values; where they are large, whether they have the same bits."""
     import torch
 
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if one.shape != other.shape or one.dtype != other.dtype or {one.layout, other.layout} != {torch.strided}:
         return False
-    if one.nbytes < SMALL or not (other.is_cpu and one.is_contiguous() and other.is_contiguous()):
+    if size(one) < SMALL or not (other.is_cpu and one.is_contiguous() and other.is_contiguous()):
         return torch.equal(one, other.to(one.device))
     return np.array_equal(_words(one), _words(other))
 
