@@ -150,6 +150,15 @@ class Settings:
             raise
         return value
 
+    def become(self, changed: Mapping[str, str]) -> None:
+        """Let exactly these not be at their default; they are given as `changed` returns them."""
+        now = self.changed()
+        for name in now.keys() - changed.keys():
+            self.change(name, SETTINGS[name].shown(SETTINGS[name].default))
+        for name, value in changed.items():
+            if now.get(name) != value:
+                self.change(name, value)
+
     def on_change(self, listener: Callable[[str, Any], None]) -> None:
         """Call `listener(name, value)` after each change."""
         self._listeners.append(listener)

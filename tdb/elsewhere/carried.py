@@ -10,7 +10,6 @@ from tdb.crashes import parse_crash
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
 from tdb.journal import Change
-from tdb.settings import SETTINGS
 from tdb.step import BOUNDARY
 from tdb.stops import parse_catch, parse_stop
 
@@ -97,7 +96,7 @@ def _changes(session: Session) -> list[Change]:
 
 def prepare(session: Session, carried: Carried) -> None:
     """Set up, before the steps are taken, what decides what is recorded of them."""
-    _settle(session, carried)
+    session.settings.become(carried.settings)
     if carried.focus:
         session.controller.focus_on(carried.focus)
     if carried.watched:
@@ -105,15 +104,6 @@ def prepare(session: Session, carried: Carried) -> None:
             session.at_boundary(lambda: session.controller.recorder.watch(carried.watched, replace=True))
         except TdbError as error:
             session.journal.notices.append(f"nothing is watched: {error}")
-
-
-def _settle(session: Session, carried: Carried) -> None:
-    now = session.settings.changed()
-    for name in now.keys() - carried.settings.keys():
-        session.settings.change(name, SETTINGS[name].shown(SETTINGS[name].default))
-    for name, value in carried.settings.items():
-        if now.get(name) != value:
-            session.settings.change(name, value)
 
 
 def nothing_stops(session: Session) -> None:
@@ -127,7 +117,7 @@ def nothing_stops(session: Session) -> None:
 
 def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> None:
     """Set up, after the steps have been taken, what stops training and what is shown; `run` runs a line silently."""
-    _settle(session, carried)  # what was typed on the way may have been settings, too
+    session.settings.become(carried.settings)  # what was typed on the way may have been settings, too
     points = session.armed.points
     for point in carried.points:
         points.last_number = point.number - 1

@@ -267,7 +267,7 @@ class Link:
         if kind == "done":
             succeeded, left, reading, self._state, settings = contents
             self.reading = Reading(*reading) if reading is not None else None
-            self._take_settings(settings)
+            self._session.settings.become(settings)  # what is set there holds for what is shown here
             if left is not None:
                 raise Quit(left[0])
             return bool(succeeded)
@@ -283,13 +283,6 @@ class Link:
         if kind == "hand over":
             return self._hand_over(shown, *contents)
         return self._gone()
-
-    def _take_settings(self, settings: dict[str, str]) -> None:
-        """Let what is set there hold for what is shown here."""
-        ours = self._session.settings
-        for name, value in settings.items():
-            if ours.changed().get(name) != value:
-                ours.change(name, value)
 
     def _hand_over(self, shown: Shown, name: str, step: int, carried: Any) -> bool:
         """Let yet another process go on, at another step."""

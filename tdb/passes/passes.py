@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from tdb.passes.seams import Look, Seam
 from tdb.passes.sources import Shelf, Source, is_one_shot, source_of
 
 if TYPE_CHECKING:
-    from tdb.travel.traveller import Traveller
+    from tdb.travel.state import State
 
 
 class Place(NamedTuple):
@@ -70,11 +70,12 @@ class Passes:
         is_here: training stands where the next batch is drawn, so it can go on with any.
     """
 
-    def __init__(self, travel: Traveller, timeline: int, budget: int) -> None:
+    def __init__(self, state: State, tell: Callable[[str], object], timeline: int, budget: int) -> None:
         self.number = self.given = 0
         self.is_here = False
         self.shelf = Shelf(budget)
-        self._travel = travel
+        self._state = state
+        self._tell = tell
         self._calls: list[Call] = []
         self._now: list[Begun] = []
         self._lists = {timeline: self._now}
@@ -89,7 +90,7 @@ class Passes:
         self._calls.append(Call(batches, epoch))
         last = len(self._calls) - 1
         if self.number == last - 1 and self._has_ended and self._before is not None:
-            seam = Seam(self._before, Look(self._travel.state, self._began, self._before))
+            seam = Seam(self._before, Look(self._state, self._began, self._before))
             self._seams[self.number] = seam
             self.number, self.given = last, 0
         else:
@@ -111,12 +112,12 @@ class Passes:
     def left(self, *, unused: bool) -> None:
         """The loop goes over them no longer: `unused` says that the last batch was none of a step's."""
         if self.number < len(self._calls) - 1 or self.given < self._here.source.given:
-            self._travel.tell(LEFT_ON_THE_WAY)
+            self._tell(LEFT_ON_THE_WAY)
         if unused:
             self.given -= 1
         if self.number == len(self._calls) - 1:
             self._here.until = self.given
-            self._before = Look(self._travel.state, self._began)
+            self._before = Look(self._state, self._began)
 
     def _all(self) -> Iterator[tuple[int, Any]]:
         while True:
@@ -156,9 +157,9 @@ class Passes:
         """Training is on another branch; a new one has what the present one has had so far."""
         self._now = self._lists.setdefault(timeline, self._now[: self.number + 1])
 
-    def can_go_on_from(self, place: Place) -> bool:
-        """Return whether all batches from a place on can be given again."""
-        there = self._now[place.number :]
+    def can_go_on_from(self, place: Place, timeline: int) -> bool:
+        """Return whether all batches from a place of a branch on can be given again."""
+        there = self._lists.get(timeline, self._now)[place.number :]
         return all(each.its.source.first <= (0 if later else place.given) for later, each in enumerate(there))
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class Passes:
 
     def _cross(self) -> None:
         """Go on with the pass after this one, which the loop has begun already."""
-        state, number = self._travel.state, self.number + 1
+        state, number = self._state, self.number + 1
         if number < len(self._now):
             seam = self._now[number].seam
             if seam is not None:
@@ -197,7 +198,7 @@ class Passes:
             before, seam = Look(state, self._began), self._seams.get(self.number)
             missed = seam.pass_again(state, as_known=False) if seam is not None else []
             if missed:
-                self._travel.tell(
+                self._tell(
                     f"after epoch {self._here.epoch} the loop itself changed {', '.join(missed)}: that is not done "
                     "again on a branch where it was another"
                 )

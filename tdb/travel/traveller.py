@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tdb.captures import is_tensor
 from tdb.errors import StateError
 from tdb.history.lineage import FOREVER
-from tdb.passes.passes import Passes
+from tdb.passes.data import LoopData
 from tdb.step import Clock, Position, Step
 from tdb.target import Training, model_of, optimizers_of
 from tdb.travel.branches import Branch, Branches, Edit
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tdb.loop_side import LoopSide
-
-KEPT_SHARE = 8
-"""Batches that cannot be drawn again may take this part of the budget on top of it."""
-
-DATA = "data position"
+    from tdb.passes.passes import Passes
 
 
 class Traveller:
@@ -45,7 +41,7 @@ class Traveller:
         due: the tick from which a boundary has something to do here.
         last_hits: the steps at which stop points would have stopped when they were last taken again.
         last_reason: what the last of them would have said.
-        passes: the data of a loop over `controller.steps`, None for any other.
+        data: what is known of the loop's data.
     """
 
     def __init__(self, loop: LoopSide) -> None:
@@ -53,9 +49,9 @@ class Traveller:
         self.replay: Replay | None = None
         self.comparison = Comparison()
         self.due = 0
-        self.passes: Passes | None = None
         self._loop = loop
         self._registered: dict[str, Part] = {}
+        self.data = LoopData(self._registered)
         self._state: State | None = None
         self._why_not = "training has not begun"
         self._taking = Taking()
@@ -98,8 +94,8 @@ class Traveller:
         loop = self._loop
         self._taking.begin(loop.position.tick)
         self.replay = loop.recorder.known = None
-        self._state = self.passes = None
-        self._registered.pop(DATA, None)
+        self._state = None
+        self.data.forget()
         self._why_not = _refusal(target)
         self.branches = Branches(loop.position, max(loop.recorder.history.lineages, default=loop.timeline))
         loop.timeline = self.branches.now.timeline
@@ -113,55 +109,26 @@ class Traveller:
         A loop that took steps in another way before does not go back in place: only here can its data.
         """
         loop = self._loop
-        is_fresh = self.passes is None and not loop.idle and loop.position.step == self.floor
+        is_fresh = self.data.passes is None and not loop.idle and loop.position.step == self.floor
         if is_fresh and (model_of(loop.target) is not None or optimizers_of(loop.target)):
             self._why_not = ""
             self._taking.begin(loop.position.tick)
-            passes = self.passes = Passes(self, self.branches.now.timeline, self.checkpoints.limit // KEPT_SHARE)
-            self._registered[DATA] = Part(passes.place, passes.seek)
             self._state = State(loop.target, loop.panels, self._registered)
+            timeline, budget = self.branches.now.timeline, self.checkpoints.limit
+            self.data.begin(self._state, loop.notices.append, timeline, budget)
             self._take_first()
-        return self.passes if self._state is not None else None
-
-    @property
-    def state(self) -> State:
-        """All that training consists of.
-
-        Raises:
-            StateError: training cannot go back in place.
-        """
-        return self._need_state()
-
-    def tell(self, text: str) -> None:
-        """Have something told with the next answer."""
-        self._loop.notices.append(text)
+        return self.data.passes if self._state is not None else None
 
     def out_of_reach(self, step: int, branch: Branch | None = None) -> str:
         """Return why the data of the steps up to `step` cannot be had again; empty if they can."""
-        passes = self.passes
-        if passes is None:
-            return ""
-        if not passes.is_here:
-            return "the loop has left its batches here: `step` goes on to where it can go back"
         lineage = (branch or self.branches.now).lineage
         origin = self.checkpoints.before(max(step, self.floor + 1), lineage)
-        if origin is None or self._can_go_on_from(origin):
-            return ""
-        horizon = self.horizon
-        back_to = "none is kept" if horizon is None else f"only the last are kept, which lead back to step {horizon}"
-        return f"its batches cannot be drawn again: {back_to}"
+        return self.data.refusal(origin, self.horizon, lineage.timeline)
 
     @property
     def horizon(self) -> int | None:
         """The first step that can be gone back to; None if none can be."""
-        reached = [each.position.step for each in self.checkpoints if self._can_go_on_from(each)]
-        return min((step if step == self.floor else step + 1 for step in reached), default=None)
-
-    def _can_go_on_from(self, origin: Checkpoint) -> bool:
-        if self.passes is None:
-            return True
-        place = origin.parts["part", f"registered {DATA}"]
-        return self.passes.can_go_on_from(place)
+        return self.data.horizon(self.checkpoints, self.floor, self.branches.now.timeline)
 
     def arrive(self, position: Position) -> None:
         """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end."""
@@ -291,7 +258,7 @@ class Traveller:
         )
         if origin is None:
             raise StateError(f"no checkpoint before step {goal} is left", "`checkpoints` lists them")
-        if not self._can_go_on_from(origin):
+        if not self.data.lead_on_from(origin, lineage.timeline):
             raise StateError(f"cannot go to step {goal}", self.out_of_reach(origin.position.step + 1, branch))
         try:
             snapshot = origin.snapshot
@@ -438,8 +405,7 @@ class Traveller:
         self._loop.timeline = history.timeline = branch.timeline
         for each in self.branches:
             history.lineages[each.timeline] = each.lineage
-        if self.passes is not None:
-            self.passes.follow(branch.timeline)
+        self.data.follow(branch.timeline)
 
     def _look_ahead(self, position: Position) -> None:
         known = self._loop.recorder.known
