@@ -70,17 +70,7 @@ print("trained to", digest())
 """
 """It can go back in place, until it is over."""
 
-HASH = """
-def digest():
-    import hashlib
-    found = hashlib.sha256()
-    for each in parameters:
-        found.update(each.detach().numpy().tobytes())
-    return found.hexdigest()[:16]
-"""
-
-LOADER = (
-    """
+LOADER = """
 import random
 import sys
 import numpy as np
@@ -97,9 +87,16 @@ loader = DataLoader(data, batch_size=16, shuffle=True, num_workers=int(sys.argv[
 model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2))
 parameters = [*model.parameters()]
 optimizer = torch.optim.Adam(parameters, lr=1e-2)
-"""
-    + HASH
-    + """
+
+
+def digest():
+    import hashlib
+    found = hashlib.sha256()
+    for each in parameters:
+        found.update(each.detach().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
 step, seen = 0, []
 for epoch in range(4):
     for batch, labels in loader:
@@ -114,75 +111,3 @@ for epoch in range(4):
         controller.wait_if_paused()
 print("trained to", digest())
 """
-)
-
-NO_LOADER = (
-    """
-import numpy as np
-import torch
-import tdb
-
-controller = tdb.active_controller()
-torch.manual_seed(2)
-weights = torch.zeros(6, requires_grad=True)
-truth = torch.arange(6.0)
-parameters = [weights]
-optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
-"""
-    + HASH
-    + """
-
-def batches():
-    for step in range(1, 25):
-        picked = torch.tensor(np.random.randn(12, 6), dtype=torch.float32)
-        yield step, picked, picked @ truth
-
-seen = []
-for step, batch, wanted in batches():
-    loss = ((batch @ weights - wanted) ** 2).mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    seen.append(loss.item())
-    controller.capture_batch(batch, loss, step)
-    controller.wait_if_paused()
-print("trained to", digest())
-"""
-)
-
-ADVERSARIAL = (
-    """
-import torch
-from torch import nn
-import tdb
-
-controller = tdb.active_controller()
-torch.manual_seed(3)
-generator = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 2))
-critic = nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(), nn.Linear(16, 1))
-parameters = [*generator.parameters(), *critic.parameters()]
-for_generator = torch.optim.Adam(generator.parameters(), lr=1e-3)
-for_critic = torch.optim.Adam(critic.parameters(), lr=1e-3)
-bce = nn.functional.binary_cross_entropy_with_logits
-"""
-    + HASH
-    + """
-step, seen = 0, []
-while step < 24:
-    real = torch.randn(16, 2) * 0.1 + 1
-    fake = generator(torch.randn(16, 4))
-    for_critic.zero_grad()
-    loss_critic = bce(critic(real), torch.ones(16, 1)) + bce(critic(fake.detach()), torch.zeros(16, 1))
-    loss_critic.backward()
-    for_critic.step()
-    for_generator.zero_grad()
-    loss = bce(critic(fake), torch.ones(16, 1))
-    loss.backward()
-    for_generator.step()
-    step += 1
-    seen.append(loss.item())
-    controller.capture_batch(real, loss, step)
-    controller.wait_if_paused()
-print("trained to", digest())
-"""
-)

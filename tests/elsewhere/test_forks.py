@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,10 +10,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.elsewhere.conftest import gone
-from tests.elsewhere.scripts import ADVERSARIAL, LOADER, NO_LOADER, WITHOUT_TORCH
+from tests.elsewhere.scripts import WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
 Begin = Callable[..., TypingSession]
@@ -91,35 +88,3 @@ def descendants(process: int) -> list[int]:
     tasks = Path(f"/proc/{process}/task").iterdir()
     children = [int(each) for task in tasks for each in (task / "children").read_text().split()]
     return [*children, *(each for child in children for each in descendants(child))]
-
-
-STEPS = 14
-WALKS = {
-    "mlp, forks": (LOADER, ["0"], 8),
-    "no loader, forks": (NO_LOADER, [], 8),
-    "adversarial, forks": (ADVERSARIAL, [], 8),
-    "loader workers, re-run": (LOADER, ["2"], 8),
-}
-
-
-@pytest.mark.parametrize("name", WALKS)
-def test_any_walk_ends_in_the_state_of_an_undisturbed_run(begin: Begin, name: str) -> None:
-    """After steps back and forth the state at a step is, bit for bit, that of the first pass over it."""
-    script, arguments, forks = WALKS[name]
-    chance = random.Random(name)
-    session = begin(script, *arguments)
-    session.type(f"set checkpoints.forks {forks}")
-    known: dict[int, str] = {}
-    for _ in range(STEPS):
-        here = session.answer("step")["step"]
-        known[here] = session.answer("p digest()")["value"]
-    routes = set()
-    for _ in range(2 if "re-run" in name else 5):
-        goal = chance.randint(2, min(here, STEPS - 1))
-        landing = session.answer(f"goto {goal}")
-        routes.add(landing["route"])
-        assert landing["differences"] == []
-        assert session.answer("p [digest(), len(seen)]")["value"] == [known[goal], goal]
-        here = session.answer(f"until {chance.randint(goal + 1, STEPS)}")["step"]
-        assert session.answer("p digest()")["value"] == known[here]
-    assert routes == ({"re-run"} if "re-run" in name else {"fork"})
