@@ -35,7 +35,7 @@ def load(travel: Traveller, file: Path) -> Branch:
     """
     state = travel.state
     snapshot, about = files.read(file)
-    if travel.passes is not None and about["run"] != files.RUN:
+    if travel.data.passes is not None and about["run"] != files.RUN:
         why = "of a loop over `controller.steps`, only the run that wrote it knows which batches follow"
         raise StateError(f"{file} is of another run: {why}", "Trainers with state() and restore(state) go on")
     try:

@@ -119,6 +119,15 @@ class Traveller:
             self._take_first()
         return self.data.passes if self._state is not None else None
 
+    @property
+    def state(self) -> State:
+        """All that training consists of.
+
+        Raises:
+            StateError: training cannot go back in place.
+        """
+        return self._need_state()
+
     def out_of_reach(self, step: int, branch: Branch | None = None) -> str:
         """Return why the data of the steps up to `step` cannot be had again; empty if they can."""
         lineage = (branch or self.branches.now).lineage
