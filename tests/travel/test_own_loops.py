@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import threading
@@ -172,6 +173,9 @@ class Prompt:
         self.controller.stop()
         self.controller.gate.dismiss()
         join(self.thread)
+        self.controller.travel.data.forget()
+        del self.loop
+        gc.collect()  # with the loaders their workers go
 
 
 @pytest.fixture
