@@ -3,6 +3,7 @@
 controller = tdb.attach(model, optimizer)       # in your script, run by `tdb SCRIPT` or without tdb
 controller = tdb.DebugController()              # in your own program
 tdb.set_trace()                                 # the shell at this point of any script
+%load_ext tdb                                   # in a notebook: `%tdb step 5` beside `tdb.attach`
 session = tdb.run("train.py", ["--lr", "0.1"])  # the commands of the shell as Python: see tdb.api
 """
 
@@ -37,6 +38,7 @@ _HOMES = {
     "TrainingStopped": "tdb.errors",
     "active_controller": "tdb.active",
     "attach": "tdb.own_loop",
+    "load_ipython_extension": "tdb.shell.notebook",
     "run": "tdb.api",
     "set_trace": "tdb.trace",
 }

@@ -53,6 +53,13 @@ def plain_controller() -> DebugController:
     return controller
 
 
+def attached_controller() -> DebugController | None:
+    """Return the controller that `tdb.attach` has returned last, here or under tdb; None if there is none."""
+    if _plain is not None and _plain[0] == os.getpid():
+        return _plain[1]
+    return current_controller()
+
+
 def set_active_controller(controller: DebugController | None) -> None:
     """Make `controller` the one that the script finds; called by the launcher.
 

@@ -35,6 +35,13 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def given(inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    """Return what a module is called with as one value: its only argument, a tuple, or a mapping if some have names."""
+    if keywords:
+        return {**{str(place): value for place, value in enumerate(inputs)}, **keywords}
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
 def own(value: Any) -> Any:
     """Return a copy of `value` that shares no memory with it.
 

@@ -26,6 +26,7 @@ from tdb.captures import Lazy, Lent, number
 from tdb.gate import OVER, READY, RUNNING, STOPPED, Gate
 from tdb.jobs import Answer, Job
 from tdb.loop_side import LoopSide, taken
+from tdb.recorder import EVERY
 from tdb.step import BOUNDARY
 from tdb.steps import Steps
 
@@ -68,6 +69,7 @@ class DebugController:
 
     def pause(self) -> None:
         """Stop at the end of the next whole step."""
+        self._somebody_looks()
         self._gate.pause()
 
     def resume(self) -> None:
@@ -80,6 +82,7 @@ class DebugController:
         Raises:
             ValueError: `n` is less than 1.
         """
+        self._somebody_looks()
         return self._gate.step(n)
 
     def stop(self) -> None:
@@ -320,6 +323,10 @@ class DebugController:
             self._gate.attention.set()  # a loop that asks for itself is to be heard at its next boundary
         else:
             self.at_boundary(function).result()
+
+    def _somebody_looks(self) -> None:
+        if self._loop.idle:
+            self.awake(EVERY)
 
     def rest(self) -> None:
         """Record nothing but losses that are handed over, until `awake`: nobody looks at this run."""

@@ -10,6 +10,7 @@ import functools
 import linecache
 import re
 import sys
+import sysconfig
 import threading
 import warnings
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 HERE = str(Path(__file__).parent) + "/"
 FILE_NAME = "<tdb>"
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+STANDARD = sysconfig.get_path("stdlib") + "/"
 _CONVENIENCE = re.compile(r"\$_(\w*)")
 
 
@@ -51,9 +54,36 @@ def is_torch(frame: FrameType) -> bool:
     return torch is not None and _is_in_package(frame.f_code.co_filename, torch.__file__ or "torch")
 
 
+def is_library(frame: FrameType) -> bool:
+    """Return whether a frame runs code that was installed, such as a framework's, or Python's own."""
+    return frame.f_globals.get("__name__") != "__main__" and _is_library_file(frame.f_code.co_filename)
+
+
+def innermost_of_user(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of the user's own files; where there is none, the innermost not of tdb or torch."""
+    fallback = None
+    while frame is not None:
+        if not (is_own(frame) or is_torch(frame)):
+            if not is_library(frame):
+                return frame
+            fallback = fallback or frame
+        frame = frame.f_back
+    return fallback
+
+
+def user_frame() -> FrameType | None:
+    """Return the innermost frame of the user's own files that has led to this call; see `innermost_of_user`."""
+    return innermost_of_user(sys._getframe())  # noqa: SLF001 - what a debugger lives by
+
+
 @functools.lru_cache(1024)  # asked in every step, and slow with cold caches
 def _is_own_file(name: str) -> bool:
     return name.startswith((HERE, "<frozen")) or name == threading.__file__
+
+
+@functools.lru_cache(1024)
+def _is_library_file(name: str) -> bool:
+    return not INSTALLED.isdisjoint(Path(name).parts) or name.startswith(STANDARD)
 
 
 @functools.lru_cache(1024)

@@ -14,12 +14,14 @@ off at its end; hooks on the modules themselves would be saved and copied with t
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from tdb.captures import given
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
 from tdb.patches import Patches
@@ -176,7 +178,9 @@ class Phases:
                 self._passing.append(module)
         elif self._trains(module):
             self._passing.append(module)
-            self._input = inputs[0] if len(inputs) == 1 else inputs
+            # torch hands no keywords to a global hook: they are in the frame that calls it.
+            keywords = sys._getframe(1).f_locals.get("kwargs")  # noqa: SLF001 - what a debugger reads
+            self._input = given(inputs, keywords or {})
             self._reach("batch", self._about(module))
 
     def _after_forward(self, module: nn.Module, _inputs: Any, output: Any) -> None:

@@ -19,10 +19,14 @@ def chain_of(error: BaseException) -> list[BaseException]:
 
 
 class Selection:
-    """Which frame is selected, and which exception of a chain; it lasts for one stop."""
+    """Which frame is selected, and which exception of a chain; it lasts for one stop.
 
-    def __init__(self) -> None:
-        self._outward = 0
+    Args:
+        outward: how many frames the first that is selected is outside the innermost.
+    """
+
+    def __init__(self, outward: int = 0) -> None:
+        self._outward = outward
         self._earlier = 0
         self.listed = 0  # the last line that `list` has shown of the selected frame
 

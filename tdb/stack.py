@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tdb.frames import place_of, stack_of, stack_of_error
+from tdb.frames import innermost_of_user, place_of, stack_of, stack_of_error
 from tdb.gate import CRASHED, RUNNING, STOPPED
 from tdb.selection import Selection, chain_of
+from tdb.trace import STOPS_HERE
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,7 +33,10 @@ class Stack:
         return stack_of(self._gate.thread) if self._gate.status in (RUNNING, STOPPED) else []
 
     def frame(self) -> FrameType | None:
-        """Return the selected frame: the innermost of the user's, or where training crashed, unless `up` moved it."""
+        """Return the selected frame: the innermost of the user's own files, unless `up` or `down` moved it.
+
+        Where training crashed, or the script itself has stopped it, it is the very frame, whoever's that is.
+        """
         return self.selection.frame(self.frames())
 
     def place(self) -> Place | None:
@@ -45,7 +49,10 @@ class Stack:
         """Which frame is selected; at another stop than before, the innermost is again."""
         stop = self._gate.status, self._gate.stops
         if stop != self._selected_at:
-            self._selected_at, self._selection = stop, Selection()
+            frames, here = self.frames(), self._gate.status == CRASHED or self._gate.reason in STOPS_HERE
+            of_user = None if here or not frames else innermost_of_user(frames[-1])
+            outward = frames[::-1].index(of_user) if of_user in frames else 0
+            self._selected_at, self._selection = stop, Selection(outward)
         return self._selection
 
     def errors(self) -> list[BaseException]:

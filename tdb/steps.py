@@ -7,10 +7,11 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from tdb.frames import user_frame
 from tdb.target import model_of, optimizers_of
 
 if TYPE_CHECKING:
@@ -63,8 +64,11 @@ class Steps(Generic[Batch]):
         here = threading.get_ident()
         passes = loop.travel.begin_passes()
         drawn = passes.enter(self._batches, epoch) if passes is not None else ((epoch, each) for each in self._batches)
-        with heard_losses(idle=loop.idle) as losses:
+        losses: Losses | None = None
+        with ExitStack() as hearing:
             for epoch, batch in drawn:
+                if losses is None and not loop.idle and "torch" in sys.modules:
+                    losses = hearing.enter_context(heard_losses())
                 before = updates_of(parameters)
                 loop.capture_batch(batch, None, None, None, epoch)
                 try:
@@ -98,14 +102,10 @@ class Steps(Generic[Batch]):
 
 
 @contextmanager
-def heard_losses(*, idle: bool) -> Iterator[Losses | None]:
-    """Hear what this thread differentiates while the context lasts; nothing if nobody wants to know."""
-    if idle or "torch" not in sys.modules:
-        yield None
-        return
+def heard_losses() -> Iterator[Losses]:
+    """Hear what this thread differentiates while the context lasts."""
     import torch
 
-    from tdb.finder.events import caller_outside_torch
     from tdb.finder.losses import Losses
     from tdb.patches import Patches
 
@@ -115,7 +115,7 @@ def heard_losses(*, idle: bool) -> Iterator[Losses | None]:
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
             if threading.get_ident() == here:
-                losses.add(tensors, grad_tensors, caller_outside_torch(), in_closure=False)
+                losses.add(tensors, grad_tensors, user_frame(), in_closure=False)
             plain(tensors, grad_tensors, *args, **kwargs)
 
         return backward
@@ -124,7 +124,7 @@ def heard_losses(*, idle: bool) -> Iterator[Losses | None]:
         @functools.wraps(plain)
         def scale(scaler: Any, outputs: Any) -> Any:
             scaled = plain(scaler, outputs)
-            losses.scaled(outputs, scaled, caller_outside_torch())
+            losses.scaled(outputs, scaled, user_frame())
             return scaled
 
         return scale

@@ -10,6 +10,9 @@ from typing import Any
 
 from tdb.active import current_controller
 
+SET_TRACE, BREAKPOINT = "set_trace()", "breakpoint()"
+STOPS_HERE = frozenset({SET_TRACE, BREAKPOINT})  # reasons of stops at the very line that asks for them
+
 _open: list[object] = []
 _before = sys.breakpointhook
 
@@ -28,7 +31,7 @@ def set_trace() -> None:
         from tdb.shell.beside import open_beside
 
         controller = open_beside()
-    controller.stop_here("set_trace()")
+    controller.stop_here(SET_TRACE)
 
 
 def stop_at_breakpoint(*args: Any, **kws: Any) -> None:
@@ -37,7 +40,7 @@ def stop_at_breakpoint(*args: Any, **kws: Any) -> None:
     if controller is None:  # a child process of the script
         sys.__breakpointhook__(*args, **kws)
         return
-    controller.stop_here("breakpoint()")
+    controller.stop_here(BREAKPOINT)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def where(session: Session) -> Result:
     """Show where training is: step, epoch, recipe, condition, and the Python stack of the loop.
 
-    The innermost line is where the loop waits, and `>` marks the frame that `up` and `down` have selected; while
-    training runs, it is where the loop happened to be.
+    `>` marks the selected frame: the innermost of your own files, where the loop waits, unless `up` or `down` moved it;
+    below it are those of a framework that it has called. While training runs, it is where the loop happened to be.
 
     Example:
         where

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tdb.captures import given
+
 if TYPE_CHECKING:
     from tdb.tap import Fetch
 
@@ -43,10 +45,7 @@ class Batches:
 
     def called(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         """The model is called, in a way that gradients may follow from."""
-        if keywords:
-            self._inputs = {**{str(place): value for place, value in enumerate(inputs)}, **keywords}
-        else:
-            self._inputs = inputs[0] if len(inputs) == 1 else inputs
+        self._inputs = given(inputs, keywords)
 
     def is_for_training(self, loader: Any) -> bool:
         """Return whether the last step was taken on a batch of this loader."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tdb.frames import is_own, is_torch
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 
@@ -74,13 +72,22 @@ class Events:
         import torch
         from torch.optim import Optimizer
 
-        self._building.replace(Optimizer, "__init__", self._telling_built)
-        self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
+        self.look_on()
         self._lasting.replace(torch.autograd, "backward", self._telling_backward)
         self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
         for owner in (Optimizer, torch.nn.Module):
             self._clearing.replace(owner, "zero_grad", self._telling_clearing)
+
+    def look_on(self) -> None:
+        """Tell when optimizers are made and update, and no more but what is listened to.
+
+        Nothing is replaced for that which others replace, too: it may come off at any moment.
+        """
+        from torch.optim import Optimizer
+
+        self._building.replace(Optimizer, "__init__", self._telling_built)
+        self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
 
     def take_off(self) -> None:
         """Leave torch as it was."""
@@ -186,11 +193,3 @@ def inside_update(frame: FrameType | None) -> int:
         count += code.co_name == "wrapper" and code.co_filename.endswith(_OPTIMIZER_FILE)
         frame = frame.f_back
     return count
-
-
-def caller_outside_torch() -> FrameType | None:
-    """Return the innermost frame that runs neither torch's code nor tdb's."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger lives by
-    while frame is not None and (is_own(frame) or is_torch(frame)):
-        frame = frame.f_back
-    return frame

@@ -12,11 +12,12 @@ from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
 from tdb.finder.discovery import Discovery, Found, tell_if_compiled
-from tdb.finder.events import Events, Listener, caller_outside_torch, inside_update
+from tdb.finder.events import Events, Listener, inside_update
 from tdb.finder.losses import Losses
 from tdb.finder.onlooker import Onlooker
 from tdb.finder.optimizers import HandUpdate, parameters_of
 from tdb.finder.steps import StepRule
+from tdb.frames import user_frame
 from tdb.tap import Fetch, Tap
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Finder(Listener):
     def scaled(self, loss: Any, scaled: Any) -> None:
         """A gradient scaler has made `scaled` of a loss."""
         if self._mine():
-            self._losses.scaled(loss, scaled, caller_outside_torch())
+            self._losses.scaled(loss, scaled, user_frame())
 
     def differentiating(self, roots: Any, gradients: Any) -> None:
         """A backward pass begins."""
@@ -189,7 +190,7 @@ class Finder(Listener):
             self._complete()
         self._batches.use()
         in_closure = bool(self._inside) and inside_update(sys._getframe()) > 0  # noqa: SLF001 - what a debugger reads
-        self._losses.add(roots, gradients, caller_outside_torch(), in_closure=in_closure)
+        self._losses.add(roots, gradients, user_frame(), in_closure=in_closure)
 
     def differentiated(self) -> None:
         """The backward pass is done."""

@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tdb.frames import is_own, is_torch
+from tdb.frames import is_library, is_own, is_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+# Where the classes of compiling, parallel and framework's wrappers of a module are defined.
+WRAPPERS = (
+    *("torch._dynamo", "torch.nn.parallel", "torch.distributed"),
+    *("lightning.fabric.wrappers", "lightning_fabric.wrappers"),
+)
 
 
 class Root(NamedTuple):
@@ -101,9 +108,9 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """Return what a compiling or parallel wrapper is around, or the module itself."""
     import torch
 
-    for name in ("_orig_mod", "module"):
+    for name in ("_orig_mod", "module", "_forward_module"):
         inner = module._modules.get(name)  # noqa: SLF001 - an attribute of the same name may be anything
-        wrapper = type(module).__module__.startswith(("torch._dynamo", "torch.nn.parallel", "torch.distributed"))
+        wrapper = type(module).__module__.startswith(WRAPPERS)
         if isinstance(inner, torch.nn.Module) and wrapper:
             return unwrapped(inner)
     return module
@@ -141,9 +148,12 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def names_around(frame: FrameType | None) -> dict[int, str]:
-    """Return the names that the script has for objects, by id: the innermost frame's first, then attributes of self."""
+    """Return the names that the script has for objects, by id: the innermost frame's first, then attributes of self.
+
+    What a framework calls them counts where the script has no name.
+    """
     names: dict[int, str] = {}
-    for user in _user_frames(frame):
+    for user in sorted(_user_frames(frame), key=is_library):
         spaces = [user.f_locals, user.f_globals] if user.f_locals is not user.f_globals else [user.f_globals]
         if "self" in user.f_locals:
             spaces.append(getattr(user.f_locals["self"], "__dict__", {}))

@@ -36,7 +36,7 @@ class Onlooker(Listener):
 
     def put_on(self) -> None:
         """Look on from now on; torch is there."""
-        self._events.put_on()
+        self._events.look_on()
         if self._discovery.optimizers.fresh:
             self._events.listen_to(self._discovery.outermost())
         else:
@@ -60,11 +60,6 @@ class Onlooker(Listener):
 
         if torch.is_grad_enabled():
             self._look()
-
-    def differentiating(self, roots: Any, gradients: Any) -> None:
-        """A backward pass begins."""
-        del roots, gradients
-        self._look()
 
     def updating(self, optimizer: Any) -> None:
         """An optimizer is about to make its update."""

@@ -215,6 +215,41 @@ for epoch in range(3):
     assert session.controller.get_state()["epoch"] == 3
 
 
+def test_inputs_by_name_are_the_batch(script: Callable[..., TypingSession]) -> None:
+    named = PLAIN.replace("for x, y in loader:", "for step in range(3):\n    batch, y = {'input': inputs}, labels")
+    session = script(named.replace("model(x)", "model(**batch)"))
+    assert session.type("phase batch").startswith("> step 1, batch ")
+    assert re.search(r"^input +32x6 ", session.type("batch"), re.MULTILINE)
+    session.type("step")
+    assert re.search(r"^input +32x6 ", session.type("batch"), re.MULTILINE)
+
+
+def test_an_update_that_is_left_out_and_an_operation_that_is_named(script: Callable[..., TypingSession]) -> None:
+    """`skip` and `detect`, in scripts that have never heard of tdb."""
+
+    def weights_after(text: str, *lines: str) -> list[torch.Tensor]:
+        session = script(text)
+        for line in lines:
+            assert "***" not in session.type(line), line
+        assert finished(session) == "Training finished after 4 steps"
+        assert session.session.run is not None
+        model = vars(session.session.run.module)["model"]
+        return [weight.detach() for weight in model.parameters()]
+
+    momentum = PLAIN.replace("lr=0.1", "lr=0.1, momentum=0.9")
+    by_hand = momentum.replace("for x, y in loader:", "for step, (x, y) in enumerate(loader, 1):")
+    left_out = weights_after(by_hand.replace("optimizer.step()", "step == 3 or optimizer.step()"), "set step.on fetch")
+    skipped = weights_after(momentum, "step 2", "skip")
+    torch.testing.assert_close(skipped, left_out, rtol=0, atol=0)
+
+    bad = PLAIN.replace("    loss.backward()", "    loss = loss + (x.mean() * 0).log() * 0\n    loss.backward()")
+    session = script(bad)
+    session.type("start")
+    shown = session.type("detect")
+    assert "log" in shown
+    assert "loss = loss + (x.mean() * 0).log() * 0" in shown
+
+
 def test_layers_that_are_trained_one_after_another_without_being_called(script: Callable[..., TypingSession]) -> None:
     session = script(
         """

@@ -1,0 +1,99 @@
+"""A real kernel: a loop in a thread of it, looked at from its cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.scripts.conftest import PATIENCE, Place
+
+LOOP = """
+import threading, time, torch, tdb
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x, y = torch.randn(32, 6), torch.randint(2, (32,))
+controller = tdb.attach(model, optimizer)
+
+def train(steps):
+    for inputs, labels in controller.steps([(x, y)] * steps):
+        loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+controller.pause()
+thread = threading.Thread(target=train, args=(100_000,))
+thread.start()
+controller.wait()
+"""
+
+
+class Kernel:
+    """A kernel that runs cells."""
+
+    def __init__(self, client: Any, manager: Any) -> None:
+        self._client = client
+        self._manager = manager
+
+    def run(self, cell: str, *, interrupt: bool = False) -> str:
+        """Run a cell and return all that is shown under it; interrupt it once it has begun."""
+        request = self._client.execute(cell)
+        shown = []
+        while True:
+            message = self._client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                shown.append(content["text"])
+            elif kind in ("execute_result", "display_data"):
+                shown += [f"[{each}]" for each in content["data"] if each.startswith("image")]
+                shown.append(content["data"]["text/plain"])
+            elif kind == "error":
+                shown.append(f"{content['ename']}: {content['evalue']}")
+            elif kind == "status" and content["execution_state"] == "idle":
+                return "".join(shown)
+            elif kind == "execute_input" and interrupt:
+                time.sleep(0.5)  # a moment in which it may begin to wait; whenever it comes, training stops
+                self._manager.interrupt_kernel()
+
+
+@pytest.fixture
+def kernel(place: Place) -> Iterator[Kernel]:
+    """A kernel in a folder of its own."""
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install ipykernel")
+    manager_of = pytest.importorskip("jupyter_client.manager")
+    manager, client = manager_of.start_new_kernel(kernel_name="python3", cwd=str(place.folder), env=place.environ)
+    yield Kernel(client, manager)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def test_a_loop_in_a_thread_is_looked_at_from_cells(kernel: Kernel) -> None:
+    assert kernel.run(LOOP + "state = controller.get_state()\nstate['status'], state['step']") == "('stopped', 1)"
+    assert kernel.run("controller.step(2)\ncontroller.wait()\ncontroller.position.step") == "3"
+    assert kernel.run("round(controller.get_batch()['loss'], 1), controller.get_batch()['batch'][0].shape") == (
+        "(0.7, torch.Size([32, 6]))"
+    )
+    kernel.run("%load_ext tdb")
+    shown = kernel.run("%tdb step")
+    assert shown.startswith("> step 4  epoch 1  loss 0.")
+    assert "train\n" in shown
+    assert "mean_activation" in kernel.run("%tdb metrics top 2")
+    assert "Linear" in kernel.run("%tdb layers")
+    assert kernel.run("%tdb p loss.item() > 0") == "True\n"
+    assert "*** NameError: name 'nothing' is not defined" in kernel.run("%tdb p nothing")
+    assert "[image/png]" in kernel.run("%tdb cosmat weights")
+    assert "Breakpoint 1 at step 9" in kernel.run("%tdb tbreak 9 ;; continue")
+    shown = kernel.run("%tdb continue", interrupt=True)
+    assert "> step " in shown
+    assert kernel.run("controller.get_state()['status'], thread.is_alive()") == "('stopped', True)"
+    kernel.run("controller.resume()")
+    assert "KeyboardInterrupt" in kernel.run("while True: time.sleep(0.05)", interrupt=True)
+    assert kernel.run("controller.get_state()['status']") == "'running'"  # the cell's own loop was interrupted
+    assert "> step " in kernel.run("%tdb pause")
+    assert kernel.run("%tdb quit\nthread.join(30)\nthread.is_alive()") == "False"
