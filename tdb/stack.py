@@ -49,11 +49,16 @@ class Stack:
         """Which frame is selected; at another stop than before, the innermost is again."""
         stop = self._gate.status, self._gate.stops
         if stop != self._selected_at:
-            frames, here = self.frames(), self._gate.status == CRASHED or self._gate.reason in STOPS_HERE
-            of_user = None if here or not frames else innermost_of_user(frames[-1])
-            outward = frames[::-1].index(of_user) if of_user in frames else 0
-            self._selected_at, self._selection = stop, Selection(outward)
+            self._selected_at, self._selection = stop, Selection(self._outside_of_user())
         return self._selection
+
+    def _outside_of_user(self) -> int:
+        """Return how many frames the one that is selected first is outside the innermost."""
+        if self._gate.status == CRASHED or self._gate.reason in STOPS_HERE:
+            return 0
+        frames = stack_of(self._gate.thread)
+        of_user = innermost_of_user(frames[-1]) if frames else None
+        return frames[::-1].index(of_user) if of_user in frames else 0
 
     def errors(self) -> list[BaseException]:
         """Return the exception that ended training with those that led to it, the first cause first; or none."""

@@ -218,7 +218,7 @@ for epoch in range(3):
 def test_inputs_by_name_are_the_batch(script: Callable[..., TypingSession]) -> None:
     named = PLAIN.replace("for x, y in loader:", "for step in range(3):\n    batch, y = {'input': inputs}, labels")
     session = script(named.replace("model(x)", "model(**batch)"))
-    assert session.type("phase batch").startswith("> step 1, batch ")
+    assert session.type("phase batch").startswith("> step 1 at batch ")
     assert re.search(r"^input +32x6 ", session.type("batch"), re.MULTILINE)
     session.type("step")
     assert re.search(r"^input +32x6 ", session.type("batch"), re.MULTILINE)
