@@ -167,13 +167,14 @@ def train_under_tdb(
     controller.describe(recipe=RECIPE, condition=options.condition)
     controller.focus_on(LAYER)
     controller.image_shape = (28, 28)
-    # The condition before this one may have left its rule's.
-    controller.panels[:] = [panel for panel in controller.panels if panel.name != "bcl"]
+
+    from bcl.panel import COMMANDS, bcl_panel
+
+    controller.remove_panel("bcl")  # of the condition before this one
+    controller.add_commands(*COMMANDS)  # without a rule they say so
     if bcl is None:
         trainer.train(options.steps, debug_controller=controller)
         return
-
-    from bcl.panel import bcl_panel
 
     def loss_of_each(images: Tensor) -> Tensor:
         error: Tensor = (trainer.model(images) - images).abs()  # [B, F]

@@ -64,6 +64,7 @@ class DebugController:
         self._loop = LoopSide(self._gate)
         self.about: dict[str, str] = {}
         self.image_shape: tuple[int, ...] | None = None
+        self.commands: list[Callable[..., Any]] = []
 
     # ---- control: any thread ---------------------------------------------------------------------------------------
 
@@ -357,6 +358,14 @@ class DebugController:
         if any(other.name == panel.name for other in self.panels):
             raise ValueError(f"there is a panel {panel.name!r} already")
         self.panels.append(panel)
+
+    def remove_panel(self, name: str) -> None:
+        """Forget a learning rule that is no longer attached; if there is none of this name, nothing happens."""
+        self.panels[:] = [panel for panel in self.panels if panel.name != name]
+
+    def add_commands(self, *functions: Callable[..., Any]) -> None:
+        """Offer commands that belong to no panel: functions under `tdb.panel.command`; twice the same is once."""
+        self.commands += [function for function in functions if function not in self.commands]
 
     def register_state(self, name: str, save: Callable[[], Any], load: Callable[[Any], object]) -> None:
         """Let a state of the script's own go back in time with the rest: a counter, a replay buffer, an average.

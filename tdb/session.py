@@ -242,9 +242,9 @@ class Session:
         return f"{state['status']} at step {state['step']}"
 
     def adopt_panels(self) -> None:
-        """Take in the commands of learning rules that have declared themselves since."""
-        for panel in self.controller.panels:
+        """Take in the commands of the script, and of learning rules that have declared themselves since."""
+        for commands in (self.controller.commands, *(panel.commands for panel in self.controller.panels)):
             # Of two layers under one rule, or of one that is attached anew, the commands are the same.
-            new = [function for function in panel.commands if function not in self._adopted]
+            new = [function for function in commands if function not in self._adopted]
             self._adopted += new
             self.registry.add(new)

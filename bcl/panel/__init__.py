@@ -16,7 +16,9 @@ from bcl.panel.trace import trace
 from bcl.vital_signs import DEAD_BELOW, WINNER_ABOVE
 from tdb.panel import StatusRule
 
-__all__ = ["BCLPanel", "bcl_panel"]
+__all__ = ["COMMANDS", "BCLPanel", "bcl_panel"]
+
+COMMANDS = (trace, image, images, health)
 
 
 def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfImages | None = None) -> BCLPanel:
@@ -54,7 +56,7 @@ def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfIma
         sources={name: partial(bcl.step_tensor, name) for name in targets},
         forces={"som": partial(bcl.step_tensor, "som_delta")} if pulls else {},
         scatter=("grad_magnitude", "som_magnitude" if pulls else "mean_activation", "win_rate"),
-        commands=(trace, image, images, health),
+        commands=COMMANDS,
         inert=bcl.inert,
         state=state,
         restore=restore,

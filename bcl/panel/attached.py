@@ -45,7 +45,7 @@ def attached_to(session: Session) -> BCLPanel:
     """
     panels = [panel for panel in session.controller.panels if isinstance(panel, BCLPanel)]
     if not panels:
-        raise StateError("no BCL rule is attached", "The control condition has none")
+        raise StateError("this condition has no BCL rule: there is nothing to ask it", "Attach one with bcl.attach_bcl")
     focused = [panel for panel in panels if panel.layer == session.controller.layer.name]
     return (focused or panels)[-1]
 

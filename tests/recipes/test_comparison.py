@@ -7,6 +7,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def interrupted(*options):
     return ended.value.code
 
 
-def test_an_interrupted_run_goes_on_where_it_was_and_ends_with_the_same_numbers(tmp_path, monkeypatch, capsys):
+def test_after_ctrl_c_or_kill_a_run_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch, capsys):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run("--out", str(whole))
     capsys.readouterr()
@@ -209,6 +210,23 @@ def test_an_interrupted_run_goes_on_where_it_was_and_ends_with_the_same_numbers(
         run("--out", str(broken))
         assert len(trained) == 5
         assert (broken / "comparison.csv").exists()
+
+    killed = tmp_path / "killed"
+    with subprocess.Popen(
+        [sys.executable, "-m", "recipes.gradient_gating_l0", *SMALL, "--out", str(killed)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        any(line.startswith("bcl-micro: 40 steps") for line in process.stdout)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = [row["condition"] for row in kept(killed)["conditions"]]
+    assert done[:2] == ["control", "bcl-micro"]
+    run("--out", str(killed))
+    assert numbers(killed) == numbers(whole)
+    assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
 def test_the_health_of_conditions_that_are_read_back_is_not_lost(tmp_path, monkeypatch):
