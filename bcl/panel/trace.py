@@ -109,7 +109,7 @@ def _page(session: Session, arrays: Mapping[str, Any], weights: Any, caption: st
         if members not in groups and name not in IDS[1:]:
             groups.append(members)
     pictures = [_picture(session, {name: arrays[name] for name in group}, weights) for group in groups]
-    return Page(pictures, columns=3, title=title(session, "the rule"), caption=caption)
+    return Page(pictures, columns=3, title=f"{title(session, 'the rule')}: {caption}", caption=caption)
 
 
 def _picture(session: Session, arrays: Mapping[str, Any], weights: Any) -> Picture:

@@ -1,6 +1,6 @@
-"""The BCL rule: a step beside one with the same formulas written as plain indexing, and beside one without a rule.
+"""The BCL rule: a step beside one with the same formulas written as plain indexing, and the recipe in tdb's free run.
 
-Under tdb, its 5,000 steps in turns of ten are in `tests.bench.spine`.
+A step is model, rule and Adam: the batches lie in memory.
 """
 
 from __future__ import annotations
@@ -8,28 +8,45 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bcl import BCLConfig, attach_bcl
+from bcl.health import BCLHealthTracker
+from bcl.panel import bcl_panel
+from recipes import data
+from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
+from recipes.training import LAYER, HealthWatch
+from tdb.controller import DebugController
 from tests.bcl.plain import PlainBCL
-from tests.bench.side_by_side import Row, in_turns, ratio, spread
-from tests.bench.spine import attached, trainer
+from tests.bench.side_by_side import Arm, Row, in_turns, ratio, spread
+from tests.bench.spine import OneRun
 
 STEPS, ROUNDS = 10, 100
+FREE_ROUNDS = 500  # of ten steps: 5,000
+CONFIG = BCLConfig(som_lr=0.001)
 
 
-def plainly_attached() -> tuple[Trainer, PlainBCL]:
-    """Return a trainer of the recipe with the plain rule."""
-    made = trainer("control")
-    return made, PlainBCL(cast(nn.Linear, made.model.get_submodule("encoder.0")), som_lr=0.001)
+def trainer(batches: list[tuple[Tensor, Tensor]]) -> Trainer:
+    """Return a trainer of the recipe's model, without a rule."""
+    torch.manual_seed(0)
+    model = LinearAutoencoder()
+    return Trainer(model, torch.optim.Adam(model.parameters(), lr=1e-3), batches)
 
 
 def rule() -> list[Row]:
-    """Return the rows of this part: whole steps, after a look at whether both rules give the same numbers."""
+    """Return the rows of this part."""
     torch.set_num_threads(1)
-    (plain, by_indexing), (fast, fast_rule), bare = plainly_attached(), attached(), trainer("control")
+    batches = list(data.batches(data.load().train, 128))
+    return [*beside_plain_indexing(batches), free_run(batches)]
+
+
+def beside_plain_indexing(batches: list[tuple[Tensor, Tensor]]) -> list[Row]:
+    """Time whole steps, after a look at whether both rules give the same numbers."""
+    plain, fast, bare = trainer(batches), trainer(batches), trainer(batches)
+    by_indexing = PlainBCL(cast(nn.Linear, plain.model.get_submodule(LAYER)), som_lr=CONFIG.som_lr)
+    fast_rule = attach_bcl(fast.model, LAYER, CONFIG)
     for arm in (plain, fast):
-        torch.manual_seed(1)  # the order of the images
         arm.train(1)
     tensors = fast_rule.step_tensors()
     worst = max((tensors[name] - value).abs().max().item() for name, value in by_indexing.last.items())
@@ -44,3 +61,30 @@ def rule() -> list[Row]:
         Row("a BCL step beside one by plain indexing", measured, "0.75x", found <= 0.75),
         Row("  beside a step without a rule", f"{ratio(times, 'bcl', 'bare'):.3f}x", "(none set)", True),
     ]
+
+
+def free_run(batches: list[tuple[Tensor, Tensor]], rounds: int = FREE_ROUNDS) -> Row:
+    """Time the recipe's bcl-slow in tdb's free run, with all that the recipe tells tdb, beside the recipe alone."""
+    times = in_turns({"alone": recipe(batches), "tdb": recipe(batches, DebugController())}, rounds)
+    found = ratio(times, "tdb", "alone")
+    measured = f"{found:.4f}x ({spread(times, 'tdb', 'alone')})"
+    return Row(f"{rounds * STEPS:,} steps of bcl-slow in tdb's free run", measured, "1.01x", found <= 1.01)
+
+
+def recipe(batches: list[tuple[Tensor, Tensor]], controller: DebugController | None = None) -> Arm:
+    """Return what takes ten steps of the recipe's bcl-slow, as `recipes.training` does."""
+    made = trainer(batches)
+    bcl = attach_bcl(made.model, LAYER, CONFIG)
+    watch = HealthWatch(BCLHealthTracker(), bcl, "bcl-slow", len(batches))
+    if controller is None:
+        return lambda: made.train(STEPS, watch.on_step, watch.record)
+    controller.focus_on(LAYER)
+    controller.add_panel(bcl_panel(bcl, watch.tracker))
+
+    def push(step: int) -> None:
+        controller.capture_step_data("bcl_metrics", bcl.get_step_metrics)
+        controller.capture_step_data("bcl_tensors", bcl.step_tensors)
+        watch.record(step)
+
+    run = OneRun(controller)
+    return lambda: made.train(STEPS, watch.on_step, push, run)
