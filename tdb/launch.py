@@ -268,12 +268,12 @@ class Run:
 @contextmanager
 def _process_globals_kept() -> Iterator[None]:
     """Put back what running a script changes for the whole process, for programs that go on after it."""
-    kept = sys.argv, list(sys.path), sys.modules["__main__"]
+    kept, controller = (sys.argv, list(sys.path), sys.modules["__main__"]), current_controller()
     try:
         yield
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = kept
-        set_active_controller(None)
+        set_active_controller(controller)
 
 
 def _exit_code(code: Any) -> int:
