@@ -46,3 +46,16 @@ def written_whole(path: Path, text: str) -> str:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a character stands for itself
     return str(path)
+
+
+def appended(path: Path, text: str) -> None:
+    """Add `text` to the end of a file, in one piece.
+
+    Raises:
+        TdbError: the file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise TdbError(f"cannot write {path}: {error.strerror or error}") from None

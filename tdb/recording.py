@@ -38,10 +38,52 @@ NOT_REPEATED = frozenset({"record", "quit", "q", "exit", "wait", "pause", "histo
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def recorded_text(origin: Origin, entries: Iterable[Entry], date: str = "") -> str:
-    """Return a session as the text of a file; `date` is shown as it is."""
-    lines = [HEADER, *([f"# Recorded {date}."] if date else []), *_about(origin), "", *_entry_lines(entries)]
-    return "\n".join(lines) + "\n"
+class Transcript:
+    """A session as the text of a file that grows with it."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()  # of how the run began
+        self._under_way = ""  # what lets training run in the background; what it comes to is known when it stops
+
+    def begin(self, origin: Origin, entries: Iterable[Entry], date: str = "") -> str:
+        """Return the text so far; `date` is shown as it is."""
+        header = [HEADER, *([f"# Recorded {date}."] if date else [])]
+        return _text([*header, *self._news(origin), "", *self._lines(entries)])
+
+    def go_on(self, origin: Origin, entry: Entry) -> str:
+        """Return what an entry adds, and what has come to be known of how the run began."""
+        return _text([*self._news(origin), *self._lines([entry])])
+
+    def _news(self, origin: Origin) -> list[str]:
+        news = [line for line in _about(origin) if line not in self._said]
+        self._said.update(news)
+        return news
+
+    def _lines(self, entries: Iterable[Entry]) -> Iterator[str]:
+        for entry in entries:
+            word = entry.text.partition(" ")[0]
+            if entry.has_moved:
+                if entry.after.reason == PAUSED_BY_HAND:
+                    yield f"# {self._under_way or entry.text}: stopped by hand"
+                    yield f"until {entry.after.step}"
+                elif self._under_way or entry.text:
+                    yield (self._under_way or entry.text).removesuffix("&").rstrip()
+                yield f"{CHECK} {check_text(entry.after)}"
+                self._under_way = ""
+            elif entry.after.status == RUNNING:
+                if entry.before.status != RUNNING:
+                    self._under_way = entry.text
+                elif word not in NOT_REPEATED:
+                    yield f"# while training ran, and so not repeated: {entry.text}"
+            elif entry.error:
+                yield f"# failed: {entry.text}"
+                yield from (f"#   *** {line}" for line in entry.error.splitlines())
+            elif word not in NOT_REPEATED:
+                yield entry.text
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _about(origin: Origin) -> Iterator[str]:
@@ -57,30 +99,6 @@ def _about(origin: Origin) -> Iterator[str]:
         yield f"{ABOUT} environment {shlex.quote(f'{name}={value}')}"
     for name, value in origin.versions.items():
         yield f"{ABOUT} version {name} {value}"
-
-
-def _entry_lines(entries: Iterable[Entry]) -> Iterator[str]:
-    under_way = ""  # what lets training run in the background; what it comes to is known when it stops
-    for entry in entries:
-        word = entry.text.partition(" ")[0]
-        if entry.has_moved:
-            if entry.after.reason == PAUSED_BY_HAND:
-                yield f"# {under_way or entry.text}: stopped by hand"
-                yield f"until {entry.after.step}"
-            elif under_way or entry.text:
-                yield (under_way or entry.text).removesuffix("&").rstrip()
-            yield f"{CHECK} {check_text(entry.after)}"
-            under_way = ""
-        elif entry.after.status == RUNNING:
-            if entry.before.status != RUNNING:
-                under_way = entry.text
-            elif word not in NOT_REPEATED:
-                yield f"# while training ran, and so not repeated: {entry.text}"
-        elif entry.error:
-            yield f"# failed: {entry.text}"
-            yield from (f"#   *** {line}" for line in entry.error.splitlines())
-        elif word not in NOT_REPEATED:
-            yield entry.text
 
 
 def check_text(stood: Standing) -> str:
@@ -195,18 +213,18 @@ def parse_check(text: str) -> Check:
 
 
 def _origin(about: dict[str, list[str]]) -> Origin:
-    def first(key: str) -> str:
-        return about.get(key, [""])[0]
+    def last(key: str) -> str:
+        return about.get(key, [""])[-1]
 
     is_module = "module" in about
-    (target,) = shlex.split(first("module" if is_module else "script"))
+    (target,) = shlex.split(last("module" if is_module else "script"))
     environment = [shlex.split(each)[0].partition("=") for each in about.get("environment", [])]
     return Origin(
         target,
-        tuple(shlex.split(first("arguments"))),
+        tuple(shlex.split(last("arguments"))),
         is_module,
-        int(first("seed")) if first("seed") else None,
-        int(first("threads")) if first("threads") else None,
+        int(last("seed")) if last("seed") else None,
+        int(last("threads")) if last("threads") else None,
         {name: value for name, _, value in environment},
         {name: value for name, _, value in (each.partition(" ") for each in about.get("version", []))},
     )

@@ -10,7 +10,8 @@ from tdb.armed import Armed
 from tdb.carry import MainThread
 from tdb.crashes import crash_hits
 from tdb.displays import Displays
-from tdb.elsewhere.forks import Fork, keep_forks
+from tdb.elsewhere.forks import Fork
+from tdb.elsewhere.keeper import keep_forks
 from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace

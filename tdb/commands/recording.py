@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from tdb.commands import command
 from tdb.commands.arguments import File
 from tdb.errors import StateError, TdbError
-from tdb.files import written_whole
+from tdb.files import appended, written_whole
 from tdb.gate import STOPPED
 from tdb.journal import Entry
 from tdb.origin import Origin, environment_of, threads, versions
-from tdb.recording import recorded_text
+from tdb.recording import Transcript
 from tdb.results import Result, Text
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class RecordingFile:
         self._session = session
         self._date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
         self._threads: int | None = None
+        self._transcript: Transcript | None = None  # None as long as what stands in the file is not all
         self._failed = False
 
     def write(self) -> None:
@@ -65,14 +66,19 @@ class RecordingFile:
         Raises:
             TdbError: it cannot be written.
         """
-        written_whole(self.path, recorded_text(self._origin(), self._session.journal.entries, self._date))
+        transcript = Transcript()
+        written_whole(self.path, transcript.begin(self._origin(), self._session.journal.entries, self._date))
+        self._transcript = transcript
 
     def take(self, entry: Entry) -> None:
-        """Write the file with an entry more; if that fails, say so once."""
-        del entry
+        """Add an entry to the file; if that fails, say so once."""
         try:
-            self.write()
+            if self._transcript is None or not self.path.exists():
+                self.write()
+            else:
+                appended(self.path, self._transcript.go_on(self._origin(), entry))
         except TdbError as error:
+            self._transcript = None
             if not self._failed:
                 self._session.journal.notices.append(f"the session is not recorded: {error}")
             self._failed = True

@@ -251,9 +251,11 @@ def checkpoints(session: Session) -> Result:
         note=f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {travel.checkpoints.slots.used / 2**20:.1f} of "
         f"{travel.checkpoints.limit / 2**20:.0f} MiB",
     )
+    copies = session.route("fork").copies()
+    aside = [f"copies of the process wait at step {', '.join(map(str, copies))}"] if copies else []
     answers = Table({"way": list(ways), "back 1": [f"no: {reason}" if reason else "yes" for reason in ways.values()]})
     horizon = travel.horizon if kept else None
     is_near = horizon is not None and horizon > travel.floor
     kept_alone = [f"back to step {horizon} at most: the batches before cannot be drawn again"] if is_near else []
-    data = {"table": table, "ways": ways, "back to": horizon}
-    return Result([*([table] if kept else []), *([answers] if ways else [])], data, kept_alone)
+    data = {"table": table, "ways": ways, "back to": horizon, "copies": copies}
+    return Result([*([table] if kept else []), *([answers] if ways else [])], data, [*kept_alone, *aside])

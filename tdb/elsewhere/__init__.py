@@ -14,4 +14,5 @@ terminal, forwards lines to it and shows what it answers; all that is set up goe
     worker.py      a fresh process that takes a run anew
     rerun.py       the route of a fresh process
     forks.py       the route of a copy set aside
+    keeper.py      the thread that trains: sets copies aside, and goes on in one that is woken
 """

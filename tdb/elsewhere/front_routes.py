@@ -36,6 +36,10 @@ class FrontRoute:
         del session
         raise HandOver(self.name, step)
 
+    def copies(self) -> list[int]:
+        """Return the steps at which copies wait."""
+        return list(asked(self._channel, "copies"))
+
     def drop_after(self, step: int) -> None:
         """Let the front drop the copies that wait at later steps."""
         self._channel.send("drop", step)

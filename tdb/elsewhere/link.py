@@ -239,6 +239,8 @@ class Link:
             self._session.front.printed(contents[0])
         elif kind == "refusal":
             self._answer(lambda: self._session.route(contents[0]).refusal(self._session, contents[1]))
+        elif kind == "copies":
+            self._answer(self._session.route("fork").copies)
         elif kind == "confirm":
             self._answer(lambda: self._session.front.confirm(contents[0]))
         else:

@@ -12,8 +12,8 @@ from tdb.commands import all_commands
 from tdb.controller import DebugController
 from tdb.elsewhere.arriving import arrive
 from tdb.elsewhere.channel import Channel, end_with, front_handle
-from tdb.elsewhere.forks import Keeper
 from tdb.elsewhere.front_routes import routes_of_the_front
+from tdb.elsewhere.keeper import Keeper
 from tdb.elsewhere.serving import SentFront, SentShow, Server
 from tdb.elsewhere.streams import sent_output
 from tdb.errors import TdbError

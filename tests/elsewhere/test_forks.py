@@ -35,6 +35,7 @@ def test_a_copy_goes_on_and_can_be_woken_again(begin: Begin) -> None:
         assert landing["replayed"] < 12
         assert session.answer("p digest()") == digest
         assert session.answer("p [step, len(seen)]")["value"] == [12, 12]
+        assert session.answer("checkpoints")["copies"] == list(parked(session))
     processes = [*parked(session).values()]
     assert 0 < len(processes) <= 4
     session.type("set checkpoints.forks 0")

@@ -1,0 +1,254 @@
+"""Sets copies of the process aside, in the thread that trains, each to wait at its boundary until it is woken.
+
+Only the thread that trains is in a copy, so it is made only where that thread is all that training consists of: no
+accelerator, no DataLoader workers, no other threads. OpenMP's threads would not be in it either, and the first parallel
+region would wait for them for ever: OpenMP is told to let them go just before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import random
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdb.active import set_active_controller
+from tdb.elsewhere.arriving import arrive
+from tdb.elsewhere.carried import Carried
+from tdb.elsewhere.channel import Channel, end_with, flush_streams, front_handle
+from tdb.elsewhere.forks import NAME, Fork
+from tdb.elsewhere.front_routes import routes_of_the_front
+from tdb.elsewhere.serving import SentFront, SentShow, Server
+from tdb.elsewhere.streams import SentStream
+from tdb.errors import TdbError
+from tdb.travel.pace import Pace
+
+if TYPE_CHECKING:
+    from tdb.session import Session
+    from tdb.step import Position
+
+WOKEN = "a copy goes on here"
+REAP_SECONDS = 1.0
+RESTING_SECONDS = 0.5
+"""Where training is being stepped, copies are this far apart at least."""
+EVERYTHING = 2  # omp_pause_hard: OpenMP lets go of its threads, and makes new ones when it needs them
+
+
+class Keeper:
+    """Sets copies aside, in the thread that trains; see `tdb.loop_side.LoopSide.keeper`.
+
+    Args:
+        session: the session that a copy goes on with.
+        register: takes step, process and connection of a copy in, wherever the front is.
+        front: the front's process, this one if none is given.
+
+    Attributes:
+        due: the tick from which a boundary has something to do here.
+    """
+
+    def __init__(
+        self, session: Session, register: Callable[[int, int, Connection], object], front: int | None = None
+    ) -> None:
+        self.due = 0
+        self.register = register
+        self.front = front or os.getpid()
+        self._session = session
+        self._handle = front_handle(self.front)
+        self._pace = Pace()
+        self._last = 0.0
+        self._children: list[int] = []
+
+    def arrive(self, position: Position, *, is_stepped: bool) -> str:
+        """Set a copy aside if one is due; return why training stops here, which it does in a copy that was woken."""
+        began = time.perf_counter()
+        if position.tick < self.due and not (is_stepped and began - self._last > RESTING_SECONDS):
+            return ""
+        route = self._session.route(NAME)
+        reason = why_not()
+        if isinstance(route, Fork):
+            route.why_not = reason
+        if reason:
+            self.due = position.tick + 1
+            return ""
+        woken = self._set_aside(position)
+        if woken:
+            return woken
+        self._last = time.perf_counter()
+        if is_stepped:
+            self._pace.interrupted()
+        self._pace.arrived(position.tick, began)
+        self._pace.took(self._last - began)
+        self._pace.left(position.tick, self._last)
+        self.due = position.tick + self._pace.interval
+        return ""
+
+    def _set_aside(self, position: Position) -> str:
+        ours, theirs = Pipe()
+        flush_streams()
+        release_openmp()
+        process = exact_copy()
+        if process == 0:
+            ours.close()
+            return self._wait(theirs)
+        theirs.close()
+        self._children = [each for each in self._children if not _reaped(each)] + [process]
+        self.register(position.step, process, ours)
+        return ""
+
+    # ---- in the copy -----------------------------------------------------------------------------------------------
+
+    def _wait(self, connection: Connection) -> str:
+        """Wait to be woken; a copy of this copy returns from here, and goes on."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if getattr(signal.getsignal(number), "__module__", "").startswith("tdb."):
+                signal.signal(number, signal.SIG_DFL)
+        self._leave_the_front()
+        ends: list[Any] = [connection] if self._handle is None else [connection, self._handle]
+        children: list[int] = []
+        while True:
+            ready = select.select(ends, [], [], REAP_SECONDS)[0]
+            children = [each for each in children if not _reaped(each)]
+            if self._handle in ready:
+                os._exit(0)
+            if connection not in ready:
+                continue
+            try:
+                _, step, carried, captures = connection.recv()
+                channel = Channel(Connection(recv_handle(connection)))
+            except (EOFError, OSError):
+                os._exit(0)
+            process = exact_copy()
+            if process == 0:
+                connection.close()
+                return self._go_on(channel, step, carried, captures=captures)
+            channel.close()
+            children.append(process)
+            connection.send(process)
+
+    def _leave_the_front(self) -> None:
+        """Close this copy's ends of what only the front may hold: whoever waits there would never see the front end."""
+        route, link = self._session.route(NAME), self._session.elsewhere
+        if isinstance(route, Fork):
+            for each in route.parked:
+                each.connection.close()
+            route.parked = []
+        if link is not None:
+            link.leave()
+
+    def _go_on(self, channel: Channel, step: int, carried: Carried, *, captures: bool) -> str:
+        """Make this process the one in which training goes on."""
+        session, interpreter = self._session, self._session.shell
+        end_with(self.front, self._handle)
+        show = SentShow(channel)
+        session.front.divert(show.output)
+        session.go_on_alone(SentFront(channel))
+        interpreter.show = show  # type: ignore[attr-defined]
+        session.routes[:] = routes_of_the_front(channel, session.routes)
+        self.register = lambda at, process, ours: channel.send_with(ours, "parked", at, process)
+        self._children = []
+        self.due = 0
+        for number, stream in enumerate(("stdout", "stderr"), 1):
+            fresh = open(number, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            setattr(sys, f"__{stream}__", fresh)
+            setattr(sys, stream, SentStream(fresh, show.output) if captures else fresh)
+        set_active_controller(session.controller)
+        finder = session.run.finder if session.run is not None else None
+        if finder is not None:
+            finder.follow()
+
+        def work() -> None:
+            if finder is not None:
+                finder.aside = threading.get_ident()
+            try:
+                landing = arrive(interpreter, NAME, step, carried)  # type: ignore[arg-type]
+            except TdbError as error:
+                channel.send("not arrived", error.message, error.hint)
+                os._exit(1)
+            except BaseException as error:  # noqa: BLE001 - told where somebody reads it
+                channel.send("not arrived", f"a bug in tdb: {type(error).__name__}: {error}", "")
+                os._exit(1)
+            server = Server(interpreter, channel)  # type: ignore[arg-type]
+            server.arrived(landing)
+            server.serve()
+
+        threading.Thread(target=work, name="tdb-serving", daemon=True).start()
+        return WOKEN
+
+
+def why_not() -> str:
+    """Return why this process cannot be copied now, empty if it can; called by the thread that trains."""
+    if not sys.platform.startswith("linux"):
+        return "copies of a process are made on Linux alone"
+    if threading.current_thread() is threading.main_thread() and os.getpid() == _first_process:
+        return "the script runs in the main thread"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "an accelerator is in use, which no copy of the process could use"
+    if multiprocessing.active_children():
+        return "DataLoader workers, or other child processes, are at work"
+    others = [each.name for each in threading.enumerate() if _is_of_the_script(each)]
+    return f"the script has other threads ({', '.join(others)}), which would not be in the copy" if others else ""
+
+
+def _is_of_the_script(thread: threading.Thread) -> bool:
+    mine = threading.current_thread(), threading.main_thread()
+    return thread not in mine and not thread.name.startswith(("tdb", "asyncio_", "tqdm", "pytest"))
+
+
+def exact_copy() -> int:
+    """Fork, as `os.fork`; Python seeds its generator anew in the child, where it goes on as it was here."""
+    state = random.getstate()
+    process = os.fork()
+    if process == 0:
+        random.setstate(state)
+    return process
+
+
+def release_openmp() -> None:
+    """Let OpenMP's threads go in this process; the next parallel region makes new ones. 12 to 25 ms."""
+    for library in _openmp_libraries():
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(library).omp_pause_resource_all(EVERYTHING)
+
+
+def _openmp_libraries() -> list[str]:
+    """Return the paths of the OpenMP libraries that are loaded."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    paths = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line or "libiomp" in line or "libomp" in line}
+    return sorted(path for path in paths if path.startswith("/"))
+
+
+def _reaped(process: int) -> bool:
+    """Return whether a child has ended, and take note of it."""
+    try:
+        return os.waitpid(process, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
+_first_process = os.getpid()
+
+
+def keep_forks(session: Session, limit: int) -> None:
+    """Set up to `limit` copies aside from now on; 0 sets none aside and lets go of those there are."""
+    route = session.route(NAME)
+    if not isinstance(route, Fork):
+        return  # the front's keeper counts
+    if not limit:
+        route.close()
+    if bool(limit) != bool(route.limit):
+        session.controller.keep_with(Keeper(session, route.adopt) if limit else None)
+    route.limit = limit
