@@ -1,0 +1,97 @@
+"""When checkpoints are taken, what they cost, and in which memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from tdb.guard import generators
+from tdb.travel.pace import SHARE, Pace
+from tdb.travel.slots import LARGE, Slots
+from tests.travel.training import Prompt
+
+Start = Callable[..., Prompt]
+
+
+@pytest.mark.parametrize(("cost", "step"), [(1e-4, 1e-3), (5e-3, 2e-2), (3e-2, 1e-3)])
+def test_checkpoints_take_their_share_of_the_time_whatever_comes_in_between(cost: float, step: float) -> None:
+    pace, chance, now, taking, due, steps = Pace(), random.Random(0), 0.0, 0.0, 0, 20_000
+    for tick in range(steps):
+        now += step
+        if tick % 10 and tick < due:
+            continue
+        now += 5 * step if chance.random() < 0.4 else 0.0  # another process, or another loop in turns with this one
+        pace.arrived(tick, now)
+        if tick >= due:
+            now, taking = now + cost, taking + cost
+            pace.took(cost)
+            due = tick + pace.interval
+        pace.left(tick, now)
+    assert 0.5 * SHARE * step * steps <= taking <= 1.1 * SHARE * step * steps + cost  # the first is before all steps
+
+
+def test_going_back_from_where_it_was_told_to_stop_takes_one_step_again(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("until", "30")
+    assert [prompt.do("back").data["replayed"] for _ in range(2)] == [1, 1]
+    prompt.do("until", "40")
+    prompt.do("step", 9)
+    assert [prompt.do("back").data["replayed"] for _ in range(2)] == [1, 1]
+    prompt.do("tbreak", "55")
+    prompt.do("continue")
+    assert prompt.step == 55
+    assert prompt.do("back").data["replayed"] == 1
+    for _ in range(2):
+        prompt.do("step")
+    assert prompt.do("back").data["replayed"] <= 2  # from where it went on, there is no checkpoint
+
+
+def test_steps_that_are_taken_again_leave_a_trail(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("until", "50")
+    kept = prompt.controller.travel.checkpoints
+    far = next(step for step in range(40, 5, -1) if all(each.tick not in range(step - 4, step) for each in kept))
+    again = [prompt.do("goto", far).data["replayed"], *(prompt.do("back").data["replayed"] for _ in range(2))]
+    assert again[0] > 4
+    assert again[1:] == [1, 1]
+    assert len({(each.tick, each.edits, each.kept) for each in kept}) == len(kept)  # none is taken twice
+
+
+def test_memory_is_taken_up_again_and_never_while_it_is_held() -> None:
+    tensors = {("large",): torch.randn(LARGE // 8), ("more",): torch.randn(LARGE // 8), ("small",): torch.randn(3)}
+    slots = Slots()
+    first = slots.copy(tensors, {})
+    for each in tensors.values():
+        each.add_(1)
+    second = slots.copy(tensors, first)
+    places = {path: copied.tensor.data_ptr() for path, copied in first.items()}
+    assert all(second[path].tensor.data_ptr() != place for path, place in places.items())
+    assert slots.used == 2 * sum(each.nbytes for each in tensors.values())
+    slots.release(first)
+    for each in tensors.values():
+        each.add_(1)
+    third = slots.copy(tensors, second)
+    assert {path: copied.tensor.data_ptr() for path, copied in third.items()} == places
+    slots.release(third)
+    again = slots.copy(tensors, third)  # nobody holds those any more: what they share is not taken for a copy
+    assert all(torch.equal(again[path].tensor, tensor) for path, tensor in tensors.items())
+    assert slots.used == 2 * sum(each.nbytes for each in tensors.values())
+
+
+def test_numpys_generator_is_read_as_it_is() -> None:
+    read, write = generators()[1]
+    np.random.seed(3)
+    kept = np.random.get_state()
+    moves = (np.random.randn, np.random.rand, lambda: None, lambda: np.random.seed(3), lambda: np.random.normal(size=3))
+    chance = random.Random(1)
+    for _ in range(200):
+        chance.choice(moves)()
+        told, known = read(), np.random.get_state()
+        assert (told[0], told[2:]) == (known[0], known[2:])
+        assert np.array_equal(told[1], known[1])
+    write(kept)
+    assert np.array_equal(read()[1], kept[1])
