@@ -183,7 +183,8 @@ def checkpoint(
     """Keep everything as it is here; thinning never takes such a checkpoint, and `goto` sets out from it.
 
     `-o FILE` writes it to a file instead: safetensors, with everything that is no tensor as JSON in its header.
-    `load FILE` puts such a file back, in this run or in another of the same script, and begins a branch there.
+    `load FILE` puts such a file back and begins a branch there: in the run that wrote it, or in another one of a
+    trainer with `state()` and `restore(state)`.
 
     Example:
         checkpoint

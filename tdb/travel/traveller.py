@@ -343,7 +343,7 @@ class Traveller:
         )
         if not copied:
             raise StateError(f"no weights are kept of branch {name}", f"`switch {name}` goes there")
-        return copied.tensor.flatten(1).clone()
+        return copied.own().flatten(1)
 
     def last_step(self, name: str) -> int:
         """Return the step to which `weights_of` belongs."""
