@@ -97,13 +97,16 @@ def stack_of(thread: threading.Thread | None) -> list[FrameType]:
     return _user_frames(frame)
 
 
-def stack_of_error(traceback: TracebackType | None) -> list[FrameType]:
-    """Return the user's frames of an exception, outermost first: the last is where it was raised."""
-    frames = []
+def stack_of_error(traceback: TracebackType | None) -> list[tuple[FrameType, int]]:
+    """Return the user's frames of an exception, outermost first, each with the line that it had come to.
+
+    A frame itself says where it has got to since: `except` and `finally` have run in it.
+    """
+    found = []
     while traceback is not None:
-        frames.append(traceback.tb_frame)
+        found.append((traceback.tb_frame, traceback.tb_lineno))
         traceback = traceback.tb_next
-    return [frame for frame in frames if not is_own(frame)]
+    return [(frame, line) for frame, line in found if not is_own(frame)]
 
 
 def _user_frames(frame: FrameType | None) -> list[FrameType]:
@@ -119,9 +122,10 @@ def _user_frames(frame: FrameType | None) -> list[FrameType]:
     return frames[::-1]
 
 
-def place_of(frame: FrameType) -> Place:
-    """Return where a frame is, its file relative to the working folder if it lies below it."""
-    path, line = Path(frame.f_code.co_filename), frame.f_lineno or 0  # none between two lines of a running thread
+def place_of(frame: FrameType, line: int | None = None) -> Place:
+    """Return where a frame is, or one of its lines, the file relative to the working folder if it lies below it."""
+    path = Path(frame.f_code.co_filename)
+    line = line or frame.f_lineno or 0  # none between two lines of a running thread
     try:
         shown = str(path.relative_to(Path.cwd()))
     except ValueError:

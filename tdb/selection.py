@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import FrameType
 
 from tdb.errors import StateError, TdbError
@@ -34,8 +35,8 @@ class Selection:
         """Return the selected one of `frames`, outermost first."""
         return frames[-1 - self._outward] if len(frames) > self._outward else None
 
-    def index(self, frames: list[FrameType]) -> int:
-        """Return its position in `frames`."""
+    def index(self, frames: Sequence[object]) -> int:
+        """Return its position in `frames`; negative if there is none."""
         return len(frames) - 1 - self._outward
 
     def move(self, frames: list[FrameType], outward: int) -> None:

@@ -28,9 +28,18 @@ class Stack:
 
     def frames(self) -> list[FrameType]:
         """Return the user's frames of the training thread, outermost first."""
+        return [frame for frame, _ in self._lines()]
+
+    def _lines(self) -> list[tuple[FrameType, int]]:
+        """Return the frames, each with the line where it is, or was when the exception left it."""
         if self._gate.status == CRASHED and self._error() is not None:
             return stack_of_error(self.selection.error(self.errors()).__traceback__)
-        return stack_of(self._gate.thread) if self._gate.status in (RUNNING, STOPPED) else []
+        frames = stack_of(self._gate.thread) if self._gate.status in (RUNNING, STOPPED) else []
+        return [(frame, frame.f_lineno or 0) for frame in frames]  # none between two lines of a running thread
+
+    def places(self) -> list[Place]:
+        """Return where each of the frames is."""
+        return [place_of(frame, line) for frame, line in self._lines()]
 
     def frame(self) -> FrameType | None:
         """Return the selected frame: the innermost of the user's own files, unless `up` or `down` moved it.
@@ -40,9 +49,10 @@ class Stack:
         return self.selection.frame(self.frames())
 
     def place(self) -> Place | None:
-        """Return where the training thread is in the user's code."""
-        frame = self.frame()
-        return place_of(frame) if frame is not None else None
+        """Return where the training thread is in the user's code: in the selected frame."""
+        places = self.places()
+        index = self.selection.index(places)
+        return places[index] if index >= 0 else None
 
     @property
     def selection(self) -> Selection:

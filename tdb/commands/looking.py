@@ -13,7 +13,7 @@ from tdb.commands.arguments import Count, Integer, Text, Word
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import compile_expression, short
-from tdb.frames import compiled, place_of
+from tdb.frames import compiled
 from tdb.gate import CRASHED
 from tdb.queries import array_of
 from tdb.results import Result, Table
@@ -219,7 +219,7 @@ def list_(session: Session, first: Word | None = None, last: Integer | None = No
     if first is not None and first != "." and last is not None:
         begin, end = int(first), last
     else:
-        centre = frame.f_lineno if first in (None, ".") else int(first)
+        centre = _line(session) if first in (None, ".") else int(first)
         begin, end = centre - LINES_AROUND, centre + LINES_AROUND
         if first is None and selection.listed:
             begin, end = selection.listed + 1, selection.listed + 1 + 2 * LINES_AROUND
@@ -230,7 +230,7 @@ def list_(session: Session, first: Word | None = None, last: Integer | None = No
     if begin > end:
         raise TdbError(f"the file ends at line {len(source)}", "`list .` shows the present line")
     selection.listed = end
-    return _source(frame, begin, source[begin - 1 : end])
+    return _source(_line(session), begin, source[begin - 1 : end])
 
 
 @command("ll")
@@ -245,7 +245,7 @@ def longlist(session: Session) -> Result:
         lines, first = inspect.getsourcelines(frame)
     except OSError:
         raise TdbError(f"no source of {frame.f_code.co_filename}") from None
-    return _source(frame, max(first, 1), lines)
+    return _source(_line(session), max(first, 1), lines)
 
 
 @command("a")
@@ -313,7 +313,9 @@ def _moved(session: Session, outward: int) -> Result:
 
 
 def _where(session: Session) -> Result:
-    place = place_of(_frame(session))
+    _frame(session)
+    place = session.stack.place()
+    assert place is not None
     data = {"file": place.file, "line": place.line, "function": place.function}
     return Result([placed([f"> {place}", f"-> {place.source}"], place)], data)
 
@@ -327,9 +329,15 @@ def _frame(session: Session) -> FrameType:
     return frame
 
 
-def _source(frame: FrameType, first: int, lines: list[str]) -> Result:
+def _line(session: Session) -> int:
+    """Return the line where the selected frame is."""
+    place = session.stack.place()
+    return place.line if place is not None else 0
+
+
+def _source(line: int, first: int, lines: list[str]) -> Result:
     text = "\n".join(
-        f"{number:4} {'->' if number == frame.f_lineno else '  '} {line.rstrip()}".rstrip()
-        for number, line in enumerate(lines, first)
+        f"{number:4} {'->' if number == line else '  '} {text.rstrip()}".rstrip()
+        for number, text in enumerate(lines, first)
     )
-    return Result([Lines(text)], {"first": first, "line": frame.f_lineno, "lines": [line.rstrip() for line in lines]})
+    return Result([Lines(text)], {"first": first, "line": line, "lines": [text.rstrip() for text in lines]})

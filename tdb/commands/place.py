@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdb.commands import command
-from tdb.frames import place_of
 from tdb.gate import CRASHED, OVER, READY, STOPPED
 from tdb.results import Facts, Result
 from tdb.stopping import crash_text, end_line, placed, position_line, source_line
@@ -25,9 +24,8 @@ def where(session: Session) -> Result:
         where
     """
     state = session.controller.get_state()
-    stack = session.stack.frames()
-    frames = [place_of(frame) for frame in stack]
-    selected = session.stack.selection.index(stack)
+    frames = session.stack.places()
+    selected = session.stack.selection.index(frames)
     lines, inner = [f"  {place}" for place in frames[:selected]], [f"  {place}" for place in frames[selected + 1 :]]
     if state["status"] == READY:
         name = session.run.script.name if session.run is not None else "training"

@@ -378,3 +378,28 @@ def test_aliases(make_session: Make) -> None:
         (tdb) to 5
         *** unknown command 'to' (nor Python)...
     """)
+
+
+def test_a_cause_is_shown_at_the_line_that_raised_it(make_session: Make) -> None:
+    make_session("""
+        def load(step):
+            try:
+                return {}["missing"]
+            except KeyError as error:
+                raise RuntimeError(f"step {step} has no data") from error
+
+        load(7)
+    """).play("""
+        (tdb) continue
+        Traceback ...
+        (tdb) where
+        Traceback ...
+        > step 0 ... load
+        -> raise RuntimeError(f"step {step} has no data") from error
+        (tdb) exceptions 0
+        > ...train.py(...) load
+        -> return {}["missing"]
+        (tdb) list .
+        ...->         return {}["missing"]
+        ...
+    """)
