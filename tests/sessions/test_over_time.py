@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdb.active import set_active_controller
 from tdb.launch import Script
 from tests.typing_session import TypingSession
 
@@ -33,7 +32,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TypingSession]
     session.answer("unwatch 0")
     session.answer("watch +10")
     session.answer("step 5")
-    set_active_controller(None)  # its script has it; sessions beside this one leave none behind
     yield session
     session.close()
 
