@@ -19,5 +19,5 @@ def make_session(tmp_path: Path) -> Iterator[Callable[..., TypingSession]]:
         return made[-1]
 
     yield make
-    for session in made:
+    for session in reversed(made):  # each puts back what was before it
         session.close()
