@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -243,6 +244,7 @@ class Server:
             while run is not None and run.started and run.thread.is_alive() and time.monotonic() < deadline:
                 session.main_thread.attend()
                 time.sleep(POLL_SECONDS)
+            atexit._run_exitfuncs()  # noqa: SLF001 - the script's own, such as a logger's: no orderly exit follows
             flush_streams()
             self._channel.send("ended", state_of(session))
         kill_children()

@@ -118,9 +118,12 @@ def test_restart_begins_with_the_script_as_it_is_now_and_goto_does_not(begin: Be
     assert session.answer("p rate")["value"] == 0.1
 
 
+AT_EXIT = "import atexit\natexit.register(print, 'at exit')\n"
+
+
 @pytest.mark.parametrize(("ending", "status"), [("sys.exit(7)", 7), ("1 / 0", 3), ("", 0)])
 def test_the_exit_status_is_that_of_the_run_that_counts(tmp_path: Path, ending: str, status: int) -> None:
-    (tmp_path / "train.py").write_text(f"import sys\n{textwrap.dedent(WITHOUT_TORCH)}\n{ending}\n")
+    (tmp_path / "train.py").write_text(f"import sys\n{AT_EXIT}{textwrap.dedent(WITHOUT_TORCH)}\n{ending}\n")
     ended = subprocess.run(
         [sys.executable, "-m", "tdb", "--nx", "-c", "until 6", "-c", "goto 2", "-c", "continue", "train.py"],
         cwd=tmp_path,
@@ -131,7 +134,7 @@ def test_the_exit_status_is_that_of_the_run_that_counts(tmp_path: Path, ending: 
         check=False,
     )
     assert ended.returncode == status, ended.stderr
-    assert ended.stdout.count("trained to") == 1
+    assert ended.stdout.count("trained to") == ended.stdout.count("at exit") == 1
     assert "re-run: 2 steps from the start; 2 losses" in ended.stdout
 
 
