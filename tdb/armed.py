@@ -19,6 +19,7 @@ from tdb.expressions.expression import FALSE
 from tdb.gate import FINISHED
 from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
 from tdb.step_tensors import StepTensors
+from tdb.stop_question import StopCheck
 from tdb.stops import Hit, Moment, StopPoints
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Goal:
         return self.step is not None and step >= self.step
 
 
-class Armed:
+class Armed(StopCheck):
     """Asked at every boundary as long as there is something to ask; see `tdb.stop_question.StopCheck`.
 
     Attributes:

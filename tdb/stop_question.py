@@ -4,27 +4,49 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from tdb.step import Position
     from tdb.travel.traveller import Traveller
 
 
-class StopCheck(Protocol):
+class StopCheck:
     """Something other than a pause that may stop training, asked at every boundary in the training thread."""
 
     def passes(self) -> bool:
         """Return whether it is plain that training does not stop here, and that the step ahead need not be captured."""
+        return False
 
     def may_stop(self, step: int) -> bool:
         """Return whether the boundary of step number `step` is already known to be a stop."""
+        del step
+        return False
 
     def reason(self, position: Position) -> str:
         """Return why training stops at the step that has just ended, which is `position`; or an empty string."""
+        del position
+        return ""
 
     def let_go(self) -> None:
         """There is no step ahead: take off what was put on for it."""
+
+    def foreseen(self, step: int) -> int | None:
+        """Return the first step, from `step` on, at which training is to stop whatever comes of those before."""
+        del step
+        return None
+
+    def rehearse(self, position: Position) -> str:
+        """Return why training would stop at a step that is taken again, or an empty string; nothing is counted."""
+        del position
+        return ""
+
+    def remembered(self) -> Any:
+        """Return a copy of what is remembered of the steps before."""
+        return None
+
+    def remember(self, memories: Any, *, at_start: bool) -> None:
+        """Go on from what `remembered` has returned; None knows of no step before, `at_start` there is none."""
 
 
 class StopQuestion:

@@ -24,6 +24,7 @@ from tdb.errors import StateError, TrainingStopped
 from tdb.gate import Attention
 from tdb.panel import Panel
 from tdb.step import Position
+from tdb.stop_question import StopCheck
 from tdb.under_way import UnknownKeyError
 from tests.conftest import PATIENCE, Loop
 
@@ -568,20 +569,14 @@ def test_a_peek_that_comes_too_late_is_answered(controller: DebugController, tra
 # ---- stop checks -----------------------------------------------------------------------------------------------------
 
 
-class At:
-    """Stops at one step; it knows so in advance if `foreseen`."""
+class At(StopCheck):
+    """Stops at one step; it knows so one step before if `foreseen`."""
 
     def __init__(self, step: int, foreseen: bool = False) -> None:
-        self.step, self.foreseen = step, foreseen
-
-    def passes(self) -> bool:
-        return False
-
-    def let_go(self) -> None:
-        pass
+        self.step, self.is_foreseen = step, foreseen
 
     def may_stop(self, step: int) -> bool:
-        return self.foreseen and step == self.step
+        return self.is_foreseen and step == self.step
 
     def reason(self, position: Position) -> str:
         return f"step {self.step}" if position.step == self.step else ""
@@ -619,13 +614,7 @@ def test_a_stop_check_that_is_set_while_training_is_stopped_holds_from_the_next_
 
 
 def test_a_broken_stop_check_stops_training_and_says_why(controller: DebugController, train: Train) -> None:
-    class Broken:
-        def passes(self) -> bool:
-            return False
-
-        def let_go(self) -> None:
-            pass
-
+    class Broken(StopCheck):
         def may_stop(self, step: int) -> bool:
             raise LookupError(f"may_stop {step}")
 

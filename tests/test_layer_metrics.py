@@ -15,6 +15,7 @@ from tdb.controller import DebugController
 from tdb.history import History
 from tdb.layer import GENERIC_METRICS
 from tdb.layer_metrics import MOST_BYTES, Kind, StepBatch, steps_together
+from tdb.stop_question import StopCheck
 
 STEPS = 40
 
@@ -126,17 +127,7 @@ def test_the_step_at_which_training_stops_is_whole_although_others_wait(controll
     controller.recorder.dense = True
     seen: list[Any] = []
 
-    class At:
-        def let_go(self) -> None:
-            pass
-
-        def may_stop(self, step: int) -> bool:
-            del step
-            return False
-
-        def passes(self) -> bool:
-            return False
-
+    class At(StopCheck):
         def reason(self, position: Any) -> str:
             seen.append((controller.layer.combined().norm(), controller.layer.grad().norm()))
             return "" if position.step != 23 else "now"
@@ -208,21 +199,11 @@ def test_a_step_has_the_same_bits_however_many_wait_with_it() -> None:
     np.testing.assert_array_equal(together.metrics()[1], np.stack(found))
 
 
-class ForeseesAll:
+class ForeseesAll(StopCheck):
     """Every step is captured whole, as if training were stepped, and none is stopped at."""
-
-    def let_go(self) -> None:
-        pass
 
     def may_stop(self, step: int) -> bool:
         return step > 0
-
-    def passes(self) -> bool:
-        return False
-
-    def reason(self, position: Any) -> str:
-        del position
-        return ""
 
 
 @pytest.mark.parametrize("sizes", [(8,), (8, 8, 8, 3)])

@@ -117,5 +117,5 @@ def steps_to_stop(loop: LoopSide, replay: Replay | None, position: Position) -> 
 
 def foreseen(loop: LoopSide, step: int) -> int | None:
     """Return the first step, from `step` on, at which what may stop training says that it will."""
-    ask = getattr(loop.question.check, "foreseen", None)
-    return ask(step) if ask is not None else None
+    check = loop.question.check
+    return check.foreseen(step) if check is not None else None

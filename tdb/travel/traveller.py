@@ -184,8 +184,7 @@ class Traveller:
         """Return why training stops at a step that was taken again: it is the goal; nothing else stops there."""
         replay, check = self.replay, self._loop.question.check
         assert replay is not None
-        rehearse = getattr(check, "rehearse", None)
-        would_hit = rehearse(position) if rehearse is not None else ""
+        would_hit = check.rehearse(position) if check is not None else ""
         if would_hit:
             self.last_hits.append(position.step)
             self.last_reason = would_hit
@@ -214,8 +213,8 @@ class Traveller:
         """
         state, position = self._need_state(), self._loop.position
         timeline, edits = self.branches.now.lineage.owner(position.tick), self._edits_here()
-        remembered = getattr(self._loop.question.check, "remembered", None)
-        memory = remembered() if remembered else None
+        check = self._loop.question.check
+        memory = check.remembered() if check is not None else None
         return self._taking.take(state, _owned(position), timeline, edits, memory, name, kept=kept)
 
     def part(self) -> None:
@@ -404,9 +403,8 @@ class Traveller:
         self._look_ahead(checkpoint.position)
 
     def _remember(self, memory: Any, *, at_start: bool) -> None:
-        remember = getattr(self._loop.question.check, "remember", None)
-        if remember is not None:
-            remember(memory, at_start=at_start)
+        if self._loop.question.check is not None:
+            self._loop.question.check.remember(memory, at_start=at_start)
 
     def _follow(self, branch: Branch) -> None:
         """Let everything that is recorded and asked from now on be of one branch."""
