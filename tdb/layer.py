@@ -210,6 +210,8 @@ class FocusLayer:
         if not (module.training and getattr(output, "requires_grad", False)):
             return
         output = output.detach()
+        if output.dim() == 1:  # of one input that is not in a batch
+            output = output[None]
         self._output = None
         self._can_wait = self.info is not None and self.info.kind == "Linear" and can_wait(output)
         if self._following and self._can_wait:

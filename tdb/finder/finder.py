@@ -61,7 +61,8 @@ class Finder(Listener):
         self._batches = Batches()
         self._target: Training | None = None
         self._called: set[int] = set()  # the outermost modules that this step has called
-        self._listening = False
+        self._listening = False  # to calls of the outermost modules
+        self._may_listen = False  # their calls can be heard at all
         self._by_hand: HandUpdate | None = None
         self._updates = 0
         self._cleared = 0  # times that gradients were cleared after a backward pass, as long as there was no update
@@ -264,7 +265,7 @@ class Finder(Listener):
             self._complete()
 
     def _taking_part(self) -> set[int]:
-        return self._optimizers.taking_part(self._called) if self._listening else self._optimizers.all()
+        return self._optimizers.taking_part(self._called) if self._may_listen else self._optimizers.all()
 
     def _is_chosen(self, optimizer: Any) -> bool:
         names = self._discovery.names
@@ -361,6 +362,7 @@ class Finder(Listener):
         if found.roots is not None:
             self._optimizers.belong_to(found.roots)
             compiled = tell_if_compiled(found, self._controller)
-            self._listening = True
-            self._events.listen_to(root.outer for root in found.roots if not compiled or root.outer is not root.module)
+            heard = [root.outer for root in found.roots if not compiled or root.outer is not root.module]
+            self._listening = self._may_listen = bool(heard)
+            self._events.listen_to(heard)
         self._controller.begin(found.training)

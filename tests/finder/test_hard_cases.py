@@ -224,6 +224,14 @@ def test_inputs_by_name_are_the_batch(script: Callable[..., TypingSession]) -> N
     assert re.search(r"^input +32x6 ", session.type("batch"), re.MULTILINE)
 
 
+def test_an_input_that_is_in_no_batch(script: Callable[..., TypingSession]) -> None:
+    session = script(PLAIN.replace("model(x), y", "model(x[0]), y[0]"))
+    session.type("step 2")
+    assert "mean_activation" in session.type("metrics top 1")
+    session.type("watch 0")
+    assert finished(session) == "Training finished after 4 steps"
+
+
 def test_an_update_that_is_left_out_and_an_operation_that_is_named(script: Callable[..., TypingSession]) -> None:
     """`skip` and `detect`, in scripts that have never heard of tdb."""
 
@@ -255,7 +263,7 @@ def test_layers_that_are_trained_one_after_another_without_being_called(script: 
         """
 layers = [nn.Linear(6, 5), nn.Linear(5, 4)]
 optimizers = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in layers]
-x = inputs
+x, y = next(iter(loader))
 for layer, optimizer in zip(layers, optimizers):
     for repeat in range(6):
         optimizer.zero_grad()
@@ -265,7 +273,7 @@ for layer, optimizer in zip(layers, optimizers):
     x = layer.forward(x).detach()
 """
     )
-    assert session.type("step 6").startswith("> step 6  loss ")
+    assert session.type("step 6").startswith("> step 6  epoch 1  loss ")
     assert finished(session) == "Training finished after 11 steps"  # whether the first will go on, too, nobody can know
 
 

@@ -13,13 +13,24 @@ import torch
 
 from tests.typing_session import TypingSession
 
-LIGHTNING = """
-    import logging
+BEGINNING = """
     import sys
-    import warnings
     import torch
     from torch import nn
     from torch.utils.data import DataLoader, TensorDataset
+
+    torch.manual_seed(0)
+"""
+A_MODEL_WITH_ITS_DATA = """
+    model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    data = TensorDataset(torch.randn(40, 4), torch.randint(3, (40,)))
+    loader = DataLoader(data, batch_size=5, shuffle=True)
+"""
+
+LIGHTNING = """
+    import logging
+    import warnings
     import lightning as L
 
     warnings.filterwarnings("ignore")
@@ -47,7 +58,6 @@ LIGHTNING = """
     if "callback" in sys.argv:
         import tdb.lightning
         callbacks = [tdb.lightning.DebugCallback(focus="net.2")]
-    torch.manual_seed(0)
     data = TensorDataset(torch.randn(40, 4), torch.randint(3, (40,)))
     model = Module()
     trainer = L.Trainer(
@@ -58,9 +68,6 @@ LIGHTNING = """
 """
 
 TRANSFORMERS = """
-    import sys
-    import torch
-    from torch import nn
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback
 
@@ -68,7 +75,6 @@ TRANSFORMERS = """
     if "callback" in sys.argv:
         import tdb.transformers
         callbacks = [tdb.transformers.DebugCallback(focus="classifier")]
-    torch.manual_seed(0)
     model = BertForSequenceClassification(
         BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     )
@@ -83,17 +89,12 @@ TRANSFORMERS = """
     trainer.train()
 """
 
-IGNITE = """
-    import sys
-    import torch
-    from torch import nn
-    from torch.utils.data import DataLoader, TensorDataset
+IGNITE = (
+    A_MODEL_WITH_ITS_DATA
+    + """
     from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
 
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    loader = DataLoader(TensorDataset(torch.randn(20, 4), torch.randint(3, (20,))), batch_size=5, shuffle=True)
+    loader = DataLoader(data, batch_size=10, shuffle=True)
     trainer = create_supervised_trainer(model, optimizer, nn.CrossEntropyLoss())
     evaluator = create_supervised_evaluator(model)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run(loader) and None)
@@ -102,19 +103,14 @@ IGNITE = """
         tdb.ignite.attach(trainer, model, optimizer, focus="2")
     trainer.run(loader, max_epochs=2)
 """
+)
 
-ACCELERATE = """
-    import sys
-    import torch
-    from torch import nn
-    from torch.utils.data import DataLoader, TensorDataset
+ACCELERATE = (
+    A_MODEL_WITH_ITS_DATA
+    + """
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    loader = DataLoader(TensorDataset(torch.randn(40, 4), torch.randint(3, (40,))), batch_size=5, shuffle=True)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 
 
@@ -136,6 +132,7 @@ ACCELERATE = """
                 optimizer.step()
                 optimizer.zero_grad()
 """
+)
 
 FRAMEWORKS = {"lightning": LIGHTNING, "transformers": TRANSFORMERS, "ignite": IGNITE, "accelerate": ACCELERATE}
 
@@ -146,62 +143,66 @@ def weights(namespace: dict[str, object]) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
+def finished(session: TypingSession) -> dict[str, torch.Tensor]:
+    """Look on, run to the end, and return the weights."""
+    session.play("""
+        (tdb) !__import__("torch").randn(5); None
+        (tdb) until 6
+        > step 6 ...
+        ...
+    """)
+    assert "5x" in session.type("batch") or "10x" in session.type("batch")
+    assert "grad_norm" in session.type("metrics top 1")
+    assert "Training finished after 8 steps" in session.type("continue")
+    assert session.session.run is not None
+    return weights(vars(session.session.run.module))
+
+
+def changed(plain: dict[str, torch.Tensor], debugged: dict[str, torch.Tensor]) -> list[str]:
+    return [name for name, value in plain.items() if not torch.equal(value, debugged[name])]
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_small_training_is_stepped_and_stays_the_same(
     framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip(framework, reason=f"{framework} is not installed: pip install 'tdb[{framework}]'")
     monkeypatch.chdir(tmp_path)
-    script = textwrap.dedent(FRAMEWORKS[framework])
+    script = textwrap.dedent(BEGINNING + FRAMEWORKS[framework])
     (tmp_path / "plain.py").write_text(script)
     monkeypatch.setattr(sys, "argv", ["plain.py"])
     plain = weights(runpy.run_path("plain.py", run_name="__main__"))
 
     (tmp_path / "train.py").write_text(script)
     session = TypingSession(tmp_path, script, "callback")
-    session.play("""
-        (tdb) start
-        > step 0        ...
-        ...
-        (tdb) step
-        > step 1  epoch 1  loss ...
-        ...
-        (tdb) step 2
-        > step 3  epoch 1  loss ...
-        ...
-        (tdb) !__import__("torch").randn(5); None
-        (tdb) until 6
-        > step 6  epoch 2  loss ...
-        ...
-    """)
-    assert "5x" in session.type("batch")
-    assert "grad_norm" in session.type("metrics top 1")
-    assert "<-" in session.type("focus")
-    assert "Training finished after 8 steps" in session.type("continue")
-    assert session.session.run is not None
-    debugged = weights(vars(session.session.run.module))
-    session.close()
-    assert [name for name, value in plain.items() if not torch.equal(value, debugged[name])] == []
+    try:
+        session.play("""
+            (tdb) start
+            > step 0        ...
+            ...
+            (tdb) step
+            > step 1  epoch 1  loss ...
+            ...
+            (tdb) step 2
+            > step 3  epoch 1  loss ...
+            ...
+        """)
+        assert "<-" in session.type("focus")
+        assert changed(plain, finished(session)) == []
+    finally:
+        session.close()
 
     session = TypingSession(tmp_path, script)
-    session.play("""
-        (tdb) step
-        > step 1 ... loss ...        train.py(...) ...
-        ...
-        (tdb) list
-        ...
-        (tdb) !__import__("torch").randn(5); None
-        (tdb) until 6
-        > step 6 ...
-        ...
-    """)
-    assert "5x" in session.type("batch")
-    assert "Linear" in session.type("layers")
-    assert "Training finished after 8 steps" in session.type("continue")
-    assert session.session.run is not None
-    debugged = weights(vars(session.session.run.module))
-    session.close()
-    assert [name for name, value in plain.items() if not torch.equal(value, debugged[name])] == []
+    try:
+        session.play("""
+            (tdb) step
+            > step 1 ... loss ...        train.py(...) ...
+            ...
+        """)
+        assert "Linear" in session.type("layers")
+        assert changed(plain, finished(session)) == []
+    finally:
+        session.close()
 
 
 def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
