@@ -41,7 +41,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         return made[-1]
 
     yield make
-    for session in made:
+    for session in reversed(made):
         session.close()
 
 
