@@ -99,8 +99,8 @@ class Armed(StopCheck):
         self._names = self.points.names.union(goal, of_displays) - ALWAYS_KNOWN
         self._plain = self._plain_conditions(enabled)
         wanted = bool(enabled) or self._goal is not None or bool(self.looks_back)
-        if not wanted:
-            self.tensors.end_step()
+        if not self.points.groups:
+            self.tensors.forget_step()
         self._controller.stop_when(self if wanted else None)
 
     def _plain_conditions(self, enabled: list[StopPoint]) -> tuple[Evaluation, ...]:
@@ -117,7 +117,7 @@ class Armed(StopCheck):
         if not self.points.groups:
             return
         model = getattr(self._controller.target, "model", None)
-        self.tensors.look_at(model)
+        self.tensors.look_at(model, self._controller.model_capture)
         if model is None and not self._told_of_no_model:
             self._told_of_no_model = True
             groups = ", ".join(sorted(self.points.groups))

@@ -37,6 +37,7 @@ class Output:
         held: the output itself, or None.
         version: of the output when it was given: it counts changes in place.
         sample: [n] evenly spaced entries of it; all of them if there are few.
+        alone: it gave this tensor, and not several.
     """
 
     calls: int
@@ -44,6 +45,7 @@ class Output:
     held: Tensor | None = None
     version: int = 0
     sample: Tensor | None = None
+    alone: bool = True
 
     @property
     def overwritten(self) -> bool:
@@ -154,7 +156,7 @@ class ModelCapture:
             self.outputs[name] = replace(self._last[2], calls=calls)  # a container gives what the last inside it gave
             return
         tensor = next((found for _, found in tensors_in(output) if _is_real(found)), None)
-        kept = self.outputs[name] = Output(calls)
+        kept = self.outputs[name] = Output(calls, alone=output is tensor)
         if tensor is not None:
             self._keep(kept, tensor.detach())
         self._last = (output, version, kept)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
+    from tdb.model_capture import ModelCapture
     from tdb.results import Array
 
 GROUPS = ("grads", "weights", "updates", "activations")
@@ -26,7 +27,8 @@ GROUPS = ("grads", "weights", "updates", "activations")
 class StepTensors(Mapping[str, Mapping[str, "Array"]]):
     """Group -> tensor name -> array of the step that has just ended; used in the training thread only.
 
-    Without a model the groups are empty. "updates" and "activations" are there only if the step was captured for them.
+    Without a model the groups are empty. "updates" and "activations" are there only if the step was captured for them,
+    or whole.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -40,6 +42,7 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         self._handles: list[RemovableHandle] = []
         self._before: dict[str, Tensor] = {}
         self._given: dict[str, dict[str, Array]] = {}
+        self._whole: ModelCapture | None = None
 
     def begin_step(self, model: nn.Module | None, optimizer: Any, groups: frozenset[str]) -> None:
         """The step ahead is to be captured, as far as `groups` need it; hooks stay only for one step."""
@@ -65,9 +68,20 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
             handle.remove()
         self._handles = []
 
-    def look_at(self, model: nn.Module | None) -> None:
-        """What the weights were is to be read anew: another step has ended, or something in this one has changed."""
+    def forget_step(self) -> None:
+        """Nothing is asked of the steps ahead."""
+        self.end_step()
+        self._begun, self._captured, self._before = frozenset(), {}, {}
+
+    def look_at(self, model: nn.Module | None, capture: ModelCapture) -> None:
+        """What the weights were is to be read anew: another step has ended, or something in this one has changed.
+
+        Args:
+            model: whose tensors they are.
+            capture: what the step did in all of it, if it was captured whole.
+        """
         self._model, self._given = model, {}
+        self._whole = capture if capture.captured and capture.progress.complete else None
 
     def __getitem__(self, group: str) -> Mapping[str, Array]:
         if group not in self._given:
@@ -100,22 +114,38 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def _grads(self, model: nn.Module) -> dict[str, Array]:
-        return _arrays(self._captured.get("grads") or dict(_gradients(model)))
+        grads = self._captured.get("grads")
+        if grads is None and self._whole is not None:
+            used = {name: each.values() for name, each in self._whole.grads.items()}
+            grads = {name: grad for name, grad in used.items() if grad is not None}
+        return _arrays(grads or dict(_gradients(model)))
 
     def _weights(self, model: nn.Module) -> dict[str, Array]:
         return _arrays({name: weight.detach() for name, weight in model.named_parameters()})
 
     def _updates(self, model: nn.Module) -> dict[str, Array]:
-        if "updates" not in self._begun:
+        if "updates" in self._begun:
+            before = self._before
+        elif self._whole is not None:
+            before = self._whole.before
+        else:
             raise KeyError("updates")
         after = {name: weight.detach() for name, weight in _trainable(model)}
-        return _arrays({name: after[name] - before for name, before in self._before.items() if name in after})
+        return _arrays({name: after[name] - weight for name, weight in before.items() if name in after})
 
     def _activations(self, model: nn.Module) -> dict[str, Array]:
-        del model
-        if "activations" not in self._begun:
+        if "activations" in self._begun:
+            return _arrays(self._captured.get("activations", {}))
+        if self._whole is None or self._whole.compiled:
             raise KeyError("activations")
-        return _arrays(self._captured.get("activations", {}))
+        leaves = [name for name, each in model.named_modules() if next(each.children(), None) is None]
+        outputs = {name: self._whole.outputs[name] for name in leaves if name in self._whole.outputs}
+        kept = {name or "model": (output, *output.values()) for name, output in outputs.items()}
+        if not all(output.alone and is_all for output, _, is_all in kept.values()):
+            raise KeyError("activations")  # in a part of them a value may be missing
+        return _arrays(
+            {name: values.reshape(output.shape) for name, (output, values, _) in kept.items() if values is not None}
+        )
 
 
 _READ: Mapping[str, Callable[[StepTensors, Any], dict[str, Array]]] = {

@@ -139,7 +139,7 @@ for iteration in range(10):
         -> error.backward()
         (tdb) catch nan
         Catchpoint 1, nan
-        tried from the next step on
+        not so at step 1
     """)
     assert finished(session) == "Training finished after 10 steps"
 

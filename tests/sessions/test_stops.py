@@ -325,6 +325,51 @@ def test_a_new_stop_point_is_tried_at_once(make_session: Make) -> None:
     """)
 
 
+ONCE = """
+import tdb
+import torch
+
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 1))
+optimizer = torch.optim.SGD([{"params": layer.parameters()} for layer in model], lr=0.01)
+controller = tdb.attach(model, optimizer, step=0)
+for step, x in enumerate(controller.steps([torch.randn(8, 4) for _ in range(6)]), 1):
+    if step == 3:
+        HAPPENS
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("happens", "event"),
+    [
+        ("x[0, 0] = float('inf')", "nan activations"),
+        ("x[0, 0] = float('inf')", "inf activations"),
+        ("x[0, 0] = float('inf')", "nan grads"),
+        ("x[0, 0] = float('inf')", "nan weights"),
+        ("optimizer.param_groups[0]['lr'] = 1e3", "exploding"),
+        ("optimizer.param_groups[1]['lr'] = 1e-9", "vanishing"),
+        ("optimizer.param_groups[0]['lr'] = 0", "frozen"),
+    ],
+)
+def test_an_event_is_tried_at_once_and_says_what_one_set_before_would_have_seen(
+    happens: str, event: str, make_session: Make
+) -> None:
+    script = ONCE.replace("HAPPENS", happens)
+    before = make_session(script, as_json=True)
+    before.answer(f"catch {event}")
+    stopped_at = steps_stopped_at(before)
+    before.close()
+    for step in (2, 3):
+        session = make_session(script, as_json=True)
+        session.answer(f"step {step}")
+        assert session.answer(f"catch {event}")["would_hit"] == (step in stopped_at)
+        session.close()
+    assert 3 in stopped_at
+
+
 def test_list_condition_ignore_disable_and_clear(make_session: Make) -> None:
     make_session(SERIES).play("""
         (tdb) break
