@@ -350,7 +350,7 @@ for step, x in enumerate(controller.steps([torch.randn(8, 4) for _ in range(6)])
         ("x[0, 0] = float('inf')", "nan grads"),
         ("x[0, 0] = float('inf')", "nan weights"),
         ("optimizer.param_groups[0]['lr'] = 1e3", "exploding"),
-        ("optimizer.param_groups[1]['lr'] = 1e-9", "vanishing"),
+        ("optimizer.param_groups[1]['lr'] = 3e-7", "vanishing"),
         ("optimizer.param_groups[0]['lr'] = 0", "frozen"),
     ],
 )
