@@ -35,6 +35,7 @@ class Controller:
     def __init__(self, look=True):
         self.look = look
         self.about, self.focus, self.image_shape, self.panels, self.steps, self.data = {}, "", None, [], [], {}
+        self.commands = set()
 
     def describe(self, **about):
         self.about |= about
@@ -44,6 +45,12 @@ class Controller:
 
     def add_panel(self, panel):
         self.panels.append(panel)
+
+    def remove_panel(self, name):
+        self.panels = [panel for panel in self.panels if panel.name != name]
+
+    def add_commands(self, *functions):
+        self.commands.update(functions)
 
     def begin(self, target):
         self.target = target
