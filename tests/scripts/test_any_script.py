@@ -62,6 +62,8 @@ def child(queue):
     queue.put((tdb.active_controller() is None, train()))
 
 if __name__ == "__main__":
+    # What optimizers load at their first use takes seconds: forked children have it already.
+    torch.optim.SGD([torch.zeros(1)], lr=0.1).zero_grad()
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
         queue = context.SimpleQueue()

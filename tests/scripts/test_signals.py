@@ -19,6 +19,7 @@ SLOW = """
     import tdb
 
     controller = tdb.active_controller()
+    time.sleep(0.5)  # by now the shell waits for it, and a signal interrupts the wait
     print("on its way", flush=True)
     for step in range(1, 10**9):
         time.sleep(0.01 if sys.argv[1] == "steps" else 1000)

@@ -247,6 +247,7 @@ def test_quit_a_crash_and_a_breakpoint_from_inside(make_session: Make) -> None:
         (tdb) undisplay
     """)
     session.controller.stop()
+    session.controller.gate.dismiss()
     session.session.run.thread.join(30)  # type: ignore[union-attr]
     assert (session.session.status, session.controller.position.step) == ("ended", 2)
     assert nothing_stays_behind()
