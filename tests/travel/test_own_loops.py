@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from tdb.commands import all_commands
 from tdb.controller import DebugController
@@ -173,9 +174,11 @@ class Prompt:
         self.controller.stop()
         self.controller.gate.dismiss()
         join(self.thread)
+        for each in gc.get_objects():
+            if isinstance(each, _MultiProcessingDataLoaderIter):
+                each._shutdown_workers()  # left to the garbage collector it waits five seconds for each of them
         self.controller.travel.data.forget()
         del self.loop
-        gc.collect()  # with the loaders their workers go
 
 
 @pytest.fixture
