@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tdb.elsewhere.carried import Carried, carried_from
 from tdb.elsewhere.channel import Channel
 from tdb.elsewhere.link import Link
+from tdb.travel.thinning import missed_least
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -103,7 +104,7 @@ class Fork:
         """Take a copy in that has been set aside, and let one go if there are too many."""
         self.parked = sorted([*self.parked, Parked(step, process, connection)], key=lambda each: each.step)
         while len(self.parked) > self.limit:
-            self._forget(self.parked[_missed_least([each.step for each in self.parked])])
+            self._forget(self.parked[missed_least([each.step for each in self.parked], self.parked[-1].step)])
 
     def copies(self) -> list[int]:
         """Return the steps at which copies wait."""
@@ -137,12 +138,3 @@ class Fork:
         finally:
             theirs.close()
         return Link(session, Channel(ours), process)
-
-
-def _missed_least(steps: list[int]) -> int:
-    """Return the place of the one whose neighbours lie closest for how long ago they were; the first and last stay."""
-    now = steps[-1]
-    gaps = [
-        (steps[place + 1] - steps[place - 1]) / max(1, now - steps[place - 1]) for place in range(1, len(steps) - 1)
-    ]
-    return 1 + gaps.index(min(gaps)) if gaps else 0

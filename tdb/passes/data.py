@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tdb.passes.passes import Passes
+from tdb.passes.seams import DATA, NAME
 from tdb.travel.state import Part
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 KEPT_SHARE = 8
 """Batches that cannot be drawn again may take this part of the budget of checkpoints, on top of it."""
-
-NAME = "data position"
 
 
 class LoopData:
@@ -58,7 +57,7 @@ class LoopData:
         """Return whether all batches of a branch after a checkpoint can be given again."""
         if self.passes is None:
             return True
-        return self.passes.can_go_on_from(checkpoint.parts["part", f"registered {NAME}"], timeline)
+        return self.passes.can_go_on_from(checkpoint.parts["part", DATA], timeline)
 
     def horizon(self, checkpoints: Iterable[Checkpoint], floor: int, timeline: int) -> int | None:
         """Return the first step that can be gone back to; None if none can be."""

@@ -28,7 +28,9 @@ SHARE = 0.01
 FEW_BYTES = 4 * 2**20
 
 
-DATA = "registered data position"
+NAME = "data position"
+DATA = f"registered {NAME}"
+"""What a checkpoint calls the position in the data; a seam leaves it alone."""
 
 
 class Change(NamedTuple):

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tdb.errors import TdbError
 from tdb.history.lineage import Lineage
 from tdb.step import Position
 from tdb.travel.files import read
 from tdb.travel.slots import Path, Slots
 from tdb.travel.snapshot import Snapshot
+from tdb.travel.thinning import closest, missed_least
 
 if TYPE_CHECKING:
     from tdb.travel.spill import Spill
@@ -186,7 +185,7 @@ class Checkpoints:
         """Let go what does not fit; what is kept by wish stays, even beyond the budget."""
         while self.slots.used > self.limit:
             if self._recent and (self._even_bytes <= self.limit / 2 or len(self._even) < 2):
-                self._let_go(self._recent.pop(_missed_least(self._recent, now)))
+                self._let_go(self._recent.pop(missed_least([each.tick for each in self._recent], now)))
             elif len(self._even) > 1:
                 self._widen()
             else:
@@ -219,7 +218,7 @@ class Checkpoints:
         self._in_files.insert(place, checkpoint)
         self._in_files_bytes += checkpoint.nbytes
         while self._in_files_bytes > MOST_IN_FILES * self.limit and len(self._in_files) > 1:
-            dropped = self._in_files.pop(_closest(self._in_files))
+            dropped = self._in_files.pop(closest([each.tick for each in self._in_files]))
             self._in_files_bytes -= dropped.nbytes
             self._release(dropped)
 
@@ -229,20 +228,3 @@ class Checkpoints:
             self.slots.release(copy.tensors)
         elif checkpoint.file is not None and self.spill is not None:
             self.spill.remove(checkpoint.file)
-
-
-def _missed_least(recent: list[Checkpoint], now: int) -> int:
-    """Return the place of the one whose neighbours lie closest for how long ago they were."""
-    if len(recent) < 3:
-        return 0
-    ticks = np.fromiter((each.tick for each in recent), np.int64, len(recent))
-    gaps = (ticks[2:] - ticks[:-2]) / np.maximum(1, abs(now - ticks[:-2]))
-    return 1 + int(gaps.argmin())
-
-
-def _closest(checkpoints: list[Checkpoint]) -> int:
-    """Return the place of the one whose neighbours lie closest; never the first or the last."""
-    if len(checkpoints) < 3:
-        return 0
-    ticks = np.fromiter((each.tick for each in checkpoints), np.int64, len(checkpoints))
-    return 1 + int((ticks[2:] - ticks[:-2]).argmin())
