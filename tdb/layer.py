@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
-from tdb.layer_metrics import Kind, StepBatch, can_wait, in_host_memory, steps_together
+from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
+
+    from tdb.results import Array
 
 
 # The feature dimension of the output, counted from the end, by the number of dimensions that a position takes.
@@ -106,6 +108,7 @@ class FocusLayer:
         self._grad: Tensor | None = None
         self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
         self._following = False  # the hooks stay on from step to step, and what they keep goes to the batch
+        self._of_weights: WeightMetrics | None = None
         self._batch: StepBatch | None = None
         self._output: Tensor | None = None
         self._handles: list[RemovableHandle] = []
@@ -133,8 +136,9 @@ class FocusLayer:
             self.forget_step()
             self._initial = self._rows(module.weight)
             self._initial_norm = self._initial.norm(dim=1)
-            apart = not in_host_memory(self._initial) or steps_together(self._initial) < 2
-            self._batch = None if apart else StepBatch(self._initial)
+            in_host = in_host_memory(self._initial)
+            self._of_weights = WeightMetrics(self._initial) if in_host else None
+            self._batch = StepBatch(self._initial) if in_host and steps_together(self._initial) > 1 else None
         self._optimizer = optimizer_of(target, module.weight)
         self.name, self.info = chosen.name, chosen
 
@@ -308,6 +312,17 @@ class FocusLayer:
             found["cos_to_init"] = torch.linalg.vecdot(weights, self._initial) / product
         return found
 
+    def metrics_of_weights(self) -> tuple[tuple[str, ...], Array] | None:
+        """Return the metrics of a step that was not captured, names and values [m, D]; None if more is known of it.
+
+        They are the same as those of `metrics`, of a layer in host memory.
+        """
+        weight = self._bound().weight.detach()
+        if self._before is not None or self._output is not None or self._of_weights is None:
+            return None
+        grad = self._module_grad()
+        return self._of_weights.of(self._as_rows(weight).numpy(), None if grad is None else grad.numpy())
+
     # ---- steps whose metrics are computed together -----------------------------------------------------------------
 
     def let_wait(self) -> StepBatch | None:
@@ -316,10 +331,12 @@ class FocusLayer:
         To be called again, when it has been emptied, if what waits has other metrics.
         """
         batch, weight = self._batch, self._bound().weight.detach()
-        if batch is None or not in_host_memory(weight) or (self._output is not None and not self._can_wait):
+        if batch is None or self._before is None or not in_host_memory(weight):
+            return None
+        if self._output is not None and not self._can_wait:
             return None
         grad = self._grad if self._grad is not None else self._module_grad()
-        kind = Kind(self._before is not None, grad is not None, self._output is not None)
+        kind = Kind(grad is not None, self._output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
             return batch
         batch.end_step(self._as_rows(weight), kind)

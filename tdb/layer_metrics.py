@@ -1,8 +1,9 @@
 """The metrics of a layer's features in host memory, for recording: of several steps together.
 
 Between two steps everything is cold, the processor's caches and tdb's code in them alike: a metric that takes 10
-microseconds when it is computed again and again takes 50 there, mostly to get going. So a step only copies what its
-metrics need, and every few steps they are computed together. What is computed is what `FocusLayer.metrics` computes.
+microseconds when it is computed again and again takes 50 there, mostly to get going. So a captured step only copies
+what its metrics need, and every few steps they are computed together. What needs no capture costs less than such a
+copy, and is computed at once. What is computed is what `FocusLayer.metrics` computes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 SMALLEST_FLOAT = 4
 """Bytes of the smallest float that numpy and torch share: it has no bfloat16, and float16 would overflow."""
 
+OF_THE_WEIGHT = ("weight_norm", "cos_to_init")
+OF_WEIGHT_AND_GRAD = ("weight_norm", "grad_norm", "cos_to_init")
 OF_THE_OUTPUT = ("mean_activation", "activation_std", "active_fraction")
 MOST_STEPS = 16
 MOST_BYTES = 2**23
@@ -29,10 +32,43 @@ def in_host_memory(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
 
 
-class Kind(NamedTuple):
-    """What is known of a step besides the weights after it."""
+class WeightMetrics:
+    """The metrics that need no capture: those of a weight and its gradient as they are when a step has ended.
 
-    before: bool
+    Args:
+        initial: [D, F], the weight when its layer became the focus; in host memory.
+    """
+
+    def __init__(self, initial: Tensor) -> None:
+        self._initial: Array = initial.numpy()
+        self._norm = np.sqrt(np.vecdot(self._initial, self._initial))
+        self._tiny = np.finfo(self._initial.dtype).tiny
+
+    def of(self, weight: Array, grad: Array | None) -> tuple[tuple[str, ...], Array]:
+        """Return the names of the m metrics of a weight [D, F] and its gradient, and their values [m, D]."""
+        names = OF_THE_WEIGHT if grad is None else OF_WEIGHT_AND_GRAD
+        values = np.empty((len(names), len(weight)), weight.dtype)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # diverging weights are worth recording
+            np.vecdot(weight, weight, out=values[0])
+            if grad is not None:
+                np.vecdot(grad, grad, out=values[1])
+            np.sqrt(values[:-1], out=values[:-1])
+            np.vecdot(weight, self._initial, out=values[-1])
+            values[-1] /= self.product(values[0], self._norm)
+            return names, values.astype(np.float32, copy=False)
+
+    def cos_to_init(self, weights: Array, norms: Array) -> Any:
+        """Return the cosines [n, D] of weights [n, D, F] of these norms with the initial one."""
+        return np.vecdot(weights, self._initial) / self.product(norms, self._norm)
+
+    def product(self, one: Array, other: Array) -> Any:
+        """Return the product of norms; a row of zeros has cosine 0 with anything."""
+        return np.maximum(one * other, self._tiny)
+
+
+class Kind(NamedTuple):
+    """What is known of a step besides the weights before and after it."""
+
     grad: bool
     output: bool
 
@@ -61,14 +97,12 @@ class StepBatch:
         self.size = steps_together(initial)
         self._places: list[int] = []  # of the steps that wait
         self._next = 0  # the place of the step under way: its weight before it, and after it in the next place
-        self._kind = Kind(before=False, grad=False, output=False)
+        self._kind = Kind(grad=False, output=False)
         self._joined = False  # the weight at `_next` is the one before the step under way
         self._weights = initial.new_empty(self.size + 2, *initial.shape)
         self._grads = initial.new_empty(self.size + 1, *initial.shape)
         self._outputs: Tensor | None = None
-        self._initial: Array = initial.numpy()
-        self._initial_norm = np.sqrt(np.vecdot(self._initial, self._initial))
-        self._tiny = np.finfo(self._initial.dtype).tiny
+        self._of_weights = WeightMetrics(initial)
 
     def begin_step(self, weight: Tensor) -> Tensor:
         """Keep the weight [D, F] before the step ahead, and return the copy."""
@@ -130,16 +164,15 @@ class StepBatch:
             norm = found["weight_norm"] = np.sqrt(np.vecdot(weights, weights))
             if self._kind.grad:
                 found["grad_norm"] = np.sqrt(np.vecdot(grads, grads))
-            if self._kind.before:
-                change = weights - self._weights.numpy()[steps]
-                found["update_norm"] = np.sqrt(np.vecdot(change, change))
-                found["update_ratio"] = found["update_norm"] / norm
-                if self._kind.grad:
-                    product = self._product(found["update_norm"], found["grad_norm"])
-                    found["descent_cos"] = -np.vecdot(change, grads) / product
+            change = weights - self._weights.numpy()[steps]
+            found["update_norm"] = np.sqrt(np.vecdot(change, change))
+            found["update_ratio"] = found["update_norm"] / norm
+            if self._kind.grad:
+                product = self._of_weights.product(found["update_norm"], found["grad_norm"])
+                found["descent_cos"] = -np.vecdot(change, grads) / product
             if self._kind.output and self._outputs is not None:
                 found |= zip(OF_THE_OUTPUT, _of_outputs(self._outputs.numpy()[steps]), strict=True)
-            found["cos_to_init"] = np.vecdot(weights, self._initial) / self._product(norm, self._initial_norm)
+            found["cos_to_init"] = self._of_weights.cos_to_init(weights, norm)
         return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
 
     def release(self) -> None:
@@ -152,10 +185,6 @@ class StepBatch:
     def part(self) -> None:
         """The step ahead is not the one after the last that waits."""
         self._joined = False
-
-    def _product(self, one: Array, other: Array) -> Any:
-        """Return the product of norms; a row of zeros has cosine 0 with anything."""
-        return np.maximum(one * other, self._tiny)
 
 
 def _of_outputs(outputs: Array) -> tuple[Array, Array, Array]:

@@ -183,6 +183,21 @@ class LoopSide:
         if overhead is not None:
             self._next_step_begins()
 
+    def pass_by(self, loss: Any, epoch: int | None) -> bool:
+        """A step is complete; return False, and do nothing, if more is wanted of it than its number and its loss.
+
+        Args:
+            loss: a number, or a tensor on its device that is the caller's own.
+            epoch: the loop's epoch.
+        """
+        last, tick = self.position, self.tick_ahead
+        if tick >= self._busy_from or self._gate.attention.is_set() or self._overhead is not None:
+            return False
+        self.tick_ahead = tick + 1
+        self.position = position = Position(tick, last.step + 1, epoch, loss)
+        self._unrecorded.append((position, time.time()))
+        return True
+
     def measure(self, overhead: Overhead, *others: Measured) -> None:
         """Measure what tdb costs over the next steps; at a boundary, or while there is no loop.
 

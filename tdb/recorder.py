@@ -245,6 +245,9 @@ class Recorder:
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""
+        of_weights = self._layer.metrics_of_weights() if panel is None else None
+        if of_weights is not None:
+            return of_weights
         found = self._layer.metrics() if panel is None else panel.some_metrics(panel.columns)
         names = tuple(found) if panel is None else tuple(name for name in panel.columns if name in found)
         if all(in_host_memory(found[name]) for name in names):

@@ -48,8 +48,15 @@ class Listener(Protocol):
         """A pass has ended: the loader has no further batch in it."""
 
 
-class _Pass:
-    """A pass over a loader, as far as it has come."""
+class Pass:
+    """A pass over a loader, as far as it has come.
+
+    Attributes:
+        loader: gives the loader, None if it is there no more.
+        epoch: as in `Fetch`.
+        number: the number of the batch ahead.
+        batch: the batch that was drawn last, while it is told to nobody.
+    """
 
     def __init__(self, loader: DataLoader[Any], epoch: int) -> None:
         # A loader with lasting workers keeps its iterator: a reference back would keep both from being freed at once.
@@ -57,6 +64,13 @@ class _Pass:
         self.loader: Callable[[], DataLoader[Any] | None] = weakref.ref(loader) if lasting else lambda: loader
         self.epoch = epoch
         self.number = 0
+        self.batch: Any = None
+
+    def take(self, number: int) -> Fetch | None:
+        """Return the batch that nobody was told of, which has this number, if there is one, and forget it."""
+        batch, self.batch = self.batch, None
+        loader = self.loader()
+        return None if batch is None or loader is None else Fetch(loader, self.epoch, number, batch)
 
 
 class Tap:
@@ -64,10 +78,14 @@ class Tap:
 
     Attributes:
         listeners: who is told, in this order; to be replaced as a whole.
+        last: the pass that the last batch was of which somebody was told.
+        quiet: a pass whose batches are told to nobody: they wait in it to be asked for. Its end is told.
     """
 
     def __init__(self) -> None:
         self.listeners: tuple[Listener, ...] = ()
+        self.last: Pass | None = None
+        self.quiet: Pass | None = None
         self._patches = Patches()
         self._begun: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
@@ -83,6 +101,7 @@ class Tap:
     def take_off(self) -> None:
         """Leave the loaders as they were."""
         self._patches.take_off()
+        self.last = self.quiet = None
 
     def _reporting_begin(self, plain: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(plain)
@@ -104,27 +123,47 @@ class Tap:
     def _reporting_next(self, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
         @functools.wraps(plain)
         def __next__(iterator: Any) -> Any:  # noqa: N807
-            under_way: _Pass | None = vars(iterator).get(ON_ITERATOR)
-            loader = under_way.loader() if under_way is not None else None
-            if under_way is None or loader is None:
+            under_way: Pass | None = vars(iterator).get(ON_ITERATOR)
+            if under_way is None:
                 return plain(iterator)
-            epoch, number, listeners = under_way.epoch, under_way.number, self.listeners
-            for listener in listeners:
-                listener.fetching(loader, epoch, number)
+            if under_way is not self.quiet:
+                return self._told(under_way, iterator, plain)
             try:
-                batch = plain(iterator)
+                under_way.batch = batch = plain(iterator)
             except StopIteration:
-                for listener in listeners:
-                    listener.exhausted(loader, epoch)
+                self._tell_end(under_way)
                 raise
             under_way.number += 1
-            fetch = Fetch(loader, epoch, number, batch)
-            for listener in listeners:
-                listener.fetched(fetch)
             return batch
 
         return __next__
 
+    def _told(self, under_way: Pass, iterator: Any, plain: Callable[[Any], Any]) -> Any:
+        """Return the next batch, after everybody who listens was told of it."""
+        loader = under_way.loader()
+        if loader is None:
+            return plain(iterator)
+        epoch, number, listeners = under_way.epoch, under_way.number, self.listeners
+        for listener in listeners:
+            listener.fetching(loader, epoch, number)
+        try:
+            batch = plain(iterator)
+        except StopIteration:
+            self._tell_end(under_way)
+            raise
+        under_way.number += 1
+        self.last = under_way
+        fetch = Fetch(loader, epoch, number, batch)
+        for listener in listeners:
+            listener.fetched(fetch)
+        return batch
+
+    def _tell_end(self, under_way: Pass) -> None:
+        loader = under_way.loader()
+        if loader is not None:
+            for listener in self.listeners:
+                listener.exhausted(loader, under_way.epoch)
+
     def _begin(self, iterator: Any, loader: DataLoader[Any]) -> None:
         epoch = self._begun[loader] = self._begun.get(loader, 0) + 1
-        setattr(iterator, ON_ITERATOR, _Pass(loader, epoch))
+        setattr(iterator, ON_ITERATOR, Pass(loader, epoch))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tdb.captures import given
 
 if TYPE_CHECKING:
-    from tdb.tap import Fetch
+    from tdb.tap import Fetch, Pass
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
@@ -23,11 +23,13 @@ class Batches:
     Attributes:
         batch: what the step under way is taken on; of several loaders a tuple of their batches.
         epoch: how many passes over the data steps have been taken in; None without a loader.
+        from_call: the last gradients were computed on what the model was called with, and on no batch of a loader.
     """
 
     def __init__(self) -> None:
         self.batch: Any = None
         self.epoch: int | None = None
+        self.from_call = False
         self._drawn: dict[int, Fetch] = {}
         self._ended: set[tuple[int, int]] = set()
         self._training: frozenset[int] = frozenset()  # the loaders that the last step drew from
@@ -56,8 +58,14 @@ class Batches:
         """Whether steps are taken on batches from a loader."""
         return bool(self._training)
 
+    def are_of(self, under_way: Pass) -> bool:
+        """Return whether steps are taken on the batches of this pass, and none was drawn for the step ahead."""
+        same = len(self._training) == 1 and self._pass == (id(under_way.loader()), under_way.epoch)
+        return same and not self._drawn
+
     def use(self) -> None:
         """Gradients are about to be computed on what was drawn or called with last."""
+        self.from_call = not self._drawn and self._inputs is not None
         if len(self._drawn) == 1 and self._goes_on(*self._drawn.values()):
             return
         drawn, self._drawn = self._drawn, {}  # what is drawn from now on is for the next time

@@ -44,8 +44,10 @@ class Listener:
     def clearing(self) -> None:
         """Gradients are about to be cleared."""
 
-    def differentiating(self, roots: Any, gradients: Any) -> None:
-        """A backward pass begins at these roots."""
+    def differentiating(self, roots: Any, gradients: Any) -> bool:
+        """A backward pass begins at these roots; return whether to tell when it is done."""
+        del roots, gradients
+        return False
 
     def differentiated(self) -> None:
         """The backward pass is done: gradients are there."""
@@ -65,7 +67,6 @@ class Events:
         self._calls = Patches()
         self._called: frozenset[int] = frozenset()
         self._handles: list[Handle] = []
-        self._last_updated: Any = None
 
     def put_on(self) -> None:
         """Tell from now on."""
@@ -87,7 +88,7 @@ class Events:
         from torch.optim import Optimizer
 
         self._building.replace(Optimizer, "__init__", self._telling_built)
-        self._handles = [before_updates(self._listener.updating), after_updates(self._updated)]
+        self._handles = [before_updates(self._listener.updating), after_updates(self._listener.updated)]
 
     def take_off(self) -> None:
         """Leave torch as it was."""
@@ -120,10 +121,6 @@ class Events:
         for kind in {type(module) for module in modules}:
             self._calls.replace(kind, "__call__", functools.partial(self._telling_call, kind))
 
-    def _updated(self, optimizer: Optimizer) -> None:
-        self._last_updated = optimizer
-        self._listener.updated(optimizer)
-
     # ---- replacements ----------------------------------------------------------------------------------------------
 
     def _telling_built(self, plain: Callable[..., None]) -> Callable[..., None]:
@@ -135,20 +132,27 @@ class Events:
         return __init__
 
     def _telling_backward(self, plain: Callable[..., None]) -> Callable[..., None]:
+        listener = self._listener
+
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            self._listener.differentiating(tensors, grad_tensors)
+            is_followed = listener.differentiating(tensors, grad_tensors)
             plain(tensors, grad_tensors, *args, **kwargs)
-            self._listener.differentiated()
+            if is_followed:
+                listener.differentiated()
 
         return backward
 
     def _telling_scaler_step(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            self._last_updated = None
-            result = plain(scaler, optimizer, *args, **kwargs)
-            if self._last_updated is not optimizer and scaler.is_enabled():
+            updated: list[Any] = []
+            handle = after_updates(updated.append)
+            try:
+                result = plain(scaler, optimizer, *args, **kwargs)
+            finally:
+                handle.remove()
+            if not any(each is optimizer for each in updated) and scaler.is_enabled():
                 self._listener.skipped(optimizer, scaler)
             return result
 

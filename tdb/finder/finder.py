@@ -16,6 +16,7 @@ from tdb.finder.events import Events, Listener, inside_update
 from tdb.finder.losses import Losses
 from tdb.finder.onlooker import Onlooker
 from tdb.finder.optimizers import HandUpdate, parameters_of
+from tdb.finder.steady import Line, Steady, line_of
 from tdb.finder.steps import StepRule
 from tdb.frames import user_frame
 from tdb.tap import Fetch, Tap
@@ -69,6 +70,9 @@ class Finder(Listener):
         self._clears = False  # the script clears gradients in a way that is seen
         self._pending = False  # something has happened that is going to be a step
         self._inside: list[int] = []  # the optimizers that are making their updates, the outer one first
+        self._steady = Steady(self.tap, controller.pass_by)
+        self._line: Line | None = None  # where the step's backward pass began, if it was plain and the only one
+        self._scaled = False  # a gradient scaler has its part in the step
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -81,7 +85,7 @@ class Finder(Listener):
 
     def take_off(self) -> None:
         """Leave everything as it was."""
-        self._on = False
+        self._on = self._steady.on = False
         self._arrival.give_up()
         self._onlooker.take_off()
         self._events.take_off()
@@ -92,6 +96,7 @@ class Finder(Listener):
     def step_on(self, what: str) -> None:
         """Say what a step is: "auto", "tick", "fetch", "backward" or the name of an optimizer."""
         self._step_on = what
+        self._steady.on = False
 
     def notify(self, text: str) -> None:
         """Tell something once at the prompt."""
@@ -119,6 +124,7 @@ class Finder(Listener):
     def left_behind(self) -> None:
         """This process was forked from the one that is debugged: what happens in it is nobody's business."""
         self._loop, self._is_child = 0, True
+        self._steady.on = False
 
     def follow(self) -> None:
         """This forked process goes on as the script, in the thread that forked it: find its loop here."""
@@ -150,6 +156,7 @@ class Finder(Listener):
         """An optimizer was made."""
         if self._busy or not self._on or self._is_child or threading.get_ident() == self.aside:
             return
+        self._steady.on = False
         self._optimizers.add(optimizer)
         self._safely(self._listen_early)
 
@@ -174,7 +181,9 @@ class Finder(Listener):
         """One of the outermost modules is called."""
         import torch
 
-        if torch.is_grad_enabled() and self._may_begin():
+        if not torch.is_grad_enabled() or (self._steady.on and self._steady.called(inputs, keywords)):
+            return
+        if self._may_begin():
             self._called.add(id(module))
             self._batches.called(inputs, keywords)
 
@@ -182,16 +191,21 @@ class Finder(Listener):
         """A gradient scaler has made `scaled` of a loss."""
         if self._mine():
             self._losses.scaled(loss, scaled, user_frame())
+            self._scaled = True
 
-    def differentiating(self, roots: Any, gradients: Any) -> None:
+    def differentiating(self, roots: Any, gradients: Any) -> bool:
         """A backward pass begins."""
-        if not self._may_begin(roots):
-            return
+        if (self._steady.on and self._steady.differentiating(roots, gradients)) or not self._may_begin(roots):
+            return False
         if self._by_hand is not None and self._pending and not self._clears and self._step_on == "auto":
             self._complete()
         self._batches.use()
         in_closure = bool(self._inside) and inside_update(sys._getframe()) > 0  # noqa: SLF001 - what a debugger reads
-        self._losses.add(roots, gradients, user_frame(), in_closure=in_closure)
+        user = user_frame()
+        self._losses.add(roots, gradients, user, in_closure=in_closure)
+        alone = not (self._pending or in_closure or self._scaled) and gradients is None
+        self._line = line_of(user, sys._getframe()) if alone else None  # noqa: SLF001 - as above
+        return True
 
     def differentiated(self) -> None:
         """The backward pass is done."""
@@ -220,6 +234,8 @@ class Finder(Listener):
 
     def updating(self, optimizer: Any) -> None:
         """An optimizer is about to make its update."""
+        if self._steady.on and self._steady.noted and self._steady.updating(optimizer):
+            return
         if self._may_begin():
             if self._inside:  # a wrapper's update, or a subclass's; or one that an exception has ended
                 del self._inside[inside_update(sys._getframe()) - 1 :]  # noqa: SLF001 - what a debugger reads
@@ -227,6 +243,8 @@ class Finder(Listener):
 
     def updated(self, optimizer: Any) -> None:
         """An optimizer has made its update."""
+        if self._steady.on and self._steady.noted and self._steady.updated(optimizer):
+            return
         if not self._mine():
             self._not_mine()
             return
@@ -262,7 +280,35 @@ class Finder(Listener):
         else:
             complete = self._is_chosen(optimizer)
         if complete:
+            line = self._line
             self._complete()
+            if line is not None and self._is_steady():
+                under_way = None if self._batches.from_call else self.tap.last
+                self._steady.enter(line, optimizer, under_way, self._batches.epoch)
+
+    def _is_steady(self) -> bool:
+        """Return whether the step ahead is likely to be as the last one, which had one plain backward pass."""
+        if len(self._rule.cycle) != 1 or self._step_on not in ("auto", "tick") or not self._on:
+            return False
+        if self._batches.from_call:
+            return self._listening
+        return self.tap.listeners == (self,) and self.tap.last is not None and self._batches.are_of(self.tap.last)
+
+    def _take_back(self) -> None:
+        """Take in what was noted of the step under way: something in it is otherwise than in the one before."""
+        noted = self._steady.leave()
+        if noted.inputs is not None:
+            self._batches.called(*noted.inputs)
+        if noted.line is not None:
+            if noted.used is not None:
+                self._batches.drawn(noted.used)
+            self._batches.use()
+            self._losses.add_noted(noted.line.code, noted.line.instruction, noted.loss)
+            self._line, self._pending = noted.line, True
+        if noted.drawn is not None:
+            self._batches.drawn(noted.drawn)
+        if noted.updating is not None:
+            self._inside.append(id(noted.updating))
 
     def _taking_part(self) -> set[int]:
         return self._optimizers.taking_part(self._called) if self._may_listen else self._optimizers.all()
@@ -290,7 +336,8 @@ class Finder(Listener):
             self._events.listen_to(())
         batches.end_step()
         self._called.clear()
-        self._pending = False
+        self._line = None
+        self._pending = self._scaled = False
         self._busy = True
         try:
             controller.wait_if_paused()
@@ -300,7 +347,12 @@ class Finder(Listener):
     # ---- the beginning ---------------------------------------------------------------------------------------------
 
     def _mine(self) -> bool:
-        return threading.get_ident() == self._loop and self._on and not self._busy
+        """Return whether this is the loop, and a step of it."""
+        if threading.get_ident() != self._loop or not self._on or self._busy:
+            return False
+        if self._steady.entered:
+            self._take_back()
+        return True
 
     def _may_begin(self, roots: Any = None) -> bool:
         """Return whether this is the loop; if one is about to begin here, it does.
@@ -310,6 +362,8 @@ class Finder(Listener):
         """
         if self._busy or not self._on:
             return False
+        if self._steady.entered and threading.get_ident() == self._loop:
+            self._take_back()
         fresh = self._optimizers.fresh
         if not fresh and self._target is not None:
             return threading.get_ident() == self._loop

@@ -63,6 +63,11 @@ class Losses:
             return
         self._of_update[name] = self._of_update[name] + value if name in self._of_update else value
 
+    def add_noted(self, code: CodeType, instruction: int, value: Any) -> None:
+        """Take in what was differentiated at a place where something was before."""
+        self._of_update[self._names[code, instruction][0]] = value
+        self._in_closure = False
+
     def update(self) -> None:
         """An update has been made of these gradients."""
         if self._objective is None and self._of_update:

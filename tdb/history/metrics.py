@@ -24,6 +24,8 @@ class Metrics:
     def __init__(self, budget: Budget, names: tuple[str, ...], shape: tuple[int, ...]) -> None:
         self.names = names
         self.shape = shape
+        self._given: tuple[str, ...] = names  # fewer names, or in another order
+        self._places: list[int] = []
         self.series = Series(budget, self._dtype())
 
     def _dtype(self) -> np.dtype[Any]:
@@ -36,23 +38,35 @@ class Metrics:
             if names == self.names:
                 self.names = names  # the same tuple next time needs no comparison
             else:
-                names, block = arranged(self.names, names, block)
-                if names != self.names:
-                    self.names = names
-                    self.series.widen(self._dtype())
+                block = self._arranged(names, block)
         self.series.append((tick, step, timeline, block))
+
+    def _arranged(self, names: tuple[str, ...], block: Array) -> Array:
+        """Return a block with a row for each metric; new ones widen the series."""
+        if names is not self._given:
+            every = every_name(self.names, names)
+            if every != self.names:
+                self.names = every
+                self.series.widen(self._dtype())
+            self._given, self._places = names, [every.index(name) for name in names]
+        return placed(block, self._places, len(self.names))
 
     def values(self, snapshot: Snapshot, name: str) -> Array:
         """Return one metric's values [n, *shape]."""
         return snapshot.column(partial(metric_rows, index=self.names.index(name)))
 
 
-def arranged(known: tuple[str, ...], names: Sequence[str], block: Array) -> tuple[tuple[str, ...], Array]:
-    """Return the known names followed by new ones, and `block` [m, ...] in that order, NaN where a name is missing."""
-    every = (*known, *(name for name in names if name not in known))
-    full = np.full((len(every), *block.shape[1:]), np.nan, np.float32)
-    full[[every.index(name) for name in names]] = block
-    return every, full
+def every_name(known: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the known names followed by new ones."""
+    return (*known, *(name for name in names if name not in known))
+
+
+def placed(block: Array, places: Sequence[int], count: int) -> Array:
+    """Return a block of `count` metrics with the rows of `block` [m, ...] at these places, and NaN in all others."""
+    full = np.full((count, *block.shape[1:]), np.nan, np.float32)
+    for place, row in zip(places, block, strict=True):
+        full[place] = row
+    return full
 
 
 def metric_rows(rows: Array, index: int) -> Array:

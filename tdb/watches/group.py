@@ -10,7 +10,7 @@ import numpy as np
 
 from tdb.errors import UsageError
 from tdb.history.budget import MIB
-from tdb.history.metrics import arranged, host, metric_rows
+from tdb.history.metrics import every_name, host, metric_rows, placed
 from tdb.history.series import Series, Snapshot
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ class Group:
         if names == self.names:
             self._given = names  # the same tuple next time needs no comparison
             return block
-        every, block = arranged(self.names, names, block)
+        every = every_name(self.names, names)
         if every != self.names:
             self._flush()
             self.names = every
             self.series.widen(self._dtype(len(every)))
             self._prepare()
-        return block
+        return placed(block, [every.index(name) for name in names], len(every))
 
     def _flush(self) -> None:
         count = self._count

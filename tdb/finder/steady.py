@@ -1,0 +1,163 @@
+"""The short way through a step that is like the one before it, as most of a run are.
+
+Between two steps the processor's caches are cold, and Python with them: to look at each event as if anything might
+come costs a step 80 microseconds, most of which is saved here. A step is like the one before if it is taken on the next
+batch of the same pass, or without any loader on what the model is called with, and consists of one backward pass from
+one loss, begun by the same line, and one update by the same optimizer. Its loss is noted, and nothing else is done. If
+anything comes otherwise it is the finder's business again, with what was noted of the step under way.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+from tdb.finder.losses import value_of
+from tdb.tap import Fetch, Pass, Tap
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Line(NamedTuple):
+    """The place in the script that begins a backward pass.
+
+    Attributes:
+        code: of the function.
+        instruction: the one that it has come to.
+        depth: how many calls lie between it and the method that is told of the pass.
+    """
+
+    code: CodeType
+    instruction: int
+    depth: int
+
+
+class Noted(NamedTuple):
+    """What was noted of the step under way.
+
+    Attributes:
+        used: the batch that its gradients are computed on, if they are, and it is from a loader.
+        drawn: the batch that was drawn after that, or for a backward pass to come.
+        inputs: what the model was called with, without a loader.
+        line: where its backward pass was begun, None if none has.
+        loss: what was differentiated.
+        updating: the optimizer whose update has begun, if one has.
+    """
+
+    used: Fetch | None
+    drawn: Fetch | None
+    inputs: Inputs | None
+    line: Line | None
+    loss: Any
+    updating: Any
+
+
+class Steady:
+    """Follows the loop in the thread that calls `enter`, until `leave`.
+
+    Attributes:
+        entered: something may have been noted that the finder does not know.
+        on: the short way may be taken; any thread that knows of something else to come sets it to False.
+        noted: the backward pass of the step under way went the short way.
+    """
+
+    def __init__(self, tap: Tap, pass_by: Callable[[Any, int | None], bool]) -> None:
+        self.entered = self.on = self.noted = False
+        self._tap = tap
+        self._pass_by = pass_by
+        self._thread = 0
+        self._line: Line | None = None
+        self._optimizer: Any = None
+        self._epoch: int | None = None
+        self._pass: Pass | None = None
+        self._inputs: Inputs | None = None
+        self._updating = False
+        self._batch: Any = None
+        self._number = 0
+        self._loss: Any = None
+
+    def enter(self, line: Line, optimizer: Any, under_way: Pass | None, epoch: int | None) -> None:
+        """Go the short way from the step ahead on.
+
+        Args:
+            line: where backward passes begin.
+            optimizer: whose updates end the steps.
+            under_way: the pass that batches are of; None if steps are taken on what the model is called with.
+            epoch: of all steps of that pass.
+        """
+        self._thread, self._line, self._optimizer, self._epoch = threading.get_ident(), line, optimizer, epoch
+        self._pass = self._tap.quiet = under_way
+        self.entered = self.on = True
+
+    def leave(self) -> Noted:
+        """Go it no longer, and return what was noted of the step under way."""
+        under_way, self._pass = self._pass, None
+        used = drawn = None
+        if under_way is not None:
+            drawn = under_way.take(under_way.number - 1)
+            under_way.batch = self._batch
+            used = under_way.take(self._number)
+        line = self._line if self.noted else None
+        noted = Noted(used, drawn, self._inputs, line, self._loss, self._optimizer if self._updating else None)
+        self._tap.quiet = self._optimizer = self._line = None
+        self.entered = self.on = False
+        self._forget()
+        return noted
+
+    def called(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+        """Note what the model is called with; False if that may not be all there is to it."""
+        if self._pass is not None or threading.get_ident() != self._thread:
+            return False
+        self._inputs = inputs, keywords
+        return True
+
+    def differentiating(self, root: Any, gradient: Any) -> bool:
+        """Note a backward pass; False if it is not like the one before."""
+        if self.noted or gradient is not None or threading.get_ident() != self._thread:
+            return False
+        under_way = self._pass
+        if (self._inputs if under_way is None else under_way.batch) is None:
+            return False
+        assert self._line is not None
+        code, instruction, depth = self._line
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger reads
+        while depth and frame is not None:
+            frame, depth = frame.f_back, depth - 1
+        if frame is None or frame.f_code is not code or frame.f_lasti != instruction:
+            return False
+        self._loss = value_of(root, None)
+        if self._loss is None:
+            return False
+        if under_way is not None:
+            self._batch, self._number, under_way.batch = under_way.batch, under_way.number - 1, None
+        self.noted = True
+        return True
+
+    def updating(self, optimizer: Any) -> bool:
+        """Note an update that begins; False if it is not the one that is due."""
+        if optimizer is not self._optimizer or self._updating:
+            return False
+        self._updating = True
+        return True
+
+    def updated(self, optimizer: Any) -> bool:
+        """Complete the step; False if it does not end here, or more is wanted of it than its loss."""
+        if optimizer is not self._optimizer or not self._updating or not self._pass_by(self._loss, self._epoch):
+            return False
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        self.noted = self._updating = False
+        self._inputs = self._batch = self._loss = None
+
+
+def line_of(frame: FrameType | None, here: FrameType | None) -> Line | None:
+    """Return the place that a frame has come to, which has led to the call that runs in the frame `here`."""
+    depth = 0
+    while here is not None and here is not frame:
+        here, depth = here.f_back, depth + 1
+    return None if here is None else Line(here.f_code, here.f_lasti, depth)
