@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tdb.finder.models import Root, find_trained, is_compiled, leaves_of, names_around
+from tdb.finder.models import Root, find_trained, leaves_of, names_around
 from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
 from tdb.target import Training
 
@@ -51,7 +51,7 @@ class Discovery:
         self._searches += 1
         optimizers = self.optimizers.alive()
         roots = find_trained(optimizers, parameters_of(optimizers), {}).roots
-        return [] if any(is_compiled(root.module) for root in roots) else [root.outer for root in roots]
+        return [] if any(root.is_compiled for root in roots) else [root.outer for root in roots]
 
     def of_optimizers(self) -> Found | None:
         """Return what is trained by the optimizers that were built last; None if they have gone."""
@@ -88,7 +88,7 @@ class Discovery:
 
 def tell_if_compiled(found: Found, controller: DebugController) -> bool:
     """Let the controller know whether hooks on what was found fire; return whether it is compiled, and they may not."""
-    compiled = any(is_compiled(root.module) for root in found.roots or ())
+    compiled = any(root.is_compiled for root in found.roots or ())
     controller.layer.hooks_fire = not compiled
     controller.model_capture.hooks_do_not_fire = compiled
     if compiled:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,10 +28,12 @@ class Root(NamedTuple):
     Attributes:
         module: it.
         outer: a compiling or parallel wrapper around it that is called in its place, or the module itself.
+        is_compiled: it, or a part of it, runs through `torch.compile`.
     """
 
     module: nn.Module
     outer: nn.Module
+    is_compiled: bool
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,28 @@ def find_trained(optimizers: Sequence[Any], parameters: Sequence[Tensor], names:
     """
     import torch
 
-    scheduler_type, scaler_type = torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler
-    modules: list[nn.Module] = []
-    schedulers, scalers = [], []
+    modules, schedulers, scalers = _instances(
+        torch.nn.Module, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler
+    )
+    roots, loose = owners(modules, parameters, names)
+    theirs = [each for each in schedulers if any(each.optimizer is optimizer for optimizer in optimizers)]
+    return Trained(_as_one(roots, loose, names), roots, theirs, [each for each in scalers if each.is_enabled()])
+
+
+def _instances(*kinds: type) -> tuple[list[Any], ...]:
+    """Return all objects of the process that are of each of these kinds."""
+    found: tuple[list[Any], ...] = tuple([] for _ in kinds)
+    known: dict[type, list[Any] | None] = {}  # there are hundreds of thousands of objects, and few thousand types
     for each in gc.get_objects():
         kind = type(each)  # `isinstance` would ask the object, which may be a proxy that wakes up
-        if issubclass(kind, torch.nn.Module):
-            modules.append(each)
-        elif issubclass(kind, scheduler_type):
-            if any(each.optimizer is optimizer for optimizer in optimizers):
-                schedulers.append(each)
-        elif issubclass(kind, scaler_type) and each.is_enabled():
-            scalers.append(each)
-    roots, loose = owners(modules, parameters, names)
-    return Trained(_as_one(roots, loose, names), roots, schedulers, scalers)
+        try:
+            place = known[kind]
+        except KeyError:
+            place = next((place for place, wanted in zip(found, kinds, strict=True) if issubclass(kind, wanted)), None)
+            known[kind] = place
+        if place is not None:
+            place.append(each)
+    return found
 
 
 def owners(
@@ -91,13 +101,15 @@ def owners(
         if id(module) not in inner and (own := wanted.keys() & {id(each) for each in module.parameters()})
     ]
     roots: list[Root] = []
+    compiled = {id(each._modules.get("_orig_mod")) for each in modules if _is_compiling(each)}  # noqa: SLF001 - as above
     rest = set(wanted)
     while rest and owned:
         # Of two that own the same, the one that the script has a name for, then the outer one.
         root, own = max(owned, key=lambda each: (len(each[1] & rest), id(each[0]) in names, _size(each[0])))
         if not own & rest:
             break
-        roots.append(Root(unwrapped(root), root))
+        module = unwrapped(root)
+        roots.append(Root(module, root, _is_compiled(module, compiled)))
         rest -= own
     order = {id(parameter): place for place, parameter in enumerate(parameters)}
     roots.sort(key=lambda root: min(order.get(id(each), len(order)) for each in root.module.parameters()))
@@ -133,17 +145,16 @@ def leaves_of(roots: Any) -> list[Tensor]:
     return leaves[::-1]
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Return whether a model, or a part of it, runs through `torch.compile`."""
-    if "torch._dynamo" not in sys.modules:
-        return False
-    inside = {id(module) for module in model.modules()}
-    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
-        return True
+def _is_compiling(module: nn.Module) -> bool:
+    """Return whether a module is what `torch.compile` has put around another one."""
+    kind = type(module)
+    return kind.__name__ == "OptimizedModule" and kind.__module__.startswith("torch._dynamo")
+
+
+def _is_compiled(model: nn.Module, compiled: AbstractSet[int]) -> bool:
+    """Return whether a model, or a part of it, was compiled in place, or is one of `compiled`, by their ids."""
     return any(
-        type(each).__module__.startswith("torch._dynamo") and id(vars(each)["_modules"].get("_orig_mod")) in inside
-        for each in gc.get_objects()
-        if type(each).__name__ == "OptimizedModule"
+        id(module) in compiled or getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
     )
 
 
@@ -188,7 +199,7 @@ def _as_one(roots: Sequence[Root], loose: Sequence[Tensor], names: Mapping[int, 
     if len(roots) == 1 and not loose:
         return roots[0].module
     whole = torch.nn.Module()
-    for number, (module, outer) in enumerate(roots, 1):
+    for number, (module, outer, _) in enumerate(roots, 1):
         name = names.get(id(outer)) or names.get(id(module)) or f"model_{number}"
         whole._modules[_free(name, whole)] = module  # noqa: SLF001 - any name will do there
     for number, tensor in enumerate(loose, 1):
