@@ -108,6 +108,7 @@ class DebugController:
     def stop_when(self, check: StopCheck | None) -> None:
         """Ask `check` at every boundary whether to stop there; None to ask nobody."""
         self._loop.question.check = check
+        self._loop.travel.due = 0
         self._gate.arm(check is not None)
 
     def keep_with(self, keeper: Keeper | None) -> None:

@@ -18,7 +18,7 @@ from tdb.captures import number, reading
 from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
-from tdb.recorder import Recorder
+from tdb.recorder import LONGEST_WAIT, Recorder
 from tdb.step import Clock, Position, Step
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
@@ -98,6 +98,7 @@ class LoopSide:
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
         self._overhead: Overhead | None = None
         self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
+        self._busy_at = 0.0  # and the wall time
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
 
@@ -170,10 +171,10 @@ class LoopSide:
             under_way.epoch,
             reading(under_way.loss),
         )
-        self._unrecorded.append((last, time.time()))
-        if last.tick >= self._busy_from or (
-            self._gate.attention.is_set() and (overhead is not None or not self._passes())
-        ):
+        now = time.time()
+        self._unrecorded.append((last, now))
+        is_free = tick < self._busy_from and now < self._busy_at
+        if not is_free or (self._gate.attention.is_set() and (overhead is not None or not self._passes())):
             self._busy_boundary(left_out)
             return
         # Nothing here but what must be: between two steps all of this runs in cold caches.
@@ -190,12 +191,13 @@ class LoopSide:
             loss: a number, or a tensor on its device that is the caller's own.
             epoch: the loop's epoch.
         """
-        last, tick = self.position, self.tick_ahead
-        if tick >= self._busy_from or self._gate.attention.is_set() or self._overhead is not None:
+        last, tick, now = self.position, self.tick_ahead, time.time()
+        is_free = tick < self._busy_from and now < self._busy_at and not self._gate.attention.is_set()
+        if not is_free or self._overhead is not None:
             return False
         self.tick_ahead = tick + 1
         self.position = position = Position(tick, last.step + 1, epoch, loss)
-        self._unrecorded.append((position, time.time()))
+        self._unrecorded.append((position, now))
         return True
 
     def measure(self, overhead: Overhead, *others: Measured) -> None:
@@ -249,6 +251,7 @@ class LoopSide:
         if self._unrecorded:
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=False)
+        self.recorder.flush()
         self._gate.finish(status, reason, linger)
 
     # ---- inside a boundary -----------------------------------------------------------------------------------------
@@ -352,6 +355,7 @@ class LoopSide:
         self._runs_freely = not (goes_again or self.captures.under_way.capturing)
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
         captures = self.captures
+        self._busy_at = time.time() + LONGEST_WAIT
         if self._left_out(tick + 1):
             captures.leave_out()
             self._busy_from = tick + 1

@@ -8,8 +8,8 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -29,16 +29,27 @@ if TYPE_CHECKING:
 
 EVERY = 10
 LONGEST_WAIT = 0.25
-"""Seconds after which metrics are computed, although more steps could do so together."""
+"""Seconds of a free run that history may be behind, or one step if that takes longer."""
+
+MOST_WAITING = 64
+MOST_BYTES = 2**23
 
 
 class Waiting(NamedTuple):
-    """A finished step whose metrics are to be recorded, or compared with what is `known` of it."""
+    """A finished step with metrics to be recorded, or compared with what is `known` of it.
+
+    Attributes:
+        names: of the metrics.
+        block: their values [m, D]; None if they are still to be computed, from what waits in the layer's batch.
+        rows: the weights [n, F] of the watched features, if they are known already.
+    """
 
     timeline: int
     position: Position
-    wall_time: float
     known: Known | None
+    names: tuple[str, ...] = ()
+    block: Array | None = None
+    rows: Any = None
 
 
 class Recorder:
@@ -67,7 +78,10 @@ class Recorder:
         self._names: tuple[str, ...] = ()
         self._index: Tensor | None = None
         self._failure = ""
-        self._waiting: list[Waiting] = []
+        # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
+        self._finished: list[tuple[int, Position, float]] = []  # steps that wait, with their timelines and wall times
+        self._waiting: list[Waiting] = []  # those of them that have metrics
+        self._recorded_at = 0.0  # wall time
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -172,25 +186,29 @@ class Recorder:
         if known is not None:
             for position, _ in steps[: len(steps) - len(recorded)]:
                 known.compare_loss(position)
-        for (tick, step, epoch, loss), wall_time in recorded:
-            self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
+        self._finished += [(timeline, position, wall_time) for position, wall_time in recorded]
         if metrics and self._layer.info is not None and not self._failure:
             try:
-                self._record_metrics(timeline, *steps[-1])
+                self._record_metrics(timeline, steps[-1][0])
             except (LookupError, StateError):
                 pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
+        if steps and not self._may_wait(steps[-1][1]):
+            self._recorded_at = steps[-1][1]
+            self.flush()
 
     def flush(self) -> None:
-        """Compute the metrics of the steps that wait for them: history and trajectories are complete then."""
+        """Record all that waits: history and trajectories are complete then."""
+        finished, self._finished = self._finished, []
+        for timeline, (tick, step, epoch, loss), wall_time in finished:
+            self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
         try:
-            names, blocks, weights = self._waiting_metrics()
-            for step, block, rows in zip(waiting, blocks, weights, strict=True):
-                self._append(step, names, block, rows)
+            for each in waiting if waiting[0].block is not None else self._waiting_metrics(waiting):
+                self._append(each)
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
 
@@ -208,40 +226,52 @@ class Recorder:
         if tick > self.history.newest[0]:  # one that is not was taken again
             self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
 
-    def _record_metrics(self, timeline: int, position: Position, wall_time: float) -> None:
+    def _may_wait(self, now: float) -> bool:
+        """Return whether what waits may wait for the step ahead."""
+        if not self._finished or (self._waiting and self._waiting[-1].known is not None):
+            return False
+        if len(self._finished) >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
+            return False
+        if not self._waiting:
+            return True
+        block = self._waiting[-1].block
+        return not self._layer.batch.full if block is None else len(self._waiting) * block.nbytes < MOST_BYTES
+
+    def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
         known = self.known if self.known is not None and position.tick <= self.known.until else None
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics
-        step = Waiting(timeline, position, wall_time, known)
         batch = self._layer.let_wait() if panel is None else None
         if batch is None:
-            self.flush()
-            self._append(step, *self._metrics(panel), None)
+            if self._waiting and self._waiting[-1].block is None:
+                self.flush()
+            names, block = self._metrics(panel)
+            if names != self._names:
+                self._names = names  # history is fastest with the very same tuple each time
+            rows = None if self._index is None else self._layer.rows_of(self._index)
+            self._waiting.append(Waiting(timeline, position, known, self._names, block, rows))
             return
+        if self._waiting and self._waiting[-1].block is not None:
+            self.flush()
         if batch.waiting == len(self._waiting):  # it has other metrics than those that wait
             self.flush()
             self._layer.let_wait()
-        self._waiting.append(step)
-        if batch.full or known is not None or wall_time - self._waiting[0].wall_time > LONGEST_WAIT:
-            self.flush()
+        self._waiting.append(Waiting(timeline, position, known))
 
-    def _append(self, step: Waiting, names: tuple[str, ...], block: Array, weights: Array | None) -> None:
-        position = step.position
-        if names != self._names:
-            self._names = names  # history is fastest with the very same tuple each time
+    def _append(self, step: Waiting) -> None:
+        position, block = step.position, step.block
+        assert block is not None
         if step.known is not None:
-            step.known.compare_metrics(position, self._names, block)
+            step.known.compare_metrics(position, step.names, block)
         else:
-            self.history.append_metrics(step.timeline, position.tick, position.step, self._names, block)
-        if self._index is not None:
-            self._append_watched(self._index, step, block, weights)
+            self.history.append_metrics(step.timeline, position.tick, position.step, step.names, block)
+        if step.rows is not None:
+            self._append_watched(step, block)
 
-    def _append_watched(self, index: Tensor, step: Waiting, block: Array, weights: Array | None) -> None:
-        ids = self.watches.get_watched()
-        rows = self._layer.rows_of(index) if weights is None else weights[ids]
-        position = step.position
-        self.watches.append(step.timeline, position.tick, position.step, rows, self._names, block[:, ids])
+    def _append_watched(self, step: Waiting, block: Array) -> None:
+        position, ids = step.position, self.watches.get_watched()
+        self.watches.append(step.timeline, position.tick, position.step, step.rows, step.names, block[:, ids])
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""
@@ -256,13 +286,18 @@ class Recorder:
 
         return names, torch.stack([found[name] for name in names]).float().cpu().numpy()
 
-    def _waiting_metrics(self) -> tuple[tuple[str, ...], Array, Array]:
-        """Return names, values [n, m, D], and weights [n, D, F] of the steps that wait, which do so no more."""
+    def _waiting_metrics(self, waiting: Sequence[Waiting]) -> Iterator[Waiting]:
+        """Give the steps that wait in the layer's batch, which do so no more, with all that was missing of them."""
         batch = self._layer.batch
         names, blocks = batch.metrics()
         weights = batch.weights()
         batch.release()
-        return names, blocks, weights
+        if names != self._names:
+            self._names = names
+        watched = self._index is not None
+        ids = self.watches.get_watched() if watched else []
+        for step, block, rows in zip(waiting, blocks, weights, strict=True):
+            yield step._replace(names=self._names, block=block, rows=rows[ids] if watched else None)
 
     def _watching(self) -> None:
         import torch

@@ -38,7 +38,7 @@ class Traveller:
         branches: what was forked.
         replay: the steps that are being taken again; None while training goes on.
         comparison: how the steps that were taken again since training last went back have come out.
-        due: the tick from which a boundary has something to do here.
+        due: the tick from which a boundary has something to do here; 0 if what is foreseen has changed.
         last_hits: the steps at which stop points would have stopped when they were last taken again.
         last_reason: what the last of them would have said.
         data: what is known of the loop's data.
@@ -145,6 +145,8 @@ class Traveller:
             self.due = FOREVER
             return
         pace, stops = self._taking.pace, self._loop.stops()
+        if position.tick < self.due and stops == self._stops_seen and self._loop.granted() is None:
+            return  # as at most boundaries of a free run
         if stops != self._stops_seen:
             self._stops_seen = stops
             pace.interrupted()

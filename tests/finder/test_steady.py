@@ -133,7 +133,7 @@ def told(word: str, stops: list[int]) -> list[Any]:
 
 def flat(batch: Any) -> list[float]:
     tensors = batch if isinstance(batch, list | tuple) else [batch]
-    return [value for tensor in tensors for value in tensor.flatten().tolist()]
+    return [value for tensor in tensors if tensor is not None for value in tensor.flatten().tolist()]
 
 
 def the_long_way(word: str, stops: list[int]) -> list[Any]:
