@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
+from tdb.history.metrics import host
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
 from tdb.step import Progress, not_yet
@@ -181,6 +182,8 @@ class FocusLayer:
 
     def forget_step(self) -> None:
         """What was captured belongs to a step that is over: what is looked at must not mix the two."""
+        if not (self._handles or self.captured or self._grad is not None or self._output is not None):
+            return
         self.end_step()
         self._before = self._grad = self._output = None
         if self._batch is not None:
@@ -236,10 +239,16 @@ class FocusLayer:
         """Return the weight now, [D, F]."""
         return self._rows(self._bound().weight)
 
-    def rows_of(self, index: Tensor) -> Tensor:
+    def rows_of(self, ids: Array) -> Array:
         """Return the weights of some features, [n, F]: a copy."""
-        weight: Tensor = self._bound().weight
-        return self._as_rows(weight.detach().index_select(int(self._transposed), index))
+        weight: Tensor = self._bound().weight.detach()
+        if in_host_memory(weight) and not self._transposed:
+            chosen: Array = weight.numpy().take(ids, axis=0)
+            return chosen.reshape(len(ids), -1)
+        import torch
+
+        index = torch.from_numpy(ids).to(weight.device)
+        return host(self._as_rows(weight.index_select(int(self._transposed), index)))
 
     def grad(self) -> Tensor:
         """Return the gradient that the update used, [D, F].

@@ -138,6 +138,8 @@ class ModelCapture:
 
     def forget_step(self) -> None:
         """What was captured belongs to a step that is over."""
+        if not self.captured:
+            return
         self.end_step()
         self.outputs, self.grads, self.updates, self.before = {}, {}, {}, {}
         self.captured, self._held = False, 0

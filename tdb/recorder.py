@@ -15,12 +15,9 @@ import numpy as np
 
 from tdb.errors import StateError, TdbError
 from tdb.history import History
-from tdb.layer_metrics import in_host_memory
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tdb.layer import FocusLayer
     from tdb.panel import Panel
     from tdb.results import Array
@@ -76,7 +73,7 @@ class Recorder:
         self._watches: dict[str, Watches] = {}
         self._early: list[int] = []  # watched before there was a layer
         self._names: tuple[str, ...] = ()
-        self._index: Tensor | None = None
+        self._ids: Array | None = None  # of the watched features
         self._failure = ""
         # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
         self._finished: list[tuple[int, Position, float]] = []  # steps that wait, with their timelines and wall times
@@ -154,7 +151,7 @@ class Recorder:
         """Return whether the metrics of this tick are to be recorded, or compared with those that are."""
         if self.known is not None and self.known.has_metrics(tick):
             return not self._failure
-        return (self._index is not None or self.dense or tick % self.every == 0 or tick == 1) and not self._failure
+        return (self._ids is not None or self.dense or tick % self.every == 0 or tick == 1) and not self._failure
 
     def needs_layer(self, tick: int) -> bool:
         """Return whether the step of this tick must be captured for its metrics: they are followed, and no rule's.
@@ -164,7 +161,7 @@ class Recorder:
         """
         if self.known is not None and self.known.was_captured(tick):
             return True
-        followed = self._layer.info is not None and (self.dense or self._index is not None)
+        followed = self._layer.info is not None and (self.dense or self._ids is not None)
         return followed and not any(panel.layer == self._layer.name for panel in self._panels)
 
     def next_metrics(self, tick: int) -> int:
@@ -249,7 +246,7 @@ class Recorder:
             names, block = self._metrics(panel)
             if names != self._names:
                 self._names = names  # history is fastest with the very same tuple each time
-            rows = None if self._index is None else self._layer.rows_of(self._index)
+            rows = None if self._ids is None else self._layer.rows_of(self._ids)
             self._waiting.append(Waiting(timeline, position, known, self._names, block, rows))
             return
         if self._waiting and self._waiting[-1].block is not None:
@@ -270,8 +267,8 @@ class Recorder:
             self._append_watched(step, block)
 
     def _append_watched(self, step: Waiting, block: Array) -> None:
-        position, ids = step.position, self.watches.get_watched()
-        self.watches.append(step.timeline, position.tick, position.step, step.rows, step.names, block[:, ids])
+        position = step.position
+        self.watches.append(step.timeline, position.tick, position.step, step.rows, step.names, block[:, self._ids])
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""
@@ -280,11 +277,9 @@ class Recorder:
             return of_weights
         found = self._layer.metrics() if panel is None else panel.some_metrics(panel.columns)
         names = tuple(found) if panel is None else tuple(name for name in panel.columns if name in found)
-        if all(in_host_memory(found[name]) for name in names):
-            return names, np.array([found[name].detach().numpy() for name in names], np.float32)
         import torch
 
-        return names, torch.stack([found[name] for name in names]).float().cpu().numpy()
+        return names, torch.stack([found[name] for name in names]).detach().float().cpu().numpy()
 
     def _waiting_metrics(self, waiting: Sequence[Waiting]) -> Iterator[Waiting]:
         """Give the steps that wait in the layer's batch, which do so no more, with all that was missing of them."""
@@ -294,13 +289,9 @@ class Recorder:
         batch.release()
         if names != self._names:
             self._names = names
-        watched = self._index is not None
-        ids = self.watches.get_watched() if watched else []
         for step, block, rows in zip(waiting, blocks, weights, strict=True):
-            yield step._replace(names=self._names, block=block, rows=rows[ids] if watched else None)
+            yield step._replace(names=self._names, block=block, rows=None if self._ids is None else rows[self._ids])
 
     def _watching(self) -> None:
-        import torch
-
         ids = self.watches.get_watched()
-        self._index = torch.tensor(ids, device=self._layer.weights().device) if ids else None
+        self._ids = np.array(ids) if ids else None
