@@ -40,9 +40,9 @@ class WeightMetrics:
     """
 
     def __init__(self, initial: Tensor) -> None:
-        self._initial: Array = initial.numpy()
-        self._norm = np.sqrt(np.vecdot(self._initial, self._initial))
-        self._tiny = np.finfo(self._initial.dtype).tiny
+        self.initial: Array = initial.numpy()
+        self._norm = np.sqrt(np.vecdot(self.initial, self.initial))
+        self._tiny = np.finfo(self.initial.dtype).tiny
 
     def of(self, weight: Array, grad: Array | None) -> tuple[tuple[str, ...], Array]:
         """Return the names of the m metrics of a weight [D, F] and its gradient, and their values [m, D]."""
@@ -53,13 +53,13 @@ class WeightMetrics:
             if grad is not None:
                 np.vecdot(grad, grad, out=values[1])
             np.sqrt(values[:-1], out=values[:-1])
-            np.vecdot(weight, self._initial, out=values[-1])
-            values[-1] /= self.product(values[0], self._norm)
+            np.vecdot(weight, self.initial, out=values[-1])
+            values[-1] = self.cosine(values[-1], values[0])
             return names, values.astype(np.float32, copy=False)
 
-    def cos_to_init(self, weights: Array, norms: Array) -> Any:
-        """Return the cosines [n, D] of weights [n, D, F] of these norms with the initial one."""
-        return np.vecdot(weights, self._initial) / self.product(norms, self._norm)
+    def cosine(self, products: Array, norms: Array) -> Any:
+        """Return the cosines [..., D] of rows with the initial ones, of their products with those and their norms."""
+        return products / self.product(norms, self._norm)
 
     def product(self, one: Array, other: Array) -> Any:
         """Return the product of norms; a row of zeros has cosine 0 with anything."""
@@ -157,23 +157,37 @@ class StepBatch:
 
     def metrics(self) -> tuple[tuple[str, ...], Array]:
         """Return the names of the m metrics, and their values [n, m, D] at the steps that wait."""
-        steps = self._chosen
-        weights, grads = self.weights(), self._grads.numpy()[steps]
         found: dict[str, Array] = {}
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # diverging weights are worth recording
-            norm = found["weight_norm"] = np.sqrt(np.vecdot(weights, weights))
+            weight, change, initial, grad, descent = self._products()
+            norm = found["weight_norm"] = np.sqrt(weight)
             if self._kind.grad:
-                found["grad_norm"] = np.sqrt(np.vecdot(grads, grads))
-            change = weights - self._weights.numpy()[steps]
-            found["update_norm"] = np.sqrt(np.vecdot(change, change))
+                found["grad_norm"] = np.sqrt(grad)
+            found["update_norm"] = np.sqrt(change)
             found["update_ratio"] = found["update_norm"] / norm
             if self._kind.grad:
-                product = self._of_weights.product(found["update_norm"], found["grad_norm"])
-                found["descent_cos"] = -np.vecdot(change, grads) / product
+                found["descent_cos"] = -descent / self._of_weights.product(found["update_norm"], found["grad_norm"])
             if self._kind.output and self._outputs is not None:
-                found |= zip(OF_THE_OUTPUT, _of_outputs(self._outputs.numpy()[steps]), strict=True)
-            found["cos_to_init"] = self._of_weights.cos_to_init(weights, norm)
+                found |= zip(OF_THE_OUTPUT, _of_outputs(self._outputs.numpy()[self._chosen]), strict=True)
+            found["cos_to_init"] = self._of_weights.cosine(initial, norm)
         return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
+
+    def _products(self) -> Array:
+        """Return products of rows [5, n, D]: w w, c c, w w0, and with a gradient g g, c g; c is the weight's change.
+
+        Step by step: what belongs to one step fits into the processor's cache, and what belongs to all does not.
+        """
+        weights, grads, initial = self._weights.numpy(), self._grads.numpy(), self._of_weights.initial
+        products = np.empty((5, len(self._places), len(initial)), initial.dtype)
+        change = np.empty_like(initial)
+        for number, place in enumerate(self._places):
+            after, grad = weights[place + 1], grads[place]
+            np.subtract(after, weights[place], out=change)
+            pairs = [(after, after), (change, change), (after, initial)]
+            pairs += [(grad, grad), (change, grad)] if self._kind.grad else []
+            for found, (one, other) in zip(products[:, number], pairs, strict=False):
+                np.vecdot(one, other, out=found)
+        return products
 
     def release(self) -> None:
         """Nothing waits any more; what was kept of the last step stays until the next begins."""
