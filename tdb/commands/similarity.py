@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -70,10 +70,10 @@ def cosmat(
         cosmat weights --branch main fork-1
     """
     ends = _ends_of_branches(session, source, branch, several=second is not None or cross) if branch else None
-    cross = cross or ends is not None
-    if cross and second is None and ends is None:
+    if cross and second is None:
         raise UsageError("cosmat cross needs two sources", "Example: cosmat weights som_targets cross")
     names = [source] if second is None else [source, second]
+    cross = cross or ends is not None
 
     def compute() -> list[Array]:
         rows = [source_rows(session, name) for name in names] if ends is None else ends
@@ -81,40 +81,59 @@ def cosmat(
 
     matrices = session.ask(compute)
     order = _order(session, sort, len(matrices[0]))
-    ids = np.arange(len(matrices[0])) if order is None else order
-    others = [f"{source} x {second}"] if branch is None else [f"{source} of {' x '.join(branch.split())}"]
-    titles = others if cross else names
-    found = {
-        title: similarity_of(matrix, square=not cross, absolute=abs)
+    between = f"{source} x {second}" if branch is None else f"{source} of {' x '.join(branch.split())}"
+    titles = [between] if cross else names
+    compared = [
+        _Compared(title, matrix, similarity_of(matrix, square=not cross, absolute=abs))
         for title, matrix in zip(titles, matrices, strict=True)
-    }
+    ]
     ending = f"{', absolute' if abs else ''}{f', by {sort}' if sort else ''}"
-    pictures = [
-        Matrix(
+    pictures: list[Picture] = [each.drawn(order, ending, cross=cross, absolute=abs) for each in compared]
+    picture = pictures[0]
+    if len(pictures) > 1:
+        picture = Page(pictures, columns=2, caption="; ".join(each.caption for each in pictures))
+    note, difference = _difference(compared)
+    table = _table(compared, ("off the diagonal" if not cross else "all entries") + note)
+    data = {
+        "similarity": {each.title: each.similarity.as_data() for each in compared},
+        **difference,
+        "matrices": {each.title: each.matrix for each in compared},
+    }
+    return Result([table, picture], data)
+
+
+class _Compared(NamedTuple):
+    """Rows that were compared with each other, or with others: the cosines, and how alike that makes them."""
+
+    title: str
+    matrix: Array
+    similarity: Similarity
+
+    def drawn(self, order: Array | None, ending: str, *, cross: bool, absolute: bool) -> Matrix:
+        """Return the picture, in an order of the features if one was asked for."""
+        values = np.abs(self.matrix) if absolute else self.matrix
+        ids = np.arange(len(values)) if order is None else order
+        return Matrix(
             values[ids] if cross else values[np.ix_(ids, ids)],
-            title=f"cosine of {title}{ending}",
-            caption=_sentence(title, found[title]),
+            title=f"cosine of {self.title}{ending}",
+            caption=_sentence(self.title, self.similarity),
             row_name="feature",
             column_name="feature",
             row_ids=ids,
             column_ids=np.arange(values.shape[1]) if cross else ids,
             limits=(-1.0, 1.0),
         )
-        for title, values in zip(titles, map(np.abs, matrices) if abs else matrices, strict=True)
-    ]
-    data: dict[str, Any] = {"similarity": {title: each.as_data() for title, each in found.items()}}
-    note = "off the diagonal" if not cross else "all entries"
-    if len(found) == 2:
-        first, last = found.values()
-        data["difference"] = last.mean - first.mean
-        side = "above" if last.mean > first.mean else "below"
-        note += f"; the mean of {second} is {np.abs(last.mean - first.mean):.4f} {side} that of {source}"
-    table = _table(found, note)
-    data["matrices"] = dict(zip(titles, matrices, strict=True))
-    picture: Picture = pictures[0]
-    if len(pictures) > 1:
-        picture = Page(pictures, columns=2, caption="; ".join(each.caption for each in pictures))
-    return Result([table, picture], data)
+
+
+def _difference(compared: list[_Compared]) -> tuple[str, dict[str, float]]:
+    """Return by how much the second of two is more alike than the first, in words and as data; nothing if it is one."""
+    if len(compared) != 2:
+        return "", {}
+    first, second = compared
+    difference = second.similarity.mean - first.similarity.mean
+    side = "above" if difference > 0 else "below"
+    said = f"; the mean of {second.title} is {np.abs(difference):.4f} {side} that of {first.title}"
+    return said, {"difference": difference}
 
 
 def _ends_of_branches(session: Session, source: str, names: str, *, several: bool) -> list[Any]:
@@ -143,18 +162,19 @@ def _order(session: Session, metric: str | None, count: int) -> Array | None:
     return sorted_order(values, ascending=False)
 
 
-def _table(found: dict[str, Similarity], note: str) -> Table:
+def _table(compared: list[_Compared], note: str) -> Table:
     """Return a row for each matrix: what its entries are like, and its most similar pairs."""
+    found = [each.similarity for each in compared]
     return Table(
         {
-            "cosines of": list(found),
-            "mean": [each.mean for each in found.values()],
-            "std": [each.std for each in found.values()],
-            "max": [each.max for each in found.values()],
-            "not finite": [each.not_finite for each in found.values()],
+            "cosines of": [each.title for each in compared],
+            "mean": [each.mean for each in found],
+            "std": [each.std for each in found],
+            "max": [each.max for each in found],
+            "not finite": [each.not_finite for each in found],
             "most similar": [
                 ", ".join(f"{pair.first}-{pair.second} {pair.cosine:.4f}" for pair in each.pairs) or "none"
-                for each in found.values()
+                for each in found
             ],
         },
         note=note,
