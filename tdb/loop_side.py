@@ -287,10 +287,13 @@ class LoopSide:
             if skipped:
                 self.recorder.history.mark(self.position.step, LEFT_OUT, self.position.tick)
         self.travel.arrive(self.position)
-        woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused) if self.keeper is not None else ""
+        woken = ""
+        if self.keeper is not None:
+            self.question.look(self.position)
+            woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused)
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
         ahead_of_last = self._is_last(self.position.step + 1)
-        is_busy = ahead_of_last or bool(woken) or self.travel.wants_boundary(self.position)
+        is_busy = ahead_of_last or bool(woken) or self.question.is_answered or self.travel.wants_boundary(self.position)
         # A stop check is asked once a boundary: last, and only if nothing else is a reason to go through all of it.
         if is_busy or (self._gate.attention.is_set() and (self._overhead is not None or not self._passes())):
             self._boundary(woken)

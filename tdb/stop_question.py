@@ -56,7 +56,7 @@ class StopQuestion:
         check: what may stop training besides a pause; any thread may set it.
     """
 
-    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {"stop points": ("is_quiet", "reason", "may_stop")}
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {"stop points": ("is_quiet", "look", "reason", "may_stop")}
 
     def __init__(self, travel: Traveller, notices: deque[str]) -> None:
         self.check: StopCheck | None = None
@@ -75,6 +75,16 @@ class StopQuestion:
             return False
         self._answer = None
         return True
+
+    def look(self, position: Position) -> None:
+        """Ask now what `reason` will return of this boundary: what is about to be copied remembers it then."""
+        if self.check is not None and self._answer is None:
+            self._answer = self._ask(position)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether this boundary was asked about already, and `reason` has not been called since."""
+        return self._answer is not None
 
     def reason(self, position: Position, known: str = "") -> str:
         """Return why training stops at this boundary, or nothing; asked once a boundary, not if it is `known`."""

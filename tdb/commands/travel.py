@@ -16,12 +16,13 @@ from tdb.stopping import StopReport, stop_report
 from tdb.travel import exchange
 from tdb.travel.in_place import InPlace
 from tdb.travel.known import Comparison
-from tdb.travel.route import Landing, best, capabilities
+from tdb.travel.route import Landing, by_best, capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tdb.session import Session
+    from tdb.travel.route import Way
 
 
 IN_PLACE = InPlace()
@@ -45,6 +46,11 @@ def arrive(session: Session, landing: Landing) -> StopReport:
     }
     on_the_way = [f"stopped on the way to step {landing.goal}"] if landing.step < landing.goal else []
     return StopReport(parts, data, [*report.notes, *landing.notes, *on_the_way])
+
+
+def go_to(session: Session, way: Way, step: int) -> StopReport:
+    """Go to a step, and return what is said there."""
+    return arrive(session, way.goto(session, step))
 
 
 def _need_still(session: Session) -> None:
@@ -78,7 +84,7 @@ def back(session: Session, count: Steps = 1) -> Result:
     if goal < session.controller.travel.floor:
         most = here - session.controller.travel.floor
         raise UsageError(f"there {'is 1 step' if most == 1 else f'are {most} steps'} to go back, not {count}")
-    return arrive(session, best(session.routes, session, goal).goto(session, goal))
+    return by_best(session, goal, go_to, goal)
 
 
 @command()
@@ -94,7 +100,7 @@ def goto(session: Session, step: Integer) -> Result:
         raise StateError(f"step {step} has not been taken yet", f"`until {step}` runs there")
     if step < 0:
         raise UsageError(f"goto takes the number of a step, not {step}", "Example: goto 340")
-    return arrive(session, best(session.routes, session, step).goto(session, step))
+    return by_best(session, step, go_to, step)
 
 
 @command("rc")
@@ -102,7 +108,8 @@ def reverse_continue(session: Session) -> Result:
     """Go back to the last step at which a stop point would have stopped training.
 
     Steps are taken again from checkpoint to checkpoint, and stop points are asked at each, those set just now too. If
-    none would have stopped, training stands before its first step in the end.
+    none would have stopped, training stands before its first step in the end. In a script that cannot go back in place,
+    copies of the process that were set aside do that, or a fresh process does.
 
     Example:
         reverse-continue
@@ -110,25 +117,28 @@ def reverse_continue(session: Session) -> Result:
     _need_still(session)
     if not any(point.enabled for point in session.armed.points):
         raise StateError("no stop point is set", "`break when EXPR` sets one; `back N` and `goto STEP` need none")
-    need_travel(session)
-    travel, here = session.controller.travel, session.controller.position.step
+    here, floor = session.controller.position.step, session.controller.travel.floor
+    return by_best(session, max(here - 1, floor), last_hit, here, floor)
+
+
+def last_hit(session: Session, way: Way, here: int, floor: int) -> StopReport:
+    """Go to the last step before `here` at which a stop point would have stopped training, or before the first."""
     goal, before = here - 1, None
-    while goal > travel.floor:
-        landing = IN_PLACE.goto(session, goal, before)
+    while goal > floor:
+        landing = way.goto(session, goal, before)
         if landing.step < goal:
             return arrive(session, landing)
-        hits, reason = travel.last_hits, travel.last_reason
-        if hits:
-            if hits[-1] < goal:
-                landing = IN_PLACE.goto(session, hits[-1])
+        if landing.hits:
+            step, reason = landing.hits[-1]
+            if step < goal:
+                landing = way.goto(session, step)
             report = arrive(session, landing)
             return StopReport([Text(reason), *report.parts], report.data, report.notes)
-        if landing.checkpoint is None or landing.checkpoint <= travel.floor:
+        if landing.checkpoint is None or landing.checkpoint <= floor:
             break
         # The first step after a checkpoint follows one that was not looked at: it is taken again with the steps before.
         goal, before = landing.checkpoint + 1, landing.checkpoint
-    landing = IN_PLACE.goto(session, travel.floor)
-    report = arrive(session, landing)
+    report = go_to(session, way, floor)
     return StopReport(report.parts, report.data, [*report.notes, "no stop point would have stopped before"])
 
 
@@ -144,7 +154,7 @@ def restart(session: Session) -> Result:
     """
     _need_still(session)
     floor = session.controller.travel.floor
-    return arrive(session, best(session.routes, session, floor).goto(session, floor))
+    return by_best(session, floor, go_to, floor)
 
 
 @command()
@@ -157,23 +167,30 @@ def culprit(session: Session) -> Result:
     Example:
         culprit
     """
-    need_travel(session)
+    _need_still(session)
     steps, losses = session.controller.recorder.history.loss()
     bad = steps[~np.isfinite(losses)]
     if not len(bad):
         raise StateError("every recorded loss is finite", "`catch nan` also watches gradients, weights and activations")
     first, floor = int(bad[0]), session.controller.travel.floor
     # The update of the step before may have spoilt the weights: its own loss was still finite.
-    landing = IN_PLACE.goto(session, max(floor, first - 2))
-    if landing.step != max(floor, first - 2):
+    goal = max(floor, first - 2)
+    return by_best(session, goal, blamed, goal, first)
+
+
+def blamed(session: Session, way: Way, goal: int, first: int) -> StopReport:
+    """Go to the step `goal`, and take steps under detection until one has an anomaly, or `first` has been taken."""
+    landing = way.goto(session, goal)
+    if landing.step != goal:
         return arrive(session, landing)
     while True:
-        report = detect(session)
+        report = detect(session) if session.elsewhere is None else session.elsewhere.answer_to("detect")
         found = (report.data or {}).get("anomalies")
-        if found or session.controller.position.step >= first or session.status in OVER:
+        if found or session.state()["step"] >= first or session.status in OVER:
             break
     lead = Text(f"the first loss that is no finite number is that of step {first}")
-    return StopReport([lead, *report.parts], {**(report.data or {}), "first": first}, report.notes)
+    data = {**(report.data or {}), "first": first, "route": landing.route}
+    return StopReport([lead, *report.parts], data, [*landing.notes, *report.notes])
 
 
 @command()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdb.armed import Goal
-from tdb.elsewhere.carried import Carried, nothing_stops, prepare, set_up
+from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
+from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
 from tdb.errors import StateError, UsageError
 from tdb.gate import OVER, READY, RUNNING
@@ -44,12 +45,13 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
             session.journal.notices.append(f"{line}: {error}")
 
     show.silent = True
+    on_the_way = OnTheWay(session)
     try:
         with muted():
-            nothing_stops(session)
+            set_points(session, carried)
             prepare(session, carried)
-            _repeat(session, goal, carried, silently)
-            _run_to(session, goal)
+            _repeat(session, goal, carried, silently, on_the_way)
+            _run_to(session, goal, on_the_way)
         set_up(session, carried, silently)
     finally:
         show.silent = False
@@ -67,6 +69,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
         differences=differences[:MOST_DIFFERENCES],
         differing=len(differences),
         notes=[*session.journal.take_notices(), *_left_behind(session, carried)],
+        hits=on_the_way.hits,
     )
 
 
@@ -81,9 +84,8 @@ def _left_behind(session: Session, carried: Carried) -> list[str]:
     return [f"this is branch {was}{called}; {', '.join(left)} stayed in the process in which training was over"]
 
 
-def _repeat(session: Session, goal: int, carried: Carried, run: object) -> None:
+def _repeat(session: Session, goal: int, carried: Carried, run: Callable[[str], object], on_the_way: OnTheWay) -> None:
     """Take the steps before `goal` at which the user changed something, and change it again."""
-    assert callable(run)
     now = session.controller.position.step
     is_anew = session.status == READY
     changes = [each for each in carried.changes if (now <= each.step < goal if each.has_begun else is_anew)]
@@ -95,12 +97,12 @@ def _repeat(session: Session, goal: int, carried: Carried, run: object) -> None:
     changes = [change for change in changes if change.phase == BOUNDARY]
     for (step, has_begun), group in groupby(changes, lambda change: (change.step, change.has_begun)):
         if has_begun:
-            _run_to(session, step)
+            _run_to(session, step, on_the_way)
         for change in group:
             run(change.text)
 
 
-def _run_to(session: Session, step: int) -> None:
+def _run_to(session: Session, step: int, on_the_way: OnTheWay) -> None:
     """Run to the boundary of a step, without stopping before."""
     front = session.front
     assert isinstance(front, SentFront)
@@ -112,7 +114,7 @@ def _run_to(session: Session, step: int) -> None:
     if step == 0:
         session.controller.gate.stop_at_begin()
     else:
-        session.armed.aim(Goal(step=step))
+        on_the_way.aim(step)
         session.controller.resume()
     if not session.run.started:
         session.run.start()

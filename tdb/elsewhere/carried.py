@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tdb.crashes import parse_crash
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
+from tdb.gate import READY
 from tdb.journal import Change
 from tdb.step import BOUNDARY
 from tdb.stops import parse_catch, parse_stop
@@ -106,19 +107,14 @@ def prepare(session: Session, carried: Carried) -> None:
             session.journal.notices.append(f"nothing is watched: {error}")
 
 
-def nothing_stops(session: Session) -> None:
-    """Forget whatever could stop training on its way to a step."""
-    points = session.armed.points
-    points.remove(*[point.number for point in points])
+def set_points(session: Session, carried: Carried) -> None:
+    """Set up the stop points, before the steps are taken: they are to remember them; a copy's own remember already."""
     session.displays.clear()
     session.armed.looks_back = []
     session.armed.aim(None)
-
-
-def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> None:
-    """Set up, after the steps have been taken, what stops training and what is shown; `run` runs a line silently."""
-    session.settings.become(carried.settings)  # what was typed on the way may have been settings, too
     points = session.armed.points
+    remembered = points.remembered()
+    points.remove(*[point.number for point in points])
     for point in carried.points:
         points.last_number = point.number - 1
         stop = (parse_crash(point.text) or parse_catch(point.text)) if point.is_catch else parse_stop(point.text)
@@ -130,6 +126,12 @@ def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> 
         if not point.enabled:
             points.disable(made.number)
     points.last_number = carried.last_number
+    points.remember(remembered, at_start=session.status == READY)
+
+
+def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> None:
+    """Set up, after the steps have been taken, what is shown; `run` runs a line silently."""
+    session.settings.become(carried.settings)  # what was typed on the way may have been settings, too
     for text in carried.displays:
         run(f"display {text}")
     session.armed.refresh()

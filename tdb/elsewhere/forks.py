@@ -15,9 +15,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING
 
-from tdb.elsewhere.carried import Carried, carried_from
+from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel
 from tdb.elsewhere.link import Link
+from tdb.elsewhere.way import LedElsewhere
 from tdb.travel.thinning import missed_least
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Parked:
         self.connection.close()
 
 
-class Fork:
+class Fork(LedElsewhere):
     """Going to a step in a copy that was set aside before it.
 
     Attributes:
@@ -75,18 +76,10 @@ class Fork:
             return ""
         return self.why_not or f"no copy was set aside before step {step}"
 
-    def goto(self, session: Session, step: int) -> Landing:
-        """Go on in a copy, at the boundary of a step.
-
-        Raises:
-            StateError: it did not arrive.
-        """
-        return self.take(session, step, carried_from(session))
-
-    def take(self, session: Session, step: int, carried: Carried) -> Landing:
-        """As `goto`, with what was carried out of the process in which training went on so far."""
+    def reach(self, session: Session, step: int, carried: Carried, before: int | None = None) -> tuple[Link, Landing]:
+        """Take a copy to the boundary of a step; see `tdb.elsewhere.way.Reaching`."""
         lost: list[str] = []
-        while candidates := [each for each in self.parked if each.step < step]:
+        while candidates := [each for each in self.parked if each.step < (step if before is None else before)]:
             nearest = max(candidates, key=lambda each: each.step)
             link = self._woken(session, nearest, step, carried)
             if link is None:
@@ -94,11 +87,9 @@ class Fork:
                 self._forget(nearest)
                 continue
             landing = link.arrived()
-            self.drop_after(landing.step)
-            session.elsewhere = link
-            return landing._replace(notes=[*lost, *landing.notes])
-        anew: Landing = session.route("re-run").take(session, step, carried)
-        return anew._replace(notes=[*lost, *anew.notes])
+            return link, landing._replace(notes=[*lost, *landing.notes])
+        link, landing = session.route("re-run").reach(session, step, carried)
+        return link, landing._replace(notes=[*lost, *landing.notes])
 
     def adopt(self, step: int, process: int, connection: Connection) -> None:
         """Take a copy in that has been set aside, and let one go if there are too many."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tdb.elsewhere.serving import HandOver, asked
+from tdb.elsewhere.way import NAMES
 
 if TYPE_CHECKING:
     from tdb.elsewhere.channel import Channel
+    from tdb.results import Result
     from tdb.session import Session
     from tdb.travel.route import Route
-
-NAMES = ("fork", "re-run")
 
 
 class FrontRoute:
@@ -27,14 +27,14 @@ class FrontRoute:
         del session
         return str(asked(self._channel, "refusal", self.name, step))
 
-    def goto(self, session: Session, step: int) -> NoReturn:
+    def lead(self, session: Session, function: Callable[..., Result], *arguments: Any) -> NoReturn:
         """Leave it to the front.
 
         Raises:
             HandOver: always.
         """
         del session
-        raise HandOver(self.name, step)
+        raise HandOver(function, arguments)
 
     def copies(self) -> list[int]:
         """Return the steps at which copies wait."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from tdb.commands.arguments import Options
 from tdb.commands.flow import Quit
+from tdb.elsewhere.way import Elsewhere
 from tdb.errors import StateError, TdbError
 from tdb.gate import RUNNING, STOPPED
 from tdb.results import Result
@@ -20,6 +21,7 @@ from tdb.step import Position
 from tdb.typed import Typed
 
 if TYPE_CHECKING:
+    from tdb.elsewhere.carried import Carried
     from tdb.elsewhere.channel import Channel
     from tdb.session import Session
     from tdb.travel.route import Landing
@@ -140,6 +142,16 @@ class Link:
         collected = Collected()
         self.run(collected, "fetch", what, text)
         return (collected.answer().data or {}).get("value")
+
+    def answer_to(self, line: str) -> Result:
+        """Return what the other process answers to a line.
+
+        Raises:
+            TdbError: it says what is wrong.
+        """
+        collected = Collected()
+        self.run(collected, "run", line, None)
+        return collected.answer()
 
     def report(self) -> Result:
         """Return what is said of where training stands."""
@@ -286,17 +298,23 @@ class Link:
             return self._hand_over(shown, *contents)
         return self._gone()
 
-    def _hand_over(self, shown: Shown, name: str, step: int, carried: Any) -> bool:
-        """Let yet another process go on, at another step."""
-        from tdb.commands.travel import arrive
-
+    def _hand_over(
+        self,
+        shown: Shown,
+        text: str,
+        name: str,
+        function: Callable[..., Result],
+        arguments: tuple[Any, ...],
+        carried: Carried,
+    ) -> bool:
+        """Do what only the front can do: training goes on in yet another process."""
+        typed = Typed(text, event=name)
         try:
-            landing = self._session.route(name).take(self._session, step, carried)
+            result = function(self._session, Elsewhere(carried), *arguments)
         except TdbError as error:
-            shown.failed(Typed(f"goto {step}", event="goto"), error, "")
+            shown.failed(typed, error, "")
             return False
-        self.close(unwind=False)
-        shown.result(Typed(f"goto {step}", event="goto"), arrive(self._session, landing), Options())
+        shown.result(typed, result, Options())
         return True
 
     def _exit_status(self) -> int | None:

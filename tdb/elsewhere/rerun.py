@@ -15,9 +15,10 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdb.elsewhere.carried import Carried, carried_from
+from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel
 from tdb.elsewhere.link import Link
+from tdb.elsewhere.way import LedElsewhere
 from tdb.gate import READY
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Order:
     log_file: Path
 
 
-class Rerun:
+class Rerun(LedElsewhere):
     """Going to a step in a fresh process."""
 
     name = NAME
@@ -66,16 +67,9 @@ class Rerun:
             return f"{session.run.script.name} has been changed since: `restart` begins with it as it is now"
         return ""
 
-    def goto(self, session: Session, step: int) -> Landing:
-        """Go on in a fresh process, at the boundary of a step.
-
-        Raises:
-            StateError: the run ended before, or the process did.
-        """
-        return self.take(session, step, carried_from(session))
-
-    def take(self, session: Session, step: int, carried: Carried) -> Landing:
-        """As `goto`, with what was carried out of the process in which training went on so far."""
+    def reach(self, session: Session, step: int, carried: Carried, before: int | None = None) -> tuple[Link, Landing]:
+        """Take a fresh process to the boundary of a step; see `tdb.elsewhere.way.Reaching`."""
+        del before
         run = session.run
         assert run is not None
         assert run.began is not None
@@ -107,9 +101,7 @@ class Rerun:
         link = Link(session, Channel(ours), process.pid, process)
         link.order(order)
         landing = link.arrived()
-        session.route("fork").drop_after(landing.step)
-        session.elsewhere = link
         if not session.settings["checkpoints.forks"] and sys.platform.startswith("linux"):
             if not multiprocessing.active_children() and session.journal.first("copies"):
-                return landing._replace(notes=[*landing.notes, QUICKER])
-        return landing
+                landing = landing._replace(notes=[*landing.notes, QUICKER])
+        return link, landing

@@ -19,6 +19,7 @@ from tdb.errors import TdbError
 from tdb.front import still_running
 from tdb.gate import OVER, RUNNING
 from tdb.results import Result
+from tdb.shell.parse import understand
 from tdb.stopping import stop_report
 from tdb.this_step import look as look_at
 from tdb.typed import Typed
@@ -35,12 +36,17 @@ END_SECONDS = 10.0
 
 
 class HandOver(BaseException):
-    """Training is to go on in yet another process, which only the front can bring about."""
+    """Training is to go on in yet another process, which only the front can bring about.
 
-    def __init__(self, route: str, step: int) -> None:
-        super().__init__(route, step)
-        self.route = route
-        self.step = step
+    Args:
+        function: what the front is to do; see `tdb.travel.route.by_best`.
+        arguments: its arguments after the session and the way.
+    """
+
+    def __init__(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
+        super().__init__(function, arguments)
+        self.function = function
+        self.arguments = arguments
 
 
 class SentShow:
@@ -206,7 +212,9 @@ class Server:
         try:
             succeeded = doing[kind](*contents)
         except HandOver as leaving:
-            self._channel.send("hand over", leaving.route, leaving.step, carried_from(self._session))
+            typed = understand(self._session.typed, self._session.registry)
+            carried = carried_from(self._session)
+            self._channel.send("hand over", typed.text, typed.name, leaving.function, leaving.arguments, carried)
         except Quit as quitting:
             self._done(True, (quitting.status,))
         else:

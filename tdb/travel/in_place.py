@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tdb.errors import StateError
 from tdb.gate import OVER, READY
 from tdb.travel.route import Landing
 
 if TYPE_CHECKING:
+    from tdb.results import Result
     from tdb.session import Session
     from tdb.travel.branches import Branch
 
@@ -36,6 +38,10 @@ class InPlace:
         if step < travel.floor:
             return f"this loop began at step {travel.floor}"
         return travel.out_of_reach(step)
+
+    def lead(self, session: Session, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return `function(session, way, *arguments)`: this process takes the way itself."""
+        return function(session, self, *arguments)
 
     def again(self, session: Session) -> Landing:
         """Take the step at which training stands again: it is captured then, and all else is as it was.
@@ -80,6 +86,7 @@ class InPlace:
             replay.comparison.differences,
             replay.comparison.count,
             _stays(session),
+            travel.last_hits,
         )
 
 

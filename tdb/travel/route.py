@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tdb.errors import StateError
 from tdb.travel.known import Difference
 
 if TYPE_CHECKING:
+    from tdb.results import Result
     from tdb.session import Session
 
 
@@ -26,6 +27,7 @@ class Landing(NamedTuple):
         differences: what came out otherwise; the first of them.
         differing: how many differences there are in all.
         notes: what has to be said of the way.
+        hits: the steps that were taken again at which stop points would have stopped, with what they would have said.
     """
 
     route: str
@@ -38,6 +40,7 @@ class Landing(NamedTuple):
     differences: Sequence[Difference] = ()
     differing: int = 0
     notes: Sequence[str] = ()
+    hits: Sequence[tuple[int, str]] = ()
 
     def __str__(self) -> str:
         """In one line."""
@@ -51,8 +54,15 @@ class Landing(NamedTuple):
         return f"{way}; {compared} as before, bit for bit"
 
 
+class Way(Protocol):
+    """Goes to other steps, as often as it takes."""
+
+    def goto(self, session: Session, step: int, before: int | None = None) -> Landing:
+        """Go to the boundary of a step, and stop there; set out before the step `before`, if one is given."""
+
+
 class Route(Protocol):
-    """A way to another step."""
+    """A way to another step, and whether it can be taken."""
 
     @property
     def name(self) -> str:
@@ -61,8 +71,20 @@ class Route(Protocol):
     def refusal(self, session: Session, step: int) -> str:
         """Return why a step cannot be reached this way, empty if it can."""
 
-    def goto(self, session: Session, step: int) -> Landing:
-        """Go to the boundary of a step, and stop there."""
+    def lead(self, session: Session, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return `function(session, way, *arguments)`, from the process that can take this way."""
+
+
+def by_best(session: Session, step: int, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return `function(session, way, *arguments)` with the best way to a step.
+
+    It runs wherever that way is taken from: the function is one that any process finds under its name, and what it is
+    given is plain data.
+
+    Raises:
+        StateError: no way leads there.
+    """
+    return best(session.routes, session, step).lead(session, function, *arguments)
 
 
 def capabilities(routes: Iterable[Route], session: Session, step: int) -> dict[str, str]:

@@ -39,8 +39,8 @@ class Traveller:
         replay: the steps that are being taken again; None while training goes on.
         comparison: how the steps that were taken again since training last went back have come out.
         due: the tick from which a boundary has something to do here; 0 if what is foreseen has changed.
-        last_hits: the steps at which stop points would have stopped when they were last taken again.
-        last_reason: what the last of them would have said.
+        last_hits: the steps at which stop points would have stopped when they were last taken again, and what they
+            would have said.
         data: what is known of the loop's data.
     """
 
@@ -58,8 +58,7 @@ class Traveller:
         self._stops_seen = 0
         self._told = 0
         self._passing_again = False  # this boundary has been passed before: what was changed here is changed again
-        self.last_hits: list[int] = []
-        self.last_reason = ""
+        self.last_hits: list[tuple[int, str]] = []
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -165,6 +164,7 @@ class Traveller:
             self._tell()
         to_stop = steps_to_stop(self._loop, self.replay, position)
         if self._taking.is_wanted(position.tick, to_stop, again=self.replay is not None):
+            self._loop.question.look(position)
             self._take_unless_there()
         if self.checkpoints.notices:
             self._loop.notices.extend(self.checkpoints.notices)
@@ -188,8 +188,7 @@ class Traveller:
         assert replay is not None
         would_hit = check.rehearse(position) if check is not None else ""
         if would_hit:
-            self.last_hits.append(position.step)
-            self.last_reason = would_hit
+            self.last_hits.append((position.step, would_hit))
         if position.step < replay.goal:
             return ""
         self.replay = None
@@ -281,7 +280,7 @@ class Traveller:
             branches.now = branch
         self._loop.stop_measuring()
         self._put_back(origin, snapshot)
-        self.last_hits, self.last_reason = [], ""
+        self.last_hits = []
         if goal <= self.floor:
             return None
         self.replay = Replay(goal, origin, self.comparison, reason or f"goto {goal}")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,13 +23,26 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         return begun[-1]
 
     yield start
-    for each in begun:
+    for each in reversed(begun):
         session = each.session
         session.route("fork").close()
         if session.elsewhere is not None:
             session.elsewhere.close(unwind=False)
             session.elsewhere = None
         each.close()
+
+
+def run_tdb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run tdb in a process of its own, on `train.py` in a folder, with nobody at a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "tdb", "--nx", *arguments, "train.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XDG_STATE_HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def gone(process: int) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +11,11 @@ from pathlib import Path
 import pytest
 
 import tdb
-from tests.elsewhere.conftest import gone
+from tests.elsewhere.conftest import gone, run_tdb
 from tests.elsewhere.scripts import TRAINER, WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
 Begin = Callable[..., TypingSession]
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
@@ -124,15 +121,7 @@ AT_EXIT = "import atexit\natexit.register(print, 'at exit')\n"
 @pytest.mark.parametrize(("ending", "status"), [("sys.exit(7)", 7), ("1 / 0", 3), ("", 0)])
 def test_the_exit_status_is_that_of_the_run_that_counts(tmp_path: Path, ending: str, status: int) -> None:
     (tmp_path / "train.py").write_text(f"import sys\n{AT_EXIT}{textwrap.dedent(WITHOUT_TORCH)}\n{ending}\n")
-    ended = subprocess.run(
-        [sys.executable, "-m", "tdb", "--nx", "-c", "until 6", "-c", "goto 2", "-c", "continue", "train.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_tdb(tmp_path, "-c", "until 6", "-c", "goto 2", "-c", "continue")
     assert ended.returncode == status, ended.stderr
     assert ended.stdout.count("trained to") == ended.stdout.count("at exit") == 1
     assert "re-run: 2 steps from the start; 2 losses" in ended.stdout

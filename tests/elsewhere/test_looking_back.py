@@ -1,0 +1,105 @@
+"""What looks for a step in the past of a script whose locals nobody can put back, in other processes."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.elsewhere.conftest import run_tdb
+from tests.elsewhere.scripts import TRAINER, WITHOUT_TORCH
+from tests.typing_session import TypingSession
+
+Begin = Callable[..., TypingSession]
+
+SPOILT = """
+import sys
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(1, 21):
+    inputs = torch.randn(16, 4)
+    if step == 13:
+        inputs = inputs - 1e30
+    loss = model(inputs).pow(2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+WITH_A_BEGINNING = WITHOUT_TORCH.replace("\nfor step", "\ncontroller.begin()\nfor step")
+SET_UP = ["break changed loss > 30", "until 7", "until 20", "break when loss < 25", "break 15"]  # two see the past only
+WALK = ["rc", "rc", "continue", "rc", "rc"]
+
+
+def seeded(script: str) -> str:
+    """Return a script that draws the same numbers wherever it is run."""
+    return "import numpy\nnumpy.random.seed(3)\n" + textwrap.dedent(script)
+
+
+def expected_walk() -> list[int]:
+    """Return where WALK stops after SET_UP, of the losses as mathematics has them."""
+    chance, weights, losses = np.random.RandomState(3), np.zeros(6), [np.nan]
+    for _ in range(20):
+        batch = chance.randn(12, 6)
+        error = batch @ weights - batch @ np.arange(6.0)
+        weights -= 0.05 * batch.T @ error / 12
+        losses.append((error**2).mean())
+    changes = [step for step in range(2, 21) if (losses[step] > 30) != (losses[step - 1] > 30)]
+    begins = [step for step in range(1, 21) if losses[step] < 25 and not losses[step - 1] < 25]
+    hits, here, found = {*changes, *begins, 15}, 20, []
+    for line in WALK:
+        here = min(step for step in hits if step > here) if line == "continue" else max(s for s in hits if s < here)
+        found.append(here)
+    return found
+
+
+@pytest.mark.parametrize(("script", "route"), [(TRAINER, "in place"), (WITH_A_BEGINNING, "fork")])
+def test_reverse_continue_goes_to_the_last_hit(begin: Begin, script: str, route: str) -> None:
+    session = begin(seeded(script))
+    session.type("set checkpoints.forks 8")
+    for line in SET_UP:
+        session.answer(line)
+    walk = [session.answer(line) for line in WALK]
+    assert [each["step"] for each in walk] == expected_walk()
+    assert {each["route"] for each in walk if "route" in each} == {route}
+
+
+def test_reverse_continue_in_fresh_processes(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(seeded(WITH_A_BEGINNING))
+    (tmp_path / "lines").write_text("\n".join([*SET_UP, *WALK[:3], "clear 1 2 3", "break when loss < 0", "rc"]))
+    ended = run_tdb(tmp_path, "--json", "-x", "lines")
+    *walk, _, _, last = [json.loads(line) for line in ended.stdout.splitlines()][len(SET_UP) :][:6]
+    assert [each["data"]["step"] for each in walk] == expected_walk()[:3]
+    assert [each["data"].get("route") for each in walk] == ["re-run", "re-run", None]
+    assert (last["data"]["step"], last["notes"]) == (0, ["no stop point would have stopped before"])
+
+
+def test_the_culprit_is_named_by_a_copy(begin: Begin) -> None:
+    session = begin(SPOILT)
+    session.type("set checkpoints.forks 4")
+    assert "every recorded loss is finite" in session.type("until 3 ;; culprit")
+    session.type("until 16")
+    for _ in range(2):  # the second time it is the copy that has to leave it to the first process
+        answer = session.answer("culprit")
+        assert (answer["first"], answer["step"], answer["route"]) == (13, 13, "fork")
+        assert answer["anomalies"][0]["operation"] == "pow"
+        assert session.answer("p step")["value"] == 13
+
+
+def test_the_culprit_is_looked_for_in_a_fresh_process(begin: Begin) -> None:
+    session = begin(
+        WITHOUT_TORCH.replace("    seen.append", "    loss *= float('inf') if step == 9 else 1\n    seen.append")
+    )
+    session.type("until 12")
+    answer = session.answer("culprit")
+    assert (answer["first"], answer["step"], answer["route"]) == (9, 9, "re-run")
+    assert session.answer("p len(seen)")["value"] == 9
