@@ -12,18 +12,22 @@ import numpy as np
 from tdb import over_time
 from tdb.commands import command
 from tdb.commands.arguments import Count, Expression, File, Ids, Integer, MetricName
-from tdb.commands.travel import IN_PLACE
+from tdb.commands.travel import need_still
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
 from tdb.ids import looks_like_ids
 from tdb.results import Curves, Result, Table, Text
 from tdb.this_step import some_ids
-from tdb.travel.asking import asked_again
+from tdb.travel.route import by_best
 
 if TYPE_CHECKING:
     from tdb.history import History
+    from tdb.results import Array
     from tdb.session import Session
+    from tdb.travel.route import Way
+
+Which = Literal["first", "last", "all"]
 
 
 def _history(session: Session) -> History:
@@ -236,7 +240,7 @@ def find(session: Session, condition: Expression) -> Result:
 
     Where history has gaps, the answer says between which recorded steps the condition began to hold. With `--replay`
     after it, a condition need not have been recorded: the steps so far are taken again, it is evaluated at each, and
-    training then stands where it stood.
+    training then stands where it stood. In a script that cannot go back in place a process of its own takes them.
 
     Example:
         find win_rate[31] < 0.01
@@ -247,18 +251,27 @@ def find(session: Session, condition: Expression) -> Result:
     while match := re.search(r"\s(first|last|all|--replay)$", text):
         text = text[: match.start()]
         words.add(match[1])
-    which: Literal["first", "last", "all"] = next((each for each in ("first", "last") if each in words), "all")
+    which: Which = next((each for each in ("first", "last") if each in words), "all")
     expression, notes = compile_expression(text), _failures(session)
     if "--replay" in words:
-        steps, held, landing = asked_again(session, expression, IN_PLACE)
-        notes += [str(landing), *landing.notes]
-        table = over_time.find(steps, held, which)
-    else:
-        steps, columns = over_time.recorded(_history(session), expression.names)
-        held = evaluate_history(expression, {**columns, "step": steps})
-        table = over_time.find(steps, held, which, _history(session).left_out())
-    found = steps[held]
-    data = {"steps": found, "first": found[0] if found.size else None, "last": found[-1] if found.size else None}
+        need_still(session)
+        session.need_begun()
+        return by_best(session, session.controller.position.step, found_again, text, which, notes)
+    steps, columns = over_time.recorded(_history(session), expression.names)
+    held = evaluate_history(expression, {**columns, "step": steps})
+    return _found(over_time.find(steps, held, which, _history(session).left_out()), steps[held], notes)
+
+
+def found_again(session: Session, way: Way, text: str, which: Which, notes: list[str]) -> Result:
+    """Return at which past steps a condition holds that nobody recorded: they are taken again."""
+    landing = way.ask(session, text)
+    assert landing.asked is not None
+    steps, held = landing.asked
+    return _found(over_time.find(steps, held, which), steps[held], [*notes, str(landing), *landing.notes])
+
+
+def _found(table: Table, steps: Array, notes: list[str]) -> Result:
+    data = {"steps": steps, "first": steps[0] if steps.size else None, "last": steps[-1] if steps.size else None}
     return Result([table], {**data, "table": table}, notes)
 
 

@@ -53,7 +53,8 @@ def go_to(session: Session, way: Way, step: int) -> StopReport:
     return arrive(session, way.goto(session, step))
 
 
-def _need_still(session: Session) -> None:
+def need_still(session: Session) -> None:
+    """Raise StateError unless training stands at a boundary, or is over."""
     if session.status not in OVER:
         session.need_boundary()
 
@@ -78,7 +79,7 @@ def back(session: Session, count: Steps = 1) -> Result:
         back
         back 5
     """
-    _need_still(session)
+    need_still(session)
     here = session.controller.position.step
     goal = here - count
     if goal < session.controller.travel.floor:
@@ -94,7 +95,7 @@ def goto(session: Session, step: Integer) -> Result:
     Example:
         goto 340
     """
-    _need_still(session)
+    need_still(session)
     furthest = max(session.controller.travel.furthest, session.controller.position.step)
     if step > furthest:
         raise StateError(f"step {step} has not been taken yet", f"`until {step}` runs there")
@@ -114,7 +115,7 @@ def reverse_continue(session: Session) -> Result:
     Example:
         reverse-continue
     """
-    _need_still(session)
+    need_still(session)
     if not any(point.enabled for point in session.armed.points):
         raise StateError("no stop point is set", "`break when EXPR` sets one; `back N` and `goto STEP` need none")
     here, floor = session.controller.position.step, session.controller.travel.floor
@@ -152,7 +153,7 @@ def restart(session: Session) -> Result:
     Example:
         restart
     """
-    _need_still(session)
+    need_still(session)
     floor = session.controller.travel.floor
     return by_best(session, floor, go_to, floor)
 
@@ -167,7 +168,7 @@ def culprit(session: Session) -> Result:
     Example:
         culprit
     """
-    _need_still(session)
+    need_still(session)
     steps, losses = session.controller.recorder.history.loss()
     bad = steps[~np.isfinite(losses)]
     if not len(bad):

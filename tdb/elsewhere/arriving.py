@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
 from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
 from tdb.errors import StateError, UsageError
+from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
+from tdb.travel.asking import asking
 from tdb.travel.known import Difference
 from tdb.travel.route import Landing
 
@@ -50,8 +53,9 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
         with muted():
             set_points(session, carried)
             prepare(session, carried)
-            _repeat(session, goal, carried, silently, on_the_way)
-            _run_to(session, goal, on_the_way)
+            with asking(session, compile_expression(carried.asks)) if carried.asks else nullcontext() as asked:
+                _repeat(session, goal, carried, silently, on_the_way)
+                _run_to(session, goal, on_the_way)
         set_up(session, carried, silently)
     finally:
         show.silent = False
@@ -59,7 +63,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     if step < goal and not front.interrupted:
         raise StateError(f"the run ended at step {step}, before step {goal}")
     compared, differences = compare(session, carried, step) if goal else (0, [])
-    return Landing(
+    landing = Landing(
         route,
         step,
         goal,
@@ -71,6 +75,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
         notes=[*session.journal.take_notices(), *_left_behind(session, carried)],
         hits=on_the_way.hits,
     )
+    return landing if asked is None else asked.told_by(landing)
 
 
 def _left_behind(session: Session, carried: Carried) -> list[str]:

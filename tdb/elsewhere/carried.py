@@ -50,6 +50,7 @@ class Carried:
         branches: the names of the branches there are, that of the present one first.
         steps: the steps whose losses are known.
         losses: theirs.
+        asks: a condition to be asked at every step on the way, empty if there is none.
     """
 
     settings: dict[str, str]
@@ -62,6 +63,7 @@ class Carried:
     losses: Array
     changes: list[Change] = field(default_factory=list)
     branches: list[str] = field(default_factory=list)
+    asks: str = ""
 
 
 def carried_from(session: Session) -> Carried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb.elsewhere.carried import carried_from
@@ -57,6 +58,22 @@ class Elsewhere:
             left.close(unwind=False)
         session.route("fork").drop_after(landing.step)
         return landing
+
+    def ask(self, session: Session, condition: str) -> Landing:
+        """Take all steps so far again in a process of its own, asking each; see `tdb.travel.route.Way`.
+
+        Where the run cannot be taken anew, those after the first copy that was set aside.
+
+        Raises:
+            TdbError: no step can be taken again, or the condition has a value at none of them.
+        """
+        here, copies = session.state()["step"], session.route("fork").copies()
+        refusal = session.route("re-run").refusal(session, here)
+        first = min(copies, default=0) if refusal else 0
+        link, landing = _reached(session, here, replace(self._carried, asks=condition), first + 1)
+        link.close(unwind=False)
+        notes = [f"steps up to {first} were not asked: {refusal}"] if refusal else []
+        return landing._replace(notes=[*notes, *landing.notes])
 
 
 class LedElsewhere:

@@ -1,8 +1,9 @@
-"""A condition that nobody recorded, asked of past steps: they are taken again, and training comes back."""
+"""A condition that nobody recorded, asked of past steps: they are taken again, and training stands where it stood."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from tdb.expressions import Expression, Memory, truth
 from tdb.gate import OVER
 
 if TYPE_CHECKING:
-    from tdb.results import Array
     from tdb.session import Session
     from tdb.travel.in_place import InPlace
     from tdb.travel.route import Landing
@@ -33,6 +33,16 @@ class Asked(Expression):
         self.held: list[bool] = []
         self.failure_said: TdbError | None = None
 
+    def told_by(self, landing: Landing) -> Landing:
+        """Return a landing that tells at which steps it held.
+
+        Raises:
+            TdbError: it had a value at none of the steps.
+        """
+        if self.failure_said is not None and not self.steps:
+            raise self.failure_said
+        return landing._replace(asked=(np.array(self.steps, np.int64), np.array(self.held, bool)))
+
     def evaluate(self, namespace: Mapping[str, Any], memory: Memory | None = None) -> Any:
         """Return the value, having noted whether it is true."""
         assert memory is not None
@@ -47,37 +57,35 @@ class Asked(Expression):
         return value
 
 
-def asked_again(session: Session, condition: Expression, way: InPlace) -> tuple[Array, Array, Landing]:
+@contextmanager
+def asking(session: Session, condition: Expression) -> Iterator[Asked]:
+    """Let a condition be evaluated at every step while the context lasts."""
+    asked, armed = Asked(condition), session.armed
+    armed.looks_back.append((asked, Memory()))
+    try:
+        armed.refresh()
+        yield asked
+    finally:
+        armed.looks_back = [each for each in armed.looks_back if each[0] is not asked]
+        armed.refresh()
+
+
+def asked_in_place(session: Session, condition: Expression, way: InPlace) -> Landing:
     """Take all steps on the way to where training stands again, asking at each whether a condition holds.
 
     Training then stands where it stood, and nothing was stopped at or counted.
 
-    Returns:
-        Steps [n], truth [n] bool, and how it went.
-
     Raises:
-        StateError: training cannot go back in place.
+        StateError: no step can be taken again.
         TdbError: the condition has a value at none of the steps.
     """
-    session.need_boundary()
-    controller, armed = session.controller, session.armed
-    here, travel = controller.position.step, controller.travel
-    refusal = way.refusal(session, here)
-    first = travel.horizon
-    if refusal or first is None:
-        hint = "`break when EXPR` and `restart` stop there in a run that is taken anew"
-        raise StateError(f"find --replay takes a loop that can go back in place: {refusal or 'nothing is kept'}", hint)
-    asked, before = Asked(condition), controller.gate.now()
-    stops = controller.gate.stops
-    armed.looks_back.append((asked, Memory()))
-    try:
-        armed.refresh()
+    controller = session.controller
+    here, first = controller.position.step, controller.travel.horizon
+    if first is None:
+        raise StateError("nothing is kept that steps could be taken again from", "`checkpoints` lists what is")
+    before, stops = controller.gate.now(), controller.gate.stops
+    with asking(session, condition) as asked:
         landing = way.goto(session, here, before=first)
-    finally:
-        armed.looks_back = [each for each in armed.looks_back if each[0] is not asked]
-        armed.refresh()
     if landing.step == here and session.status not in OVER:
         controller.gate.stands_as_before(stops, before.reason)
-    if asked.failure_said is not None and not asked.steps:
-        raise asked.failure_said
-    return np.array(asked.steps, np.int64), np.array(asked.held, bool), landing
+    return asked.told_by(landing)

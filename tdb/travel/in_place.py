@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tdb.errors import StateError
+from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY
+from tdb.travel.asking import asked_in_place
 from tdb.travel.route import Landing
 
 if TYPE_CHECKING:
@@ -42,6 +44,14 @@ class InPlace:
     def lead(self, session: Session, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return `function(session, way, *arguments)`: this process takes the way itself."""
         return function(session, self, *arguments)
+
+    def ask(self, session: Session, condition: str) -> Landing:
+        """Take all steps so far again, asking each whether a condition holds; see `tdb.travel.route.Way`.
+
+        Raises:
+            TdbError: no step can be taken again, or the condition has a value at none of them.
+        """
+        return asked_in_place(session, compile_expression(condition), self)
 
     def again(self, session: Session) -> Landing:
         """Take the step at which training stands again: it is captured then, and all else is as it was.

@@ -9,7 +9,7 @@ from tdb.errors import StateError
 from tdb.travel.known import Difference
 
 if TYPE_CHECKING:
-    from tdb.results import Result
+    from tdb.results import Array, Result
     from tdb.session import Session
 
 
@@ -28,6 +28,7 @@ class Landing(NamedTuple):
         differing: how many differences there are in all.
         notes: what has to be said of the way.
         hits: the steps that were taken again at which stop points would have stopped, with what they would have said.
+        asked: of a condition that was asked on the way, steps [n] and whether it held there [n], where it had a value.
     """
 
     route: str
@@ -41,6 +42,7 @@ class Landing(NamedTuple):
     differing: int = 0
     notes: Sequence[str] = ()
     hits: Sequence[tuple[int, str]] = ()
+    asked: tuple[Array, Array] | None = None
 
     def __str__(self) -> str:
         """In one line."""
@@ -59,6 +61,9 @@ class Way(Protocol):
 
     def goto(self, session: Session, step: int, before: int | None = None) -> Landing:
         """Go to the boundary of a step, and stop there; set out before the step `before`, if one is given."""
+
+    def ask(self, session: Session, condition: str) -> Landing:
+        """Take all steps so far again, asking each whether a condition holds; training stands where it stood."""
 
 
 class Route(Protocol):
