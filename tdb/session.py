@@ -12,6 +12,7 @@ from tdb.crashes import crash_hits
 from tdb.displays import Displays
 from tdb.elsewhere.forks import Fork
 from tdb.elsewhere.keeper import keep_forks
+from tdb.elsewhere.known_branches import KnownBranches
 from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace
@@ -60,6 +61,7 @@ class Session:
         self.journal = Journal()
         self.recording: RecordingFile | None = None
         self.elsewhere: Link | None = None
+        self.branches = KnownBranches()  # of a run that cannot go back in place
         self.value: Any = None
         self.routes: list[Route] = [InPlace(), Fork(), Rerun()]  # the best one first
         self._adopted: list[Callable[..., Any]] = []

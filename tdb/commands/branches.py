@@ -8,17 +8,25 @@ import numpy as np
 
 from tdb.commands import command
 from tdb.commands.arguments import MetricName, Word
-from tdb.commands.travel import IN_PLACE, arrive, need_travel
-from tdb.errors import StateError, UsageError
+from tdb.commands.travel import IN_PLACE, arrive, need_still, need_travel
+from tdb.elsewhere.known_branches import KnownBranch, named
+from tdb.errors import StateError, UsageError, did_you_mean
+from tdb.journal import Change
 from tdb.results import Curves, Matrix, Result, Table, Text
 from tdb.similarity import cosine_matrix
+from tdb.step import BOUNDARY
 from tdb.travel.compare import Pair, pair_of
-from tdb.travel.edits import drop_copies
+from tdb.travel.edits import Forked, drop_copies
+from tdb.travel.route import best, by_best
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tdb.elsewhere.way import Elsewhere
+    from tdb.results import Array
     from tdb.session import Session
+    from tdb.stopping import StopReport
+    from tdb.travel.branches import Branch
 
 MOST_SHOWN = 10
 
@@ -33,9 +41,13 @@ def fork(session: Session, name: Word | None = None) -> Result:
         fork
         fork slower
     """
-    need_travel(session)
-    controller = session.controller
-    branch = controller.gate.call(lambda: controller.travel.fork(name or ""))
+    session.need_boundary()
+    travel = session.controller.travel
+    if travel.why_not:
+        best(session.routes, session, session.controller.position.step)  # nobody could come back otherwise
+        branch: Forked = session.branches.fork(session, name or "")
+    else:
+        branch = session.controller.gate.call(lambda: travel.fork(name or ""))
     drop_copies(session, branch)
     text = f"branch {branch.name}, forked from {branch.parent} at step {branch.forked_at}"
     return Result([Text(text)], {"branch": branch.name, "parent": branch.parent, "step": branch.forked_at})
@@ -48,26 +60,45 @@ def branches(session: Session) -> Result:
     Example:
         branches
     """
-    travel = session.controller.travel
-    found = list(travel.branches)
+    here = session.controller.position.step
+    if session.controller.travel.why_not:
+        now, *others = session.branches.all(session)
+        found: list[KnownBranch] = sorted(
+            [now, *others], key=lambda each: -1 if each.forked_at is None else each.forked_at
+        )
+    else:
+        there = session.controller.travel.branches
+        found = [_known(session, each) for each in there]
+        now = next(each for each in found if each.name == there.now.name)
+    settings = dict(session.settings.described())
     changed = {
         each.name: [
-            f"{edit.text} (step {edit.step})" for edit in travel.branches.edits if edit.timeline == each.timeline
+            f"{change.text} (step {change.step})"
+            for change in each.own_changes
+            if not (change.text.startswith("set ") and change.text.split()[1] in settings)
         ]
         for each in found
     }
-    now, here = travel.branches.now, session.controller.position.step
     table = Table(
         {
             "branch": [each.name for each in found],
             "": ["*" if each is now else "" for each in found],
             "from": [f"{each.parent} at step {each.forked_at}" if each.parent else "" for each in found],
-            "last step": [max(each.head.step, here) if each is now else each.head.step for each in found],
+            "last step": [each.last for each in found],
             "changes": ["; ".join(changed[each.name]) for each in found],
         },
         note=f"training stands at step {here} of {now.name}",
     )
     return Result([table], {"table": table, "now": now.name, "changes": changed})
+
+
+def _known(session: Session, branch: Branch) -> KnownBranch:
+    """Return what is to be listed of a branch that can be gone back to in place."""
+    there, here = session.controller.travel.branches, session.controller.position.step
+    edits = [edit for edit in there.edits if edit.timeline == branch.timeline]
+    changes = tuple(Change(edit.step, True, BOUNDARY, edit.text) for edit in edits)
+    last = max(branch.head.step, here) if branch is there.now else branch.head.step
+    return KnownBranch(branch.name, branch.parent, branch.forked_at, last, changes)
 
 
 @command()
@@ -77,13 +108,28 @@ def switch(session: Session, name: Word) -> Result:
     Example:
         switch main
     """
+    need_still(session)
+    if session.controller.travel.why_not:
+        now, *others = session.branches.all(session)
+        known = named([now, *others], name)
+        _need_another(known.name, now.name)
+        return by_best(session, known.last, switched, name)
     need_travel(session)
     branches_ = session.controller.travel.branches
     branch = branches_.get(name)
-    if branch is branches_.now:
-        raise StateError(f"training is on branch {name} already", "`branches` lists them")
+    _need_another(name, branches_.now.name)
     drop_copies(session, branch, branches_.now)
     return arrive(session, IN_PLACE.goto(session, branch.head.step, branch=branch))
+
+
+def switched(session: Session, way: Elsewhere, name: str) -> StopReport:
+    """Go to the last step of a branch that is in no process."""
+    return arrive(session, way.switch(session, name))
+
+
+def _need_another(name: str, now: str) -> None:
+    if name == now:
+        raise StateError(f"training is on branch {name} already", "`branches` lists them")
 
 
 @command()
@@ -104,21 +150,39 @@ def compare(session: Session, one: Word, other: Word, *metrics: MetricName) -> R
 
 
 def _pair(session: Session, one: str, other: str, metric: str) -> Pair:
-    travel, history = session.controller.travel, session.controller.recorder.history
-    timelines = [travel.branches.get(name).timeline for name in (one, other)]
     if one == other:
         raise UsageError("compare takes two branches", "`branches` lists them")
-    columns = [
-        history.loss(timeline=timeline) if metric == "loss" else history.metric(metric, timeline=timeline)
-        for timeline in timelines
-    ]
-    forks = [travel.branches.get(name).forked_at for name in (one, other)]
-    return pair_of(metric, (one, other), columns, [step for step in forks if step is not None])
+    if session.controller.travel.why_not:
+        known = session.branches.all(session)
+        branches: list[Forked] = [named(known, name) for name in (one, other)]
+        columns = [_column_of(named(known, name), metric) for name in (one, other)]
+    else:
+        there, history = session.controller.travel.branches, session.controller.recorder.history
+        branches = [there.get(name) for name in (one, other)]
+        timelines = [there.get(name).timeline for name in (one, other)]
+        columns = [
+            history.loss(timeline=timeline) if metric == "loss" else history.metric(metric, timeline=timeline)
+            for timeline in timelines
+        ]
+    forks = [each.forked_at for each in branches if each.forked_at is not None]
+    return pair_of(metric, (one, other), columns, forks)
+
+
+def _column_of(branch: KnownBranch, metric: str) -> tuple[Array, Array]:
+    if metric not in branch.columns:
+        near = did_you_mean(metric, branch.columns) or f"Recorded: {', '.join(branch.columns)}"
+        raise UsageError(f"no metric {metric!r} is known of branch {branch.name}", near)
+    return branch.columns[metric]
 
 
 def ends_of_branches(session: Session, *names: str) -> list[Tensor]:
     """Return the focus layer's weights [D, F] at the end of each branch."""
     travel = session.controller.travel
+    if travel.why_not:
+        raise StateError(
+            "of a branch that is in no process losses and metrics are kept, but no weights",
+            "`compare A B` compares those, `switch A` goes there",
+        )
     return session.controller.call(lambda: [travel.weights_of(name) for name in names])
 
 

@@ -96,7 +96,8 @@ def goto(session: Session, step: Integer) -> Result:
         goto 340
     """
     need_still(session)
-    furthest = max(session.controller.travel.furthest, session.controller.position.step)
+    here = session.controller.position.step
+    furthest = max(session.controller.travel.furthest, session.branches.furthest(here))
     if step > furthest:
         raise StateError(f"step {step} has not been taken yet", f"`until {step}` runs there")
     if step < 0:

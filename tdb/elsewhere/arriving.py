@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
+from tdb.elsewhere.known_branches import KnownBranches
 from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
 from tdb.errors import StateError, UsageError
@@ -40,6 +41,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     assert isinstance(front, SentFront)
     front.wait(session, None)  # a copy that was woken is on its way to its boundary
     origin = session.controller.position.step
+    session.branches = KnownBranches()
 
     def silently(line: str) -> None:
         try:
@@ -60,6 +62,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     finally:
         show.silent = False
     step = session.controller.position.step
+    session.branches = KnownBranches(carried.branches, step + carried.is_whole)
     if step < goal and not front.interrupted:
         raise StateError(f"the run ended at step {step}, before step {goal}")
     compared, differences = compare(session, carried, step) if goal else (0, [])
@@ -80,20 +83,21 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
 
 def _left_behind(session: Session, carried: Carried) -> list[str]:
     """Say which branches have not come along."""
-    there = session.controller.travel.branches
-    was, now = carried.branches[0], there.now.name
-    left = [name for name in carried.branches if name not in {was, *(each.name for each in there)}]
+    there, was = session.controller.travel.branches, carried.branch.name
+    left = [name for name in carried.left_behind if name not in {each.name for each in there}]
     if not left:
         return []
-    called = f", called {now} here" if now != was else ""
+    called = f", called {there.now.name} here" if there.now.name != was else ""
     return [f"this is branch {was}{called}; {', '.join(left)} stayed in the process in which training was over"]
 
 
 def _repeat(session: Session, goal: int, carried: Carried, run: Callable[[str], object], on_the_way: OnTheWay) -> None:
     """Take the steps before `goal` at which the user changed something, and change it again."""
-    now = session.controller.position.step
+    now, end = session.controller.position.step, goal + carried.is_whole
     is_anew = session.status == READY
-    changes = [each for each in carried.changes if (now <= each.step < goal if each.has_begun else is_anew)]
+    changes = [each for each in carried.branch.changes if (now <= each.step < end if each.has_begun else is_anew)]
+    if not is_anew:  # a copy that was set aside has the changes of before in it
+        session.journal.changes = [each for each in carried.branch.changes if not each.has_begun or each.step < now]
     for change in changes:
         if change.phase != BOUNDARY:
             session.journal.notices.append(
@@ -131,7 +135,7 @@ def _run_to(session: Session, step: int, on_the_way: OnTheWay) -> None:
 def compare(session: Session, carried: Carried, last: int) -> tuple[int, list[Difference]]:
     """Compare the losses of the steps up to `last` with those known, bit for bit: how many, and where they differ."""
     steps, losses = session.controller.recorder.history.loss(last=last)
-    known = dict(zip(carried.steps.tolist(), carried.losses.tolist(), strict=True))
+    known = dict(zip(*(column.tolist() for column in carried.branch.columns["loss"]), strict=True))
     compared, differences = 0, []
     for step, now in zip(steps.tolist(), losses.tolist(), strict=True):
         if step not in known:

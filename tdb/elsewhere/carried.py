@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdb.crashes import parse_crash
+from tdb.elsewhere.known_branches import KnownBranch
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
 from tdb.gate import READY
@@ -15,7 +16,6 @@ from tdb.step import BOUNDARY
 from tdb.stops import parse_catch, parse_stop
 
 if TYPE_CHECKING:
-    from tdb.results import Array
     from tdb.session import Session
     from tdb.stops import StopPoint
 
@@ -46,10 +46,9 @@ class Carried:
         displays: as typed.
         points: the stop points.
         last_number: of the stop points.
-        changes: what the user has changed in training itself, to be repeated at the same steps.
-        branches: the names of the branches there are, that of the present one first.
-        steps: the steps whose losses are known.
-        losses: theirs.
+        branches: those there are, the one to go on with first.
+        left_behind: the names of further ones, which stay in the process in which training was over.
+        is_whole: what was changed at the very step that training is to go to is changed again there, too.
         asks: a condition to be asked at every step on the way, empty if there is none.
     """
 
@@ -59,17 +58,21 @@ class Carried:
     displays: list[str]
     points: list[Point]
     last_number: int
-    steps: Array
-    losses: Array
-    changes: list[Change] = field(default_factory=list)
-    branches: list[str] = field(default_factory=list)
+    branches: list[KnownBranch]
+    left_behind: tuple[str, ...] = ()
+    is_whole: bool = False
     asks: str = ""
+
+    @property
+    def branch(self) -> KnownBranch:
+        """The branch to go on with."""
+        return self.branches[0]
 
 
 def carried_from(session: Session) -> Carried:
     """Return what another process needs to go on in this one's place; training must not run."""
-    recorder, points, branches = session.controller.recorder, session.armed.points, session.controller.travel.branches
-    steps, losses = recorder.history.loss()
+    recorder, points = session.controller.recorder, session.armed.points
+    branches, left_behind = _branches(session)
     return Carried(
         session.settings.changed(),
         recorder.watched(),
@@ -77,24 +80,26 @@ def carried_from(session: Session) -> Carried:
         [display.text for display in session.displays],
         [_as_text(point) for point in points],
         points.last_number,
-        steps,
-        losses,
-        _changes(session),
-        sorted((each.name for each in branches), key=lambda name: name != branches.now.name),
+        branches,
+        left_behind,
     )
 
 
-def _changes(session: Session) -> list[Change]:
-    """Return what the user has changed in training on the way to where it stands.
+def _branches(session: Session) -> tuple[list[KnownBranch], tuple[str, ...]]:
+    """Return the branches that go along, the present one first, and the names of those that do not.
 
-    Where training goes back in place, that is for the branches to say: a change stays on its own branch, and is made
-    again whenever its step is passed again.
+    Where training goes back in place, what was changed is for its own branches to say: a change stays on the branch on
+    which it was made, and is made again whenever its step is passed again.
     """
-    noted, travel = session.journal.changes, session.controller.travel
+    travel = session.controller.travel
     if travel.why_not:
-        return list(noted)
-    others = [each for each in noted if not each.has_begun or each.phase != BOUNDARY]
-    return [*others, *(Change(each.step, True, BOUNDARY, each.text) for each in travel.branches.edits_of_now())]
+        return session.branches.all(session), ()
+    now = travel.branches.now
+    noted = [each for each in session.journal.changes if not each.has_begun or each.phase != BOUNDARY]
+    edits = (Change(each.step, True, BOUNDARY, each.text) for each in travel.branches.edits_of_now())
+    columns = {"loss": session.controller.recorder.history.loss()}
+    known = KnownBranch(now.name, last=travel.furthest, changes=(*noted, *edits), columns=columns)
+    return [known], tuple(each.name for each in travel.branches if each is not now)
 
 
 def prepare(session: Session, carried: Carried) -> None:

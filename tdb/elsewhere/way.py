@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb.elsewhere.carried import carried_from
+from tdb.elsewhere.known_branches import named
 from tdb.travel.route import best
 
 if TYPE_CHECKING:
@@ -58,6 +59,21 @@ class Elsewhere:
             left.close(unwind=False)
         session.route("fork").drop_after(landing.step)
         return landing
+
+    def switch(self, session: Session, name: str) -> Landing:
+        """Go on at the last step of another branch.
+
+        Raises:
+            UsageError: there is none of this name.
+            StateError: training did not arrive there; it stands where it stood.
+        """
+        branches = self._carried.branches
+        branch = named(branches, name)
+        forks = [each.forked_at for each in (branch, branches[0]) if each.forked_at is not None]
+        session.route("fork").drop_after(min(forks))
+        ordered = [branch, *(each for each in branches if each is not branch)]
+        self._carried = replace(self._carried, branches=ordered, is_whole=True)
+        return self.goto(session, branch.last)
 
     def ask(self, session: Session, condition: str) -> Landing:
         """Take all steps so far again in a process of its own, asking each; see `tdb.travel.route.Way`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb.frames import compiled
 from tdb.gate import STOPPED
@@ -12,7 +12,6 @@ from tdb.target import optimizers_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
-    from tdb.travel.branches import Branch
 
 # `weight.zero_()`, `torch.nn.init.normal_(weight)`: by custom, what ends in an underscore changes its argument.
 IN_PLACE = re.compile(r"\w_\(")
@@ -50,7 +49,11 @@ def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
     controller = session.controller
     if session.status != STOPPED or controller.is_inside:
         return []
-    branch = controller.gate.call(lambda: controller.travel.note_edit(text, apply))
+    travel = controller.travel
+    if travel.why_not:
+        branch: Forked | None = session.branches.fork_for_a_change(session)
+    else:
+        branch = controller.gate.call(lambda: travel.note_edit(text, apply))
     if branch is None:
         return []
     drop_copies(session, branch)
@@ -58,7 +61,23 @@ def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
     return [f"{left}; this is branch {branch.name} now"]
 
 
-def drop_copies(session: Session, *branches: Branch) -> None:
+class Forked(Protocol):
+    """A branch, wherever it is known."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    @property
+    def parent(self) -> str:
+        """The name of the branch it was forked from; empty for the first."""
+
+    @property
+    def forked_at(self) -> int | None:
+        """The step at which it was; None for the first."""
+
+
+def drop_copies(session: Session, *branches: Forked) -> None:
     """Let the copies of the process go that were set aside on only one of these branches and the one they are from."""
     session.route("fork").drop_after(min(each.forked_at for each in branches if each.forked_at is not None))
 

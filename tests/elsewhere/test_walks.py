@@ -72,7 +72,7 @@ def test_walks_over_scripts_that_have_never_heard_of_tdb(
     session.type("set checkpoints.forks 8")
     look = f"p [__import__('{__name__}', fromlist=['x']).state_of(({models})), {count}]"
     here = session.answer("step 4")["step"]
-    for _ in range(6):
+    for _ in range(8):
         here = move(session, here, chance, "fork")
         assert session.answer(look)["value"] == [expected[here], here]
     session.type("set checkpoints.forks 0")
@@ -81,12 +81,26 @@ def test_walks_over_scripts_that_have_never_heard_of_tdb(
 
 
 def move(session: TypingSession, here: int, chance: random.Random, route: str) -> int:
-    """Go back and perhaps on again; return the step where training stands then."""
+    """Go back and perhaps on again, or to another branch; return the step where training stands then."""
     goal = chance.randint(2, here - 1) if here > 2 else here
+    if chance.random() < 0.4:
+        session.answer("fork")
+    if (others := others_than_this(session)) and chance.random() < 0.5:
+        name, last = chance.choice(others)
+        landing = session.answer(f"switch {name}")
+        assert (landing["route"], landing["step"], landing["differences"]) == (route, last, [])
+        return last
     landing = session.answer(f"goto {goal}" if chance.random() < 0.5 or goal == here else f"back {here - goal}")
     assert (landing["route"], landing["step"], landing["differences"]) == (route, goal, [])
     ahead = chance.choice([f"step {chance.randint(1, 2)}", f"until {chance.randint(goal + 1, STEPS - 1)}"])
     return int(session.answer(ahead)["step"]) if goal < STEPS - 2 else goal
+
+
+def others_than_this(session: TypingSession) -> list[tuple[str, int]]:
+    """Return names and last steps of the branches that training is not on."""
+    answer = session.answer("branches")
+    rows = answer["table"]["rows"]
+    return [(name, last) for name, _, _, last, _ in rows if name != answer["now"]]
 
 
 @pytest.mark.parametrize(("workers", "route"), [("0", "fork"), ("2", "re-run")])

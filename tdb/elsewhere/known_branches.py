@@ -1,0 +1,135 @@
+"""The branches of a run that cannot go back in place.
+
+Training is on one of them in this process; those that were left are in no process any more. To go back to them it takes
+what the user changed on each, and what came out, to compare with: all of that goes along from process to process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdb.errors import UsageError, did_you_mean
+from tdb.history.lineage import FOREVER
+from tdb.travel.branches import MAIN
+
+if TYPE_CHECKING:
+    from tdb.journal import Change
+    from tdb.results import Array
+    from tdb.session import Session
+
+Columns = Mapping[str, "tuple[Array, Array]"]
+
+
+@dataclass(frozen=True)
+class KnownBranch:
+    """How a branch went, from the start of the run.
+
+    Attributes:
+        name: what the user calls it.
+        parent: the name of the branch it was forked from; empty for the first.
+        forked_at: the step at which it was; None for the first.
+        last: the last step that was taken on it.
+        changes: what the user changed on the way there.
+        inherited: how many of them before it was forked.
+        columns: "loss" and metrics: steps [n] and values [n] or [n, D].
+    """
+
+    name: str
+    parent: str = ""
+    forked_at: int | None = None
+    last: int = 0
+    changes: tuple[Change, ...] = ()
+    inherited: int = 0
+    columns: Columns = field(default_factory=dict)
+
+    @property
+    def own_changes(self) -> tuple[Change, ...]:
+        """What was changed on it since it was forked."""
+        return self.changes[self.inherited :]
+
+
+class KnownBranches:
+    """All branches of a run, in the process in which training goes on.
+
+    Args:
+        known: the branches as they were when training came here, the one it is on first.
+        here: the step it came to.
+    """
+
+    def __init__(self, known: Sequence[KnownBranch] = (KnownBranch(MAIN),), here: int = 0) -> None:
+        self._now, *others = known
+        self._others = {each.name: each for each in others}
+        # Changes that were taken back are not made again: beyond the first, it is no longer this branch's future.
+        taken_back = [each.step for each in self._now.changes if each.has_begun and each.step >= here]
+        self._ends = min(taken_back, default=FOREVER)
+
+    def all(self, session: Session) -> list[KnownBranch]:
+        """Return all branches as they are known now, the present one first."""
+        return [self._present(session), *self._others.values()]
+
+    def furthest(self, here: int) -> int:
+        """Return the last step of the present branch that was ever taken, if training stands at step `here` of it."""
+        return max(here, self._now.last) if here <= self._ends else here
+
+    def fork(self, session: Session, name: str) -> KnownBranch:
+        """Begin a branch where training stands, and make it the present one.
+
+        Args:
+            session: the session whose branches these are.
+            name: of the branch; if empty, one that no branch has.
+
+        Raises:
+            UsageError: there is a branch of this name already.
+        """
+        taken = {self._now.name, *self._others}
+        if name in taken:
+            raise UsageError(f"there is a branch {name!r} already", f"`switch {name}` goes there")
+        name = name or next(free for number in range(1, 10**9) if (free := f"fork-{number}") not in taken)
+        left, here = self._present(session), session.controller.position.step
+        self._others[left.name] = left
+        self._now = KnownBranch(name, left.name, here, here, inherited=len(session.journal.changes))
+        self._ends = FOREVER
+        return self._now
+
+    def fork_for_a_change(self, session: Session) -> KnownBranch | None:
+        """Begin a branch if steps are known ahead, which a change here would contradict."""
+        here = session.controller.position.step
+        return self.fork(session, "") if self.furthest(here) > here else None
+
+    def _present(self, session: Session) -> KnownBranch:
+        here, changes = session.controller.position.step, tuple(session.journal.changes)
+        columns = _recorded(session)
+        last = self.furthest(here)
+        if last > here:
+            changes += tuple(each for each in self._now.changes if each.has_begun and each.step >= here)
+            columns = {name: _joined(column, self._now.columns.get(name), here) for name, column in columns.items()}
+        return replace(self._now, last=last, changes=changes, columns=columns)
+
+
+def named(branches: Sequence[KnownBranch], name: str) -> KnownBranch:
+    """Return the branch of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = {each.name: each for each in branches}
+    if name not in found:
+        raise UsageError(f"no branch {name!r}", did_you_mean(name, found) or f"Branches: {', '.join(found)}")
+    return found[name]
+
+
+def _recorded(session: Session) -> dict[str, tuple[Array, Array]]:
+    history = session.controller.recorder.history
+    return {"loss": history.loss(), **{name: history.metric(name) for name in history.metric_names()}}
+
+
+def _joined(column: tuple[Array, Array], ahead: tuple[Array, Array] | None, here: int) -> tuple[Array, Array]:
+    """Return a column, and after the step `here` what is known of it from before."""
+    if ahead is None or ahead[1].shape[1:] != column[1].shape[1:]:
+        return column
+    beyond = ahead[0] > here
+    return np.concatenate([column[0], ahead[0][beyond]]), np.concatenate([column[1], ahead[1][beyond]])

@@ -1,0 +1,71 @@
+"""Trying something else in a script whose locals nobody can put back, and going back to how it went before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.elsewhere.conftest import run_tdb
+from tests.elsewhere.scripts import WITHOUT_TORCH
+
+LOOK = "p [step, rate, seen[-1], digest()]"
+LINES = f"""
+set checkpoints.forks {{copies}}
+until 12
+goto 5
+fork slower
+! rate = 0.02
+until 10
+{LOOK}
+switch main
+{LOOK}
+goto 3
+! rate = 0.2
+until 6
+{LOOK}
+switch slower
+{LOOK}
+goto 2
+goto 9
+{LOOK}
+branches
+compare main slower
+"""
+
+
+def trained(steps: int, rates: dict[int, float]) -> list[object]:
+    """Return what LOOK shows after so many steps, if the rate was changed after those given."""
+    chance, weights, rate, loss = np.random.RandomState(3), np.zeros(6), 0.05, 0.0
+    for step in range(steps):
+        rate = rates.get(step, rate)
+        batch = chance.randn(12, 6)
+        error = batch @ weights - batch @ np.arange(6.0)
+        loss = float((error**2).mean())
+        weights -= rate * batch.T @ error / 12
+    return [steps, rate, loss, hashlib.sha256(weights.tobytes()).hexdigest()[:16]]
+
+
+@pytest.mark.parametrize(("copies", "route"), [(8, "fork"), (0, "re-run")])
+def test_a_branch_is_the_run_that_was_changed_there(tmp_path: Path, copies: int, route: str) -> None:
+    (tmp_path / "train.py").write_text(f"import numpy\nnumpy.random.seed(3)\n{WITHOUT_TORCH}")
+    (tmp_path / "lines").write_text(LINES.format(copies=copies))
+    ended = run_tdb(tmp_path, "--json", "-x", "lines")
+    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert all(each["ok"] for each in answers), ended.stderr
+    slower, other = {5: 0.02}, {3: 0.2}
+    looks = [each["data"]["value"] for each in answers if each["cmd"] == "p"]
+    assert looks == [trained(10, slower), trained(12, {}), trained(6, other), trained(10, slower), trained(9, slower)]
+    landings = [each["data"] for each in answers if each["cmd"] in ("goto", "switch")]
+    assert {each["route"] for each in landings} == {route}
+    assert all(each["compared"]["losses"] == each["step"] and each["differences"] == [] for each in landings)
+    listed, compared = (each["data"] for each in answers[-2:])
+    assert listed["table"]["rows"] == [
+        ["main", "", "", 12, ""],
+        ["fork-1", "", "main at step 3", 6, "! rate = 0.2 (step 3)"],
+        ["slower", "*", "main at step 5", 10, "! rate = 0.02 (step 5)"],
+    ]
+    assert compared["loss"]["first_difference"] == 7  # of step 6 the weights differ, of step 7 the loss
