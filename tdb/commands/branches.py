@@ -35,7 +35,8 @@ MOST_SHOWN = 10
 def fork(session: Session, name: Word | None = None) -> Result:
     """Begin a branch here: what is changed and trained from now on is kept apart from the branch left.
 
-    History, trajectories and what stop points remember belong to a branch; `switch` goes back to another one.
+    History, trajectories and what stop points remember belong to a branch; `switch` goes back to another one. In a
+    script that cannot go back in place, of the branch left losses and metrics are kept, and what was changed on it.
 
     Example:
         fork
@@ -104,6 +105,9 @@ def _known(session: Session, branch: Branch) -> KnownBranch:
 @command()
 def switch(session: Session, name: Word) -> Result:
     """Go to the last step of another branch.
+
+    In a script that cannot go back in place, a copy of the process that was set aside before they parted takes the
+    steps of that branch again, or a fresh process does, with what was changed on it.
 
     Example:
         switch main
@@ -179,11 +183,24 @@ def ends_of_branches(session: Session, *names: str) -> list[Tensor]:
     """Return the focus layer's weights [D, F] at the end of each branch."""
     travel = session.controller.travel
     if travel.why_not:
-        raise StateError(
-            "of a branch that is in no process losses and metrics are kept, but no weights",
-            "`compare A B` compares those, `switch A` goes there",
-        )
+        import torch
+
+        known = session.branches.all(session)
+        return [torch.from_numpy(_weights_of(named(known, name))) for name in names]
     return session.controller.call(lambda: [travel.weights_of(name) for name in names])
+
+
+def _weights_of(branch: KnownBranch) -> Array:
+    if branch.weights is None:
+        raise StateError(f"no weights are kept of branch {branch.name}", "Those of a layer of up to 16 MiB are")
+    return branch.weights
+
+
+def _last_steps(session: Session, *names: str) -> list[int]:
+    travel = session.controller.travel
+    if travel.why_not:
+        return [named(session.branches.all(session), name).last for name in names]
+    return [travel.last_step(name) for name in names]
 
 
 @command()
@@ -195,12 +212,11 @@ def diff(session: Session, what: Word, one: Word, other: Word) -> Result:
     """
     if what != "weights":
         raise UsageError(f"diff takes `weights` and two branches, not {what!r}", "Example: diff weights main fork-1")
-    travel, rows = session.controller.travel, ends_of_branches(session, one, other)
+    rows, steps = ends_of_branches(session, one, other), _last_steps(session, one, other)
     cosines = cosine_matrix(*rows)
     norms = [each.norm(dim=1).numpy() for each in rows]
     change = (rows[1] - rows[0]).norm(dim=1).numpy()
     order = np.argsort(-change, kind="stable")
-    steps = [travel.last_step(name) for name in (one, other)]
     table = Table(
         {
             "feature_id": order,

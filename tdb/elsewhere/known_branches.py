@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tdb.results import Array
     from tdb.session import Session
 
+MOST_WEIGHTS = 16 * 2**20
+"""Bytes of weights that go along from process to process for each branch."""
+
 Columns = Mapping[str, "tuple[Array, Array]"]
 
 
@@ -36,6 +39,7 @@ class KnownBranch:
         changes: what the user changed on the way there.
         inherited: how many of them before it was forked.
         columns: "loss" and metrics: steps [n] and values [n] or [n, D].
+        weights: [D, F] the focus layer's after `last`; None if there is no such layer, or it is larger than 16 MiB.
     """
 
     name: str
@@ -45,6 +49,7 @@ class KnownBranch:
     changes: tuple[Change, ...] = ()
     inherited: int = 0
     columns: Columns = field(default_factory=dict)
+    weights: Array | None = None
 
     @property
     def own_changes(self) -> tuple[Change, ...]:
@@ -104,10 +109,13 @@ class KnownBranches:
         here, changes = session.controller.position.step, tuple(session.journal.changes)
         columns = _recorded(session)
         last = self.furthest(here)
-        if last > here:
+        if last == here:
+            weights = _weights(session)
+        else:
+            weights = self._now.weights
             changes += tuple(each for each in self._now.changes if each.has_begun and each.step >= here)
             columns = {name: _joined(column, self._now.columns.get(name), here) for name, column in columns.items()}
-        return replace(self._now, last=last, changes=changes, columns=columns)
+        return replace(self._now, last=last, changes=changes, columns=columns, weights=weights)
 
 
 def named(branches: Sequence[KnownBranch], name: str) -> KnownBranch:
@@ -125,6 +133,14 @@ def named(branches: Sequence[KnownBranch], name: str) -> KnownBranch:
 def _recorded(session: Session) -> dict[str, tuple[Array, Array]]:
     history = session.controller.recorder.history
     return {"loss": history.loss(), **{name: history.metric(name) for name in history.metric_names()}}
+
+
+def _weights(session: Session) -> Array | None:
+    layer = session.controller.layer
+    if layer.info is None:
+        return None
+    weights: Array = session.controller.call(lambda: layer.weights().detach().float().cpu().numpy().copy())
+    return weights if weights.nbytes <= MOST_WEIGHTS else None
 
 
 def _joined(column: tuple[Array, Array], ahead: tuple[Array, Array] | None, here: int) -> tuple[Array, Array]:

@@ -111,3 +111,22 @@ for epoch in range(4):
         controller.wait_if_paused()
 print("trained to", digest())
 """
+
+SPOILT = """
+import sys
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(1, 21):
+    inputs = torch.randn(16, 4)
+    if step == 13:
+        inputs = inputs - 1e30
+    loss = model(inputs).pow(2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+"""Its loss is infinite at step 13: it has to be gone back from, to be explained."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.elsewhere.conftest import run_tdb
-from tests.elsewhere.scripts import WITHOUT_TORCH
+from tests.elsewhere.scripts import SPOILT, WITHOUT_TORCH
+from tests.typing_session import TypingSession
+
+Begin = Callable[..., TypingSession]
 
 LOOK = "p [step, rate, seen[-1], digest()]"
 LINES = f"""
@@ -69,3 +73,26 @@ def test_a_branch_is_the_run_that_was_changed_there(tmp_path: Path, copies: int,
         ["slower", "*", "main at step 5", 10, "! rate = 0.02 (step 5)"],
     ]
     assert compared["loss"]["first_difference"] == 7  # of step 6 the weights differ, of step 7 the loss
+
+
+def test_the_weights_at_the_end_of_a_branch_are_kept(begin: Begin) -> None:
+    session, weights = begin(SPOILT), {}
+    session.type("set checkpoints.forks 8")
+    session.type("until 10")
+    weights["main"] = np.array(session.answer("p model[0].weight.tolist()")["value"])
+    session.type("goto 4")
+    assert "this is branch fork-1 now" in session.type("set optimizer.lr 0.02")
+    session.type("until 9")
+    weights["fork-1"] = np.array(session.answer("p model[0].weight.tolist()")["value"])
+    found = session.answer("diff weights main fork-1")["table"]
+    rows = {row[0]: row[3] for row in found["rows"]}
+    expected = np.linalg.norm(weights["fork-1"] - weights["main"], axis=1)
+    assert [rows[feature] for feature in range(8)] == pytest.approx(expected, rel=1e-5)
+    assert found["note"].startswith("main at step 10, fork-1 at step 9")
+    one, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in weights.values())
+    (cosines,) = session.answer("cosmat weights --branch main fork-1")["matrices"].values()
+    assert np.allclose(cosines, one @ other.T, atol=1e-6)
+    assert session.answer("compare main fork-1")["loss"]["first_difference"] == 6  # the first with other weights
+    assert "no branch 'mian'" in session.type("switch mian")
+    assert "training is on branch fork-1 already" in session.type("switch fork-1")
+    assert "there is a branch 'main' already" in session.type("fork main")

@@ -11,29 +11,10 @@ import numpy as np
 import pytest
 
 from tests.elsewhere.conftest import run_tdb
-from tests.elsewhere.scripts import TRAINER, WITHOUT_TORCH
+from tests.elsewhere.scripts import SPOILT, TRAINER, WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
 Begin = Callable[..., TypingSession]
-
-SPOILT = """
-import sys
-import torch
-from torch import nn
-
-torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-for step in range(1, 21):
-    inputs = torch.randn(16, 4)
-    if step == 13:
-        inputs = inputs - 1e30
-    loss = model(inputs).pow(2).mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-"""
-
 
 WITH_A_BEGINNING = WITHOUT_TORCH.replace("\nfor step", "\ncontroller.begin()\nfor step")
 SET_UP = ["break changed loss > 30", "until 7", "until 20", "break when loss < 25", "break 15"]  # two see the past only
