@@ -119,13 +119,15 @@ def reverse_continue(session: Session) -> Result:
     need_still(session)
     if not any(point.enabled for point in session.armed.points):
         raise StateError("no stop point is set", "`break when EXPR` sets one; `back N` and `goto STEP` need none")
-    here, floor = session.controller.position.step, session.controller.travel.floor
-    return by_best(session, max(here - 1, floor), last_hit, here, floor)
+    last, floor = session.controller.position.step, session.controller.travel.floor
+    if session.status not in OVER:  # otherwise training is past that one, too
+        last -= 1
+    return by_best(session, max(last, floor), last_hit, last, floor)
 
 
-def last_hit(session: Session, way: Way, here: int, floor: int) -> StopReport:
-    """Go to the last step before `here` at which a stop point would have stopped training, or before the first."""
-    goal, before = here - 1, None
+def last_hit(session: Session, way: Way, last: int, floor: int) -> StopReport:
+    """Go to the last step, up to `last`, at which a stop point would have stopped training, or before the first."""
+    goal, before = last, None
     while goal > floor:
         landing = way.goto(session, goal, before)
         if landing.step < goal:

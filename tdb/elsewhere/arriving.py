@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
-from tdb.elsewhere.known_branches import KnownBranches
+from tdb.elsewhere.known_branches import Columns, KnownBranches
 from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
 from tdb.errors import StateError, UsageError
@@ -18,7 +18,7 @@ from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
 from tdb.travel.asking import asking
-from tdb.travel.known import Difference
+from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, differs
 from tdb.travel.route import Landing
 
 if TYPE_CHECKING:
@@ -65,16 +65,17 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     session.branches = KnownBranches(carried.branches, step + carried.is_whole)
     if step < goal and not front.interrupted:
         raise StateError(f"the run ended at step {step}, before step {goal}")
-    compared, differences = compare(session, carried, step) if goal else (0, [])
+    comparison = compare(session, carried) if goal else Comparison()
     landing = Landing(
         route,
         step,
         goal,
         checkpoint=origin or None,
         replayed=step - origin,
-        losses=compared,
-        differences=differences[:MOST_DIFFERENCES],
-        differing=len(differences),
+        losses=comparison.losses,
+        metrics=comparison.metrics,
+        differences=comparison.differences[:MOST_DIFFERENCES],
+        differing=comparison.count,
         notes=[*session.journal.take_notices(), *_left_behind(session, carried)],
         hits=on_the_way.hits,
     )
@@ -132,16 +133,30 @@ def _run_to(session: Session, step: int, on_the_way: OnTheWay) -> None:
         front.wait(session, step)
 
 
-def compare(session: Session, carried: Carried, last: int) -> tuple[int, list[Difference]]:
-    """Compare the losses of the steps up to `last` with those known, bit for bit: how many, and where they differ."""
-    steps, losses = session.controller.recorder.history.loss(last=last)
-    known = dict(zip(*(column.tolist() for column in carried.branch.columns["loss"]), strict=True))
-    compared, differences = 0, []
-    for step, now in zip(steps.tolist(), losses.tolist(), strict=True):
-        if step not in known:
+def compare(session: Session, carried: Carried) -> Comparison:
+    """Compare losses and metrics of the steps that were taken with those known, bit for bit."""
+    history, known, comparison = session.controller.recorder.history, carried.branch.columns, Comparison()
+    losses = dict(zip(*(column.tolist() for column in known["loss"]), strict=True))
+    for step, loss in zip(*(column.tolist() for column in history.loss()), strict=True):
+        if step in losses:
+            comparison.compare_loss(step, losses[step], loss)
+    now = {name: history.metric(name) for name in history.metric_names() if name in known}
+    otherwise = list(_captured(known) ^ _captured(now))  # captured once, and once not: other kernels, other last bits
+    compared: set[int] = set()
+    for name, (steps, recorded) in now.items():
+        common, before, after = np.intersect1d(known[name][0], steps, return_indices=True)
+        was, values = known[name][1][before], recorded[after]
+        alike = ~np.isin(common, otherwise)
+        if not alike.any() or was.shape != values.shape:
             continue
-        compared += 1
-        was = known[step]
-        if now != was and not (np.isnan(now) and np.isnan(was)):
-            differences.append(Difference(step, "loss", was, now))
-    return compared, differences
+        compared.update(common[alike].tolist())
+        for place in np.flatnonzero(alike & differs(was, values).reshape(len(common), -1).any(axis=1)):
+            comparison.compare_metric(int(common[place]), name, *np.atleast_1d(was[place], values[place]))
+    comparison.metrics = len(compared)
+    return comparison
+
+
+def _captured(columns: Columns) -> set[int]:
+    """Return the steps whose metrics are those of a captured step."""
+    steps, values = columns.get(ONLY_WHERE_CAPTURED, (np.zeros(0), np.zeros((0, 1))))
+    return set(steps[~np.isnan(values).all(axis=1)].tolist())

@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Beginning:
     def has_changed(self) -> bool:
         """Whether the script's own file is not what it was."""
         return self.source is not None and digest_of(self.source[0]) != self.source[1]
+
+    def with_source_as_it_is(self) -> Beginning:
+        """Return the same beginning of the script as it is now."""
+        return self if self.source is None else replace(self, source=(self.source[0], digest_of(self.source[0])))
 
     def enter(self) -> None:
         """Put the calling thread's process into this state, except for its environment."""

@@ -19,6 +19,7 @@ from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel
 from tdb.elsewhere.link import Link
 from tdb.elsewhere.way import LedElsewhere
+from tdb.errors import StateError
 from tdb.travel.thinning import missed_least
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ class Fork(LedElsewhere):
                 continue
             landing = link.arrived()
             return link, landing._replace(notes=[*lost, *landing.notes])
-        link, landing = session.route("re-run").reach(session, step, carried)
+        anew = session.route("re-run")
+        if refusal := anew.refusal(session, step):
+            raise StateError(f"cannot go to step {step}", "; ".join([*lost, f"{anew.name}: {refusal}"]))
+        link, landing = anew.reach(session, step, carried)
         return link, landing._replace(notes=[*lost, *landing.notes])
 
     def adopt(self, step: int, process: int, connection: Connection) -> None:

@@ -51,6 +51,11 @@ class KnownBranch:
     columns: Columns = field(default_factory=dict)
     weights: Array | None = None
 
+    def begun_anew(self) -> KnownBranch:
+        """Return the first branch of a run that begins as this one did."""
+        changes = tuple(each for each in self.changes if not each.has_begun)
+        return KnownBranch(MAIN, changes=changes, columns={"loss": (np.zeros(0), np.zeros(0))})
+
     @property
     def own_changes(self) -> tuple[Change, ...]:
         """What was changed on it since it was forked."""

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +73,9 @@ class Rerun(LedElsewhere):
         run = session.run
         assert run is not None
         assert run.began is not None
+        if run.began.has_changed:  # it begins another run, of which nothing is known
+            run.began = run.began.with_source_as_it_is()
+            carried = replace(carried, branches=[carried.branch.begun_anew()])
         ours, theirs = Pipe()
         began, script = run.began, run.script
         order = Order(

@@ -60,6 +60,22 @@ class Comparison:
         if len(self.differences) < MOST_KEPT:
             self.differences.append(difference)
 
+    def compare_loss(self, step: int, was: float, now: float) -> None:
+        """Compare the loss of a step."""
+        self.losses += 1
+        if not _same(np.array(was), np.array(now)):
+            self.add(Difference(step, "loss", was, now))
+
+    def compare_metric(self, step: int, name: str, was: Array, now: Array) -> None:
+        """Compare the values [D] of a metric at a step; of those that differ, the one that does most is noted."""
+        now = np.asarray(now, np.float32)
+        if was.shape != now.shape or _same(was, now):
+            return
+        with np.errstate(invalid="ignore"):
+            sizes = np.where(differs(was, now), np.abs(now.astype(float) - was) + 1e-300, 0)
+        feature = int(np.nanargmax(sizes))
+        self.add(Difference(step, f"{name}[{feature}]", float(was[feature]), float(now[feature])))
+
     def table(self) -> Table:
         """Return the differences, one a row."""
         rows = self.differences
@@ -120,10 +136,7 @@ class Known:
         if was is None:
             return
         value = number(position.loss)
-        now = np.nan if value is None else value
-        self.comparison.losses += 1
-        if not _same(np.array(was), np.array(now)):
-            self.comparison.add(Difference(position.step, "loss", was, now))
+        self.comparison.compare_loss(position.step, was, np.nan if value is None else value)
 
     def compare_metrics(self, position: Position, names: tuple[str, ...], block: Array) -> None:
         """Compare the metrics [m, D] of a step with those that are recorded of it."""
@@ -134,23 +147,16 @@ class Known:
         for name, values in zip(names, block, strict=True):
             if name not in self.names or self.names.index(name) >= len(recorded):
                 continue
-            was = recorded[self.names.index(name)]
-            now = np.asarray(values, np.float32)
-            if was.shape != now.shape or _same(was, now):
-                continue
-            with np.errstate(invalid="ignore"):
-                sizes = np.where(_differs(was, now), np.abs(now.astype(float) - was) + 1e-300, 0)
-            feature = int(np.nanargmax(sizes))
-            what = f"{name}[{feature}]"
-            self.comparison.add(Difference(position.step, what, float(was[feature]), float(now[feature])))
+            self.comparison.compare_metric(position.step, name, recorded[self.names.index(name)], values)
 
 
 def _same(one: Array, other: Array) -> bool:
     """Return whether two arrays of one dtype have the same bits; any NaN is the same as any other."""
-    return not bool(np.any(_differs(one, other)))
+    return not bool(np.any(differs(one, other)))
 
 
-def _differs(one: Array, other: Array) -> Array:
+def differs(one: Array, other: Array) -> Array:
+    """Return where the bits of two arrays differ; any NaN is the same as any other."""
     differs: Array = (one != other) & ~(np.isnan(one) & np.isnan(other)) | (np.signbit(one) != np.signbit(other)) & (
         one == other
     )

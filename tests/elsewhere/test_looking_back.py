@@ -115,3 +115,6 @@ def test_the_culprit_is_looked_for_in_a_fresh_process(begin: Begin) -> None:
     answer = session.answer("culprit")
     assert (answer["first"], answer["step"], answer["route"]) == (9, 9, "re-run")
     assert session.answer("p len(seen)")["value"] == 9
+    session.type("detach")  # to the end
+    session.type("break every 6")
+    assert session.answer("rc")["step"] == 24  # training is past its last step

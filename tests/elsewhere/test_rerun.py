@@ -113,6 +113,8 @@ def test_restart_begins_with_the_script_as_it_is_now_and_goto_does_not(begin: Be
     session.type("restart")
     session.type("until 3")
     assert session.answer("p rate")["value"] == 0.1
+    landing = session.answer("goto 2")
+    assert (landing["step"], landing["compared"]["losses"], landing["differences"]) == (2, 2, [])
 
 
 AT_EXIT = "import atexit\natexit.register(print, 'at exit')\n"
