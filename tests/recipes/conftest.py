@@ -8,10 +8,11 @@ from recipes.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
-def same_threads_after():
+def same_arithmetic_after():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -73,6 +73,14 @@ def controller(monkeypatch):
     return controller
 
 
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="the processor cannot")
+def test_it_trains_without_denormal_numbers(monkeypatch):
+    halves = []
+    after_step(monkeypatch, 2, lambda: halves.append((torch.tensor(2e-38) / 4).item()))
+    recipe.main(["--condition", "control", "--steps", "3"])
+    assert halves == [0]
+
+
 def test_alone_it_says_which_data_it_uses_and_how_it_ended():
     done = subprocess.run(
         [sys.executable, "-m", "recipes.gradient_gating_l0", "--condition", "bcl-slow", "--steps", "20"],
