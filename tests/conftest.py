@@ -14,6 +14,7 @@ import pytest
 
 from tdb.active import current_controller, set_active_controller
 from tdb.controller import DebugController
+from tests.preloaded import Preloaded
 
 # Nothing that is waited for here takes a hundredth of it on a quiet machine; whoever waits longer is stuck.
 PATIENCE = 120.0
@@ -176,6 +177,14 @@ def attempt(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         return function(), None
     except BaseException as error:  # noqa: BLE001 - handed on
         return None, error
+
+
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[Preloaded]:
+    """What starts programs that have torch already."""
+    made = Preloaded()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.preloaded import Preloaded
+
 ROOT = Path(__file__).parents[2]
 # Nothing that is waited for takes a tenth of it on a quiet machine.
 PATIENCE = 120.0
@@ -51,8 +53,9 @@ class Ended:
 class Place:
     """A folder to run things in, with an environment that has nothing of the user's own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, preloaded: Preloaded | None = None) -> None:
         self.folder = folder
+        self.preloaded = preloaded
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
         self.environ = {
             **kept,
@@ -72,6 +75,10 @@ class Place:
 
     def python(self, *arguments: str, stdin: str = "", **environment: str) -> Ended:
         """Run Python to its end."""
+        if self.preloaded is not None:
+            return Ended(
+                *self.preloaded.run(arguments, self.folder, self.environ | environment, stdin.encode(), PATIENCE)
+            )
         ended = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -106,6 +113,12 @@ def place(tmp_path: Path) -> Place:
     made = Place(tmp_path)
     made.write("loop.py", LOOP)
     return made
+
+
+@pytest.fixture
+def torch_place(tmp_path: Path, preloaded: Preloaded) -> Place:
+    """A folder for programs that use torch, which they begin with."""
+    return Place(tmp_path, preloaded)
 
 
 @pytest.fixture

@@ -81,10 +81,10 @@ if __name__ == "__main__":
 )
 
 
-def test_everything_else_is_as_in_a_plain_run(place: Place) -> None:
-    place.write("train.py", EVERYTHING)
-    plain = place.python("train.py", "--lr", "1")
-    debugged = place.tdb("-c", "continue", "train.py", "--lr", "1")
+def test_everything_else_is_as_in_a_plain_run(torch_place: Place) -> None:
+    torch_place.write("train.py", EVERYTHING)
+    plain = torch_place.python("train.py", "--lr", "1")
+    debugged = torch_place.tdb("-c", "continue", "train.py", "--lr", "1")
     assert debugged.status == plain.status == 7
     *lines, last = debugged.out.splitlines()
     assert lines == plain.out.splitlines()
@@ -93,10 +93,10 @@ def test_everything_else_is_as_in_a_plain_run(place: Place) -> None:
     assert "as in a plain run" in plain.error
 
 
-def test_processes_that_train_are_announced_and_not_followed(place: Place) -> None:
-    place.write("train.py", PROCESSES)
-    plain = place.python("train.py")
-    debugged = place.tdb("-c", "step 2", "-c", "continue", "train.py")
+def test_processes_that_train_are_announced_and_not_followed(torch_place: Place) -> None:
+    torch_place.write("train.py", PROCESSES)
+    plain = torch_place.python("train.py")
+    debugged = torch_place.tdb("-c", "step 2", "-c", "continue", "train.py")
     assert (debugged.status, plain.status) == (0, 0), debugged.error
     shown = [line for line in debugged.out.splitlines() if not line.startswith(("> ", "-> ", "Training"))]
     assert shown == plain.out.splitlines()

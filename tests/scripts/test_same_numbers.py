@@ -92,8 +92,8 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("condition", ["control", "bcl-slow"])
-def test_every_loss_and_weight(place: Place, condition: str) -> None:
-    runs = Runs(place, condition)
+def test_every_loss_and_weight(torch_place: Place, condition: str) -> None:
+    runs = Runs(torch_place, condition)
     plain = runs.plain()
     assert len(plain["losses"]) == STEPS
     assert len(np.unique(plain["losses"])) == STEPS
@@ -116,8 +116,8 @@ def test_every_loss_and_weight(place: Place, condition: str) -> None:
             assert stop["loss"] == plain["losses"][stop["step"] - 1], stop
 
 
-def test_the_session_that_tdb_must_show(place: Place) -> None:
-    runs = Runs(place, "bcl-slow")
+def test_the_session_that_tdb_must_show(torch_place: Place) -> None:
+    runs = Runs(torch_place, "bcl-slow")
     typed = ["step", "batch", "step 5", "batch", "continue &", "pause", "state", "state", "continue", "state"]
     results, answers = runs.under_tdb("shown", typed)
     data = [answer["data"] for answer in answers]
@@ -147,13 +147,13 @@ def batch_shape(data: dict[str, Any]) -> list[int]:
     return [int(size) for size in str(dict(zip(data["tensors"]["columns"], row, strict=True))["shape"]).split("x")]
 
 
-def test_a_module_under_tdb_ends_as_it_does_alone(place: Place) -> None:
-    ended = place.tdb("-c", "continue", "-m", RECIPE, "--steps", "3", "--save", "weights.safetensors")
+def test_a_module_under_tdb_ends_as_it_does_alone(torch_place: Place) -> None:
+    ended = torch_place.tdb("-c", "continue", "-m", RECIPE, "--steps", "3", "--save", "weights.safetensors")
     assert (ended.status, ended.error) == (0, "")
     assert "bcl-slow: 3 steps, loss " in ended.out
-    assert (place.folder / "weights.safetensors").is_file()
+    assert (torch_place.folder / "weights.safetensors").is_file()
     wrong = ["-m", RECIPE, "--data", "nowhere"]
-    alone, ended = place.python(*wrong), place.tdb("-c", "continue", *wrong)
+    alone, ended = torch_place.python(*wrong), torch_place.tdb("-c", "continue", *wrong)
     assert alone.status == ended.status == 2
     assert alone.error == ended.error
     assert "no file nowhere" in ended.error

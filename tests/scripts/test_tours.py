@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from recipes import what_if
+from tests.scripts.conftest import Place
 from tests.test_docs import alike, blocks
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,27 +18,19 @@ ANSWER = README.partition("## Why do the features converge?")[2].partition("\n##
 
 
 @pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
-def test_a_tour(tour: Path, tmp_path: Path) -> None:
+def test_a_tour(tour: Path, torch_place: Place) -> None:
     steps = "5000" if tour.stem == "why_do_features_converge" else "200"
     recipe = ["-m", "recipes.gradient_gating_l0", "--condition", "bcl-slow", "--steps", steps]
-    run = subprocess.run(
-        [sys.executable, "-m", "tdb", "--nx", "--batch", "-x", str(tour), *recipe],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    run = torch_place.tdb("--nx", "--batch", "-x", str(tour), *recipe)
+    assert run.status == 0, run.error
     typed = [line for line in tour.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    assert [line[6:] for line in run.stdout.splitlines() if line.startswith("(tdb) ")] == typed
-    drawn = [line for line in run.stdout.splitlines() if line.startswith("tdb-figures/")]
+    assert [line[6:] for line in run.out.splitlines() if line.startswith("(tdb) ")] == typed
+    drawn = [line for line in run.out.splitlines() if line.startswith("tdb-figures/")]
     assert drawn
     for line in drawn:
-        assert (tmp_path / line).read_bytes().startswith(b"\x89PNG")
+        assert (torch_place.folder / line).read_bytes().startswith(b"\x89PNG")
     if tour.stem == "why_do_features_converge":
-        check_the_answer_in_the_readme(run.stdout)
+        check_the_answer_in_the_readme(run.out)
 
 
 def sessions_of(text: str) -> list[tuple[str, list[str]]]:

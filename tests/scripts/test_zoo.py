@@ -155,13 +155,13 @@ def look_into(session: TypingSession, kept: Kept) -> None:
     assert (state["step"], state["epoch"]) == (kept.steps, kept.epoch)
 
 
-def test_the_main_thread_trains_to_the_same_weights(place: Place) -> None:
+def test_the_main_thread_trains_to_the_same_weights(torch_place: Place) -> None:
     path = str(ZOO / "gan.py")
     looks = ("step 3", "metrics", "p torch.rand(3)", "layers", "continue")
     typed = [word for line in looks for word in ("-c", line)]
-    main = place.tdb("--training-thread", "main", "--figures", "off", *typed, path)
+    main = torch_place.tdb("--training-thread", "main", "--figures", "off", *typed, path)
     assert main.status == 0, main.error
-    assert sha256(main.out) == sha256(place.python(path).out)
+    assert sha256(main.out) == sha256(torch_place.python(path).out)
 
 
 def test_a_crash_in_each_opens_post_mortem(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.preloaded import Preloaded
 from tests.terminal.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +32,24 @@ def environ(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def open_terminal(tmp_path: Path, environ: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
     """Runs tdb in terminals: `open_terminal("-m", "module", columns=60, TERM="dumb")`; ends them after the test."""
+    yield from opening(tmp_path, environ)
+
+
+@pytest.fixture
+def open_with_torch(tmp_path: Path, environ: dict[str, str], preloaded: Preloaded) -> Iterator[Callable[..., Terminal]]:
+    """The same for scripts that use torch, which they begin with."""
+    yield from opening(tmp_path, environ, preloaded)
+
+
+def opening(
+    tmp_path: Path, environ: dict[str, str], preloaded: Preloaded | None = None
+) -> Iterator[Callable[..., Terminal]]:
+    """Give what opens terminals, and end what is in them."""
     opened: list[Terminal] = []
 
     def open_(*arguments: str, folder: Path = tmp_path, columns: int = 80, **environment: str) -> Terminal:
         command = [sys.executable, "-m", "tdb", "--figures", "off", *arguments]
-        opened.append(Terminal(command, folder, environ | environment, columns=columns))
+        opened.append(Terminal(command, folder, environ | environment, columns=columns, preloaded=preloaded))
         return opened[-1]
 
     yield open_

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import sys
+import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from fcntl import ioctl
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pyte
+from pexpect.fdpexpect import fdspawn
+
+from tests.preloaded import Preloaded
 
 PROMPT = "(tdb)"
 # Nothing that is waited for takes a tenth of it on a quiet machine.
@@ -25,6 +33,45 @@ class Screen(pyte.HistoryScreen):
         os.write(self.descriptor, data.encode())
 
 
+class Preloading(fdspawn):  # type: ignore[misc]
+    """What `pexpect.spawn` is, for a program that begins with torch loaded."""
+
+    def __init__(
+        self,
+        preloaded: Preloaded,
+        arguments: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        dimensions: tuple[int, int],
+    ) -> None:
+        ours, theirs = os.openpty()
+        ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", *dimensions, 0, 0))
+        self.program = preloaded.start(arguments, folder, environ, (theirs, theirs, theirs))
+        os.close(theirs)
+        super().__init__(ours)
+        self.pid = self.program.process
+
+    def getecho(self) -> bool:
+        """Return whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self.child_fd)[3] & termios.ECHO)
+
+    def kill(self, number: int) -> None:
+        """Send the program a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self) -> Any:
+        """Wait for the program's end."""
+        status = self.program.wait(PATIENCE)
+        self.exitstatus, self.signalstatus = (status, None) if status >= 0 else (None, -status)
+        return self.exitstatus
+
+    def close(self, force: bool = True) -> None:
+        """Close the terminal, and end the program unless it ends by itself."""
+        super().close()
+        if force:
+            self.program.kill()
+
+
 class Terminal:
     """A program in a terminal of its own.
 
@@ -34,11 +81,20 @@ class Terminal:
     """
 
     def __init__(
-        self, command: Sequence[str], folder: Path, environ: Mapping[str, str], rows: int = 24, columns: int = 80
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        rows: int = 24,
+        columns: int = 80,
+        preloaded: Preloaded | None = None,
     ) -> None:
-        self.child = pexpect.spawn(
-            command[0], list(command[1:]), cwd=folder, env=dict(environ), dimensions=(rows, columns)
-        )
+        size, (program, *arguments) = (rows, columns), command
+        if preloaded is not None:
+            assert program == sys.executable
+            self.child = Preloading(preloaded, arguments, folder, environ, size)
+        else:
+            self.child = pexpect.spawn(program, arguments, cwd=folder, env=dict(environ), dimensions=size)
         self.child.delaybeforesend = None
         self.written = b""
         self._screen = Screen(columns, rows, history=100_000)

@@ -34,9 +34,9 @@ LOOP = """
 
 
 def test_the_users_line_with_commands_and_a_display(
-    open_terminal: Callable[..., Terminal], write_script: Callable[[str], str]
+    open_with_torch: Callable[..., Terminal], write_script: Callable[[str], str]
 ) -> None:
-    terminal = open_terminal(write_script(LOOP), columns=110)
+    terminal = open_with_torch(write_script(LOOP), columns=110)
     terminal.until_prompt()
     assert terminal.line("break when win_rate[31]<0.01").split("\n") == ["Breakpoint 1, when win_rate[31]<0.01"]
     terminal.line("display win_rate[31]")

@@ -18,8 +18,8 @@ def at_pdb(terminal: Terminal, line: str, expected: str) -> None:
     terminal.until_line(PDB)
 
 
-def test_the_recipe_under_pdb(open_terminal: Callable[..., Terminal]) -> None:
-    terminal = open_terminal("-m", "recipes.gradient_gating_l0", "--steps", "40", folder=ROOT, columns=110)
+def test_the_recipe_under_pdb(open_with_torch: Callable[..., Terminal]) -> None:
+    terminal = open_with_torch("-m", "recipes.gradient_gating_l0", "--steps", "40", folder=ROOT, columns=110)
     terminal.until_prompt()
     terminal.line("step 3")
     at_pdb(terminal, "pystep", r"trainer\.py\(\d+\)\w+\(\)\s+-> ")

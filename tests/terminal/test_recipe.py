@@ -45,8 +45,8 @@ def stop(shown: str) -> tuple[int, str]:
         ("bcl-slow", {"columns": 80, "TERM": "dumb"}),
     ],
 )
-def test_what_tdb_must_show(open_terminal: Open, condition: str, how: dict[str, str]) -> None:
-    terminal = open_terminal(*RECIPE, "--condition", condition, "--steps", "600", folder=ROOT, **how)
+def test_what_tdb_must_show(open_with_torch: Open, condition: str, how: dict[str, str]) -> None:
+    terminal = open_with_torch(*RECIPE, "--condition", condition, "--steps", "600", folder=ROOT, **how)
     terminal.until_prompt()
     assert "nothing has run" in "".join(terminal.lines)
 
@@ -81,10 +81,10 @@ def test_what_tdb_must_show(open_terminal: Open, condition: str, how: dict[str, 
         assert not [each for each in escapes if re.search(rb"[\[;](3[0-8]|4[0-8]|9[0-7])[;m]", each)]
 
 
-def test_the_users_line_stops_where_a_check_in_the_loop_does(open_terminal: Open) -> None:
+def test_the_users_line_stops_where_a_check_in_the_loop_does(open_with_torch: Open) -> None:
     by_hand = steps_by_hand("bcl-slow", 31)
     assert by_hand, "the test needs a feature that dies"
-    terminal = open_terminal(*RECIPE, "--condition", "bcl-slow", "--steps", "50", folder=ROOT, columns=110)
+    terminal = open_with_torch(*RECIPE, "--condition", "bcl-slow", "--steps", "50", folder=ROOT, columns=110)
     terminal.until_prompt()
     assert terminal.line(USERS_LINE).split("\n")[0] == "Breakpoint 1, when win_rate[31]<0.01"
     for step in by_hand:
@@ -94,8 +94,8 @@ def test_the_users_line_stops_where_a_check_in_the_loop_does(open_terminal: Open
     assert terminal.line("continue").endswith("Training finished after 50 steps")
 
 
-def test_for_control_the_users_line_is_taken_with_a_note(open_terminal: Open) -> None:
-    terminal = open_terminal(*RECIPE, "--condition", "control", "--steps", "12", folder=ROOT, columns=110)
+def test_for_control_the_users_line_is_taken_with_a_note(open_with_torch: Open) -> None:
+    terminal = open_with_torch(*RECIPE, "--condition", "control", "--steps", "12", folder=ROOT, columns=110)
     terminal.until_prompt()
     assert terminal.line(USERS_LINE).split("\n")[0] == "Breakpoint 1, when win_rate[31]<0.01"
     shown = terminal.line("step")
@@ -106,10 +106,10 @@ def test_for_control_the_users_line_is_taken_with_a_note(open_terminal: Open) ->
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_interrupts(open_terminal: Open, tmp_path: Path, workers: str) -> None:
+def test_interrupts(open_with_torch: Open, tmp_path: Path, workers: str) -> None:
     weights = tmp_path / "weights.safetensors"
-    options = ("--steps", "1500", "--workers", workers, "--save", str(weights))
-    terminal = open_terminal(*RECIPE, *options, folder=ROOT, columns=100)
+    options = ("--steps", "1500", "--batch-size", "16", "--workers", workers, "--save", str(weights))
+    terminal = open_with_torch(*RECIPE, *options, folder=ROOT, columns=100)
     before = termios.tcgetattr(terminal.child.child_fd)
     terminal.until_prompt()
     steps = [1]
