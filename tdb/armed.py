@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tdb.errors import TdbError
-from tdb.expressions import Expression, Memory, UnknownNameError, explain, truth
-from tdb.expressions.expression import FALSE
+from tdb.expressions import Expression, Memory, UnknownNameError, explain, none_true, truth
 from tdb.gate import FINISHED
 from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
 from tdb.step_tensors import StepTensors
@@ -72,7 +71,7 @@ class Armed(StopCheck):
         self._goal: Goal | None = None
         self._foreseen: tuple[StopPoint, ...] = ()
         self._names: frozenset[str] = frozenset()
-        self._plain: tuple[Evaluation, ...] = ()
+        self._none_true: Evaluation | None = None  # asks all there is to ask, at once
         self._looks = 0
         self._hits_tick = -1
         self._notices: list[str] = []
@@ -97,19 +96,19 @@ class Armed(StopCheck):
         goal = self._goal.expression.names if self._goal is not None and self._goal.expression is not None else ()
         of_displays = [name for expression, _ in self.looks_back for name in expression.names]
         self._names = self.points.names.union(goal, of_displays) - ALWAYS_KNOWN
-        self._plain = self._plain_conditions(enabled)
+        self._none_true = self._asked_together(enabled)
         wanted = bool(enabled) or self._goal is not None or bool(self.looks_back)
         if not self.points.groups:
             self.tensors.forget_step()
         self._controller.stop_when(self if wanted else None)
 
-    def _plain_conditions(self, enabled: list[StopPoint]) -> tuple[Evaluation, ...]:
-        """Return the conditions that are all there is to ask; empty if there is more, or one needs a capture."""
+    def _asked_together(self, enabled: list[StopPoint]) -> Evaluation | None:
+        """Return what asks the conditions, if they are all there is to ask, and none needs a capture."""
         if self._goal is not None or self.looks_back or not self._names.isdisjoint(NEEDS_CAPTURE | set(STATUS_WORDS)):
-            return ()
-        if any(point.plain_expression is None for point in enabled):
-            return ()
-        return tuple(point.plain_expression.evaluation for point in enabled if point.plain_expression is not None)
+            return None
+        plain = [point.plain_expression for point in enabled]
+        conditions = [each for each in plain if each is not None]
+        return none_true(conditions) if conditions and len(conditions) == len(plain) else None
 
     def renew(self) -> None:
         """Let namespace and tensors be read anew."""
@@ -141,17 +140,13 @@ class Armed(StopCheck):
     def passes(self) -> bool:
         """Return whether it is plain that training does not stop here: the quick way of a free run."""
         self._looks += 1
-        if not self._plain or self._looks % NAN_EVERY == 0 or self.captures:
+        if self._none_true is None or self._looks % NAN_EVERY == 0 or self.captures:
             return False
         self.namespace.renew()
-        values = self.namespace.found
         try:
-            for evaluate in self._plain:
-                if evaluate(values, None) is not FALSE:
-                    return False
+            return self._none_true(self.namespace.found, None) is True
         except Exception:  # noqa: BLE001 - it will be evaluated again as it should be, and says what is wrong
             return False
-        return True
 
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""

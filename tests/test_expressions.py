@@ -23,6 +23,7 @@ from tdb.expressions import (
     evaluate_rows,
     explain,
     involves_nan,
+    none_true,
     truth,
 )
 
@@ -381,6 +382,25 @@ conditions = st.recursive(
     ),
     max_leaves=4,
 )
+
+
+@settings(max_examples=300, deadline=2000, database=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(conditions, min_size=1, max_size=5), st.integers(0, 10**6))
+def test_conditions_asked_together_are_false_if_each_of_them_is(texts: list[str], seed: int) -> None:
+    expressions, random = [compile_expression(text) for text in texts], np.random.default_rng(seed)
+    together = none_true(expressions)
+    for _ in range(5):
+        namespace = {"loss": random.normal(0, 9), "a": random.normal(0, 3, 2), "b": random.normal(0, 3, 2)}
+        alone = [each.evaluate(namespace) for each in expressions]
+        assert together(namespace, None) is all(value is np.False_ for value in alone)
+
+
+def test_conditions_asked_together_raise_what_one_of_them_raises() -> None:
+    together = none_true([compile_expression("loss < 1"), compile_expression("missing < 1")])
+    with pytest.raises(KeyError, match="missing"):
+        together({"loss": np.float64(2)}, None)
+
+
 holes = st.tuples(st.booleans(), st.lists(st.booleans(), min_size=4, max_size=4))
 
 

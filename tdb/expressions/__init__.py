@@ -10,7 +10,7 @@ else.
 """
 
 from tdb.expressions.explain import explain, short
-from tdb.expressions.expression import Expression, UnknownNameError, compile_expression, involves_nan, truth
+from tdb.expressions.expression import Expression, UnknownNameError, compile_expression, involves_nan, none_true, truth
 from tdb.expressions.grammar import FUNCTIONS
 from tdb.expressions.memory import Memory
 from tdb.expressions.series import evaluate_history, evaluate_rows
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate_rows",
     "explain",
     "involves_nan",
+    "none_true",
     "short",
     "truth",
 ]

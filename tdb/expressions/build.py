@@ -8,7 +8,7 @@ also those at which `and` or `or` never reaches it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tdb.expressions.memory import Memory
 
 Evaluation: TypeAlias = "Callable[[Mapping[str, Any], Memory | None], Any]"
+
+FALSE = np.False_  # what comparing numpy numbers gives
 
 HELPERS: Mapping[str, Callable[..., Any]] = {
     "power": functions.power,
@@ -60,7 +62,7 @@ class Builder:
         self._elementwise = elementwise
         self._without_memory = without_memory
         self._depth = 0
-        self._calculates = False
+        self.calculates = False
         self._statements: list[ast.stmt] = []
         self._methods: dict[type[ast.AST], Callable[[Any], ast.expr]] = {
             ast.Constant: self._constant,
@@ -81,17 +83,11 @@ class Builder:
             UsageError: something in it is not allowed; with a caret at the place.
         """
         value = self.build(node)
-        module = ast.parse("def expression(namespace, memory): return")
-        body = cast("ast.FunctionDef", module.body[0]).body
+        before: list[ast.stmt] = []
         if self.remembers:
             self.names["step"] = None
-            body[:0] = [ast.Expr(_call("look", _lookup("step"), owner="memory")), *self._statements]
-        cast("ast.Return", body[-1]).value = value
-        code = compile(ast.fix_missing_locations(module), "<expression>", "exec")
-        inner = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
-        callables = {name: FUNCTIONS[name].call for name in self.functions}
-        evaluate = FunctionType(inner, {"__builtins__": {}, **HELPERS, **callables})
-        return _quiet(evaluate) if self._calculates else evaluate
+            before = [ast.Expr(_call("look", _lookup("step"), owner="memory")), *self._statements]
+        return _compiled(value, before, self.functions, calculates=self.calculates)
 
     def build(self, node: ast.expr) -> ast.expr:
         """Return the node that computes `node`, or raise UsageError."""
@@ -183,7 +179,7 @@ class Builder:
         return ast.UnaryOp(node.op, operand)
 
     def _arithmetic(self, node: ast.BinOp) -> ast.expr:
-        self._calculates = True
+        self.calculates = True
         left, right = self.build(node.left), self.build(node.right)
         if isinstance(node.op, ast.Pow):
             return _call("power", left, right)
@@ -217,7 +213,7 @@ class Builder:
         return chain
 
     def _call(self, node: ast.Call) -> ast.expr:
-        self._calculates = True
+        self.calculates = True
         name, function = self._called(node)
         arguments = self._arguments(node, function)
         self.functions[name] = None
@@ -263,6 +259,39 @@ class Builder:
             number = node.value if isinstance(node, ast.Constant) else None
             if type(number) is not int or not 1 <= number <= LONGEST_LOOK_BACK:
                 raise self.source.error(node, f"{name} takes a whole number of steps, 1 to {LONGEST_LOOK_BACK}")
+
+
+def all_false(trees: Sequence[tuple[Source, ast.expr]]) -> Evaluation:
+    """Return one function of (namespace, memory) that says whether all of these are false: numpy's False, no other.
+
+    None of them may look back. A call for each would take five times as long where code is seldom run.
+    """
+    builders = [Builder(source) for source, _ in trees]
+    values = [builder.build(node) for builder, (_, node) in zip(builders, trees, strict=True)]
+    false = [ast.Compare(value, [ast.Is()], [ast.Name("FALSE", ast.Load())]) for value in values]
+    functions = [name for builder in builders for name in builder.functions]
+    calculates = any(builder.calculates for builder in builders)
+    return _compiled(ast.BoolOp(ast.And(), [ast.Constant(True), *false]), [], functions, calculates=calculates)
+
+
+def _compiled(value: ast.expr, before: list[ast.stmt], functions: Iterable[str], *, calculates: bool) -> Evaluation:
+    """Return the function of (namespace, memory) that computes `value` after some statements.
+
+    Args:
+        value: what it returns.
+        before: what it does first.
+        functions: those of `FUNCTIONS` that it calls.
+        calculates: it may come to infinity or NaN.
+    """
+    module = ast.parse("def expression(namespace, memory): return")
+    body = cast("ast.FunctionDef", module.body[0]).body
+    body[:0] = before
+    cast("ast.Return", body[-1]).value = value
+    code = compile(ast.fix_missing_locations(module), "<expression>", "exec")
+    inner = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+    callables = {name: FUNCTIONS[name].call for name in functions}
+    evaluate = FunctionType(inner, {"__builtins__": {}, "FALSE": FALSE, **HELPERS, **callables})
+    return _quiet(evaluate) if calculates else evaluate
 
 
 def _lookup(name: str) -> ast.Subscript:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdb.errors import TdbError
-from tdb.expressions.build import Builder, Evaluation
+from tdb.expressions.build import FALSE, Builder, Evaluation, all_false
 from tdb.expressions.grammar import Source, parse
 from tdb.expressions.nan import Check, nan_check
 
 if TYPE_CHECKING:
     from tdb.expressions.memory import Memory
 
-TRUE, FALSE = np.True_, np.False_  # what comparing numpy numbers gives: the quick way for the usual condition
+TRUE = np.True_  # as FALSE, what comparing numpy numbers gives: the quick way for the usual condition
 
 
 class UnknownNameError(TdbError):
@@ -149,6 +149,15 @@ def compile_expression(text: str, before: str = "") -> Expression:
     """
     stripped = text.strip()
     return Expression(Source(stripped, before + text[: len(text) - len(text.lstrip())]))
+
+
+def none_true(expressions: Sequence[Expression]) -> Evaluation:
+    """Return what says quickly, of a namespace and no memory, that all of some expressions are false: True if so.
+
+    None of them may look back. It raises whatever evaluating one of them raises. Where it returns False one of them may
+    be true: each is to be evaluated alone.
+    """
+    return all_false([(each.source, each.tree) for each in expressions])
 
 
 def involves_nan(expression: Expression, namespace: Mapping[str, Any]) -> bool:

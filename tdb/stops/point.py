@@ -10,7 +10,7 @@ from typing import Any
 
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, involves_nan, truth
-from tdb.expressions.expression import FALSE
+from tdb.expressions.build import FALSE
 from tdb.stops.kinds import Description, Moment, Stop
 
 
