@@ -40,8 +40,11 @@ def in_turns(
         rounds: how many times.
         before: is given an arm's name each time before it is timed.
     """
+    import torch
+
     names = list(arms)
     times: dict[str, list[float]] = {name: [] for name in names}
+    torch.set_flush_denormal(True)  # as the recipe does; of this thread: with them a step's time depends on its number
     gc.disable()
     try:
         for number in range(rounds + 1):
