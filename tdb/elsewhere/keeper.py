@@ -30,7 +30,7 @@ from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel, end_with, flush_streams, front_handle
 from tdb.elsewhere.forks import NAME, Fork
 from tdb.elsewhere.front_routes import routes_of_the_front
-from tdb.elsewhere.serving import SentFront, SentShow, Server
+from tdb.elsewhere.serving import SentFront, SentShow, Server, unmute
 from tdb.elsewhere.streams import SentStream
 from tdb.errors import TdbError
 from tdb.travel.pace import Pace
@@ -152,6 +152,7 @@ class Keeper:
         """Make this process the one in which training goes on."""
         session, interpreter = self._session, self._session.shell
         end_with(self.front, self._handle)
+        unmute()
         show = SentShow(channel)
         session.front.divert(show.output)
         session.go_on_alone(SentFront(channel))

@@ -259,19 +259,31 @@ class Server:
         os._exit(0)
 
 
+_heard: tuple[int, ...] = ()
+"""Where stdout and stderr lead, while they are muted."""
+
+
 @contextmanager
 def muted() -> Iterator[None]:
     """Let nothing that is printed reach stdout and stderr, not even from C: it has been printed before."""
+    global _heard  # noqa: PLW0603 - there is one stdout in a process
     flush_streams()
-    kept = os.dup(1), os.dup(2)
+    _heard = os.dup(1), os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    os.close(nowhere)
     try:
         yield
     finally:
-        flush_streams()
-        for number, descriptor in enumerate(kept, 1):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        os.close(nowhere)
+        unmute()
+
+
+def unmute() -> None:
+    """Let what is printed be heard again, also in a copy of the process that was made while it was not."""
+    global _heard  # noqa: PLW0603 - as above
+    flush_streams()
+    for number, descriptor in enumerate(_heard, 1):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    _heard = ()

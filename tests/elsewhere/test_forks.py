@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.elsewhere.conftest import gone
+from tests.elsewhere.conftest import gone, run_tdb
 from tests.elsewhere.scripts import WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
@@ -57,6 +57,14 @@ def test_a_killed_copy_is_told_and_the_next_best_way_taken(begin: Begin) -> None
     shown = session.type("goto 10")
     assert '"route":"re-run"' in shown
     assert '"step":10' in shown
+
+
+def test_a_copy_of_a_copy_prints_what_was_not_printed_yet(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(WITHOUT_TORCH))
+    (tmp_path / "lines").write_text("set checkpoints.forks 6\nuntil 15\nback 2\nback 2\ncontinue\n")
+    ended = run_tdb(tmp_path, "-x", "lines")
+    assert ended.stdout.count("fork: ") == 2
+    assert ended.stdout.count("trained to") == 1
 
 
 def test_nothing_is_left_when_tdb_is_killed(tmp_path: Path) -> None:
