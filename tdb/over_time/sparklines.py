@@ -41,4 +41,8 @@ def sparkline_table(curves: Curves, width: int = 40, marks: str = BLOCKS) -> Tab
             columns[name].append(value)
         most = max(most, len(values))
     each = f"; a mark is the mean of {most / width:.3g} of them" if most > width else ""
-    return Table(columns, note=f"{len(curves.lines)} lines of at most {most:,} points{each}", title=curves.title)
+    return Table(
+        columns,
+        note=f"{len(curves.lines)} line{'s' if len(curves.lines) != 1 else ''} of at most {most:,} points{each}",
+        title=curves.title,
+    )
