@@ -58,6 +58,7 @@ class Entry:
         after: where it stood when the line had been run.
         error: what was wrong, empty if nothing was.
         changes: it may have changed training itself: a run that is taken anew repeats it.
+        is_elsewhere: training was or is in another process, so that in this one nothing has changed.
     """
 
     text: str
@@ -65,11 +66,13 @@ class Entry:
     after: Standing
     error: str = ""
     changes: bool = False
+    is_elsewhere: bool = False
 
     @property
     def has_moved(self) -> bool:
         """Whether training stands at another stop than before, or has ended."""
-        return self.after.is_still and (self.after.stops, self.after.status) != (self.before.stops, self.before.status)
+        before, after = ((each.status, each.stops, each.tick, each.step) for each in (self.before, self.after))
+        return self.after.is_still and after != before
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,17 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Add an entry and tell the listeners."""
         self.entries.append(entry)
+        if not entry.is_elsewhere:
+            self._note(entry)
+        for listener in list(self._listeners):
+            listener(entry)
+
+    def _note(self, entry: Entry) -> None:
         if entry.has_moved and entry.after.step < entry.before.step:
             kept = entry.after.step
             self.changes = [change for change in self.changes if change.step < kept or not change.has_begun]
         elif entry.changes and not entry.error:
             self.changes.append(Change(entry.before.step, entry.before.status != READY, entry.before.phase, entry.text))
-        for listener in list(self._listeners):
-            listener(entry)
 
     def on_entry(self, listener: Callable[[Entry], None]) -> None:
         """Call `listener(entry)` for each entry from now on."""

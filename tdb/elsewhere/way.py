@@ -89,6 +89,7 @@ class Elsewhere:
         link, landing = _reached(session, here, replace(self._carried, asks=condition), first + 1)
         link.close(unwind=False)
         notes = [f"steps up to {first} were not asked: {refusal}"] if refusal else []
+        notes += [f"interrupted: steps after {landing.step} were not asked"] if landing.step < here else []
         return landing._replace(notes=[*notes, *landing.notes])
 
 

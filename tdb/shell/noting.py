@@ -26,11 +26,13 @@ class Noting:
         self._text = ""
         self._lines: list[str] = []  # read by the command under way
         self._before = self._after = standing(session)
+        self._was_elsewhere = False
 
     def begin(self, text: str) -> None:
         """A line is about to be run."""
         self._text, self.error, self.changes = text, "", False
         self._before = standing(self._session)
+        self._was_elsewhere = self._session.elsewhere is not None
 
     def end(self, *, reads: bool) -> None:
         """It has been run; one whose command reads further lines is entered together with them."""
@@ -55,4 +57,5 @@ class Noting:
 
     def _add(self, text: str, before: Standing) -> None:
         self._after = standing(self._session)
-        self._session.journal.add(Entry(text, before, self._after, self.error, self.changes))
+        is_elsewhere = self._was_elsewhere or self._session.elsewhere is not None
+        self._session.journal.add(Entry(text, before, self._after, self.error, self.changes, is_elsewhere))
