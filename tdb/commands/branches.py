@@ -15,8 +15,8 @@ from tdb.journal import Change
 from tdb.results import Curves, Matrix, Result, Table, Text
 from tdb.similarity import cosine_matrix
 from tdb.step import BOUNDARY
+from tdb.travel.branches import Forked, parted_at
 from tdb.travel.compare import Pair, pair_of
-from tdb.travel.edits import Forked, drop_copies
 from tdb.travel.route import best, by_best
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def fork(session: Session, name: Word | None = None) -> Result:
         branch: Forked = session.branches.fork(session, name or "")
     else:
         branch = session.controller.gate.call(lambda: travel.fork(name or ""))
-    drop_copies(session, branch)
+    session.route("fork").drop_after(branch.forked_at)
     text = f"branch {branch.name}, forked from {branch.parent} at step {branch.forked_at}"
     return Result([Text(text)], {"branch": branch.name, "parent": branch.parent, "step": branch.forked_at})
 
@@ -122,7 +122,7 @@ def switch(session: Session, name: Word) -> Result:
     branches_ = session.controller.travel.branches
     branch = branches_.get(name)
     _need_another(name, branches_.now.name)
-    drop_copies(session, branch, branches_.now)
+    session.route("fork").drop_after(parted_at(branches_, branch, branches_.now))
     return arrive(session, IN_PLACE.goto(session, branch.head.step, branch=branch))
 
 

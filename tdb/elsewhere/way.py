@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb.elsewhere.carried import carried_from
 from tdb.elsewhere.known_branches import named
+from tdb.travel.branches import parted_at
 from tdb.travel.route import best
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Elsewhere:
         """
         branches = self._carried.branches
         branch = named(branches, name)
-        forks = [each.forked_at for each in (branch, branches[0]) if each.forked_at is not None]
-        session.route("fork").drop_after(min(forks))
+        session.route("fork").drop_after(parted_at(branches, branch, branches[0]))
         ordered = [branch, *(each for each in branches if each is not branch)]
         self._carried = replace(self._carried, branches=ordered, is_whole=True)
         return self.goto(session, branch.last)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb.errors import UsageError, did_you_mean
 from tdb.history.lineage import FOREVER, Lineage, Span
@@ -66,6 +66,37 @@ class Edit:
     step: int
     text: str
     apply: Callable[[], Any]
+
+
+class Forked(Protocol):
+    """A branch, wherever it is known."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    @property
+    def parent(self) -> str:
+        """The name of the branch it was forked from; empty for the first."""
+
+    @property
+    def forked_at(self) -> int | None:
+        """The step at which it was; None for the first."""
+
+
+def parted_at(branches: Iterable[Forked], one: Forked, other: Forked) -> int:
+    """Return the last step that two branches of these have in common."""
+    known = {each.name: each for each in branches}
+
+    def shared_with(branch: Forked) -> dict[str, int]:
+        steps = {branch.name: FOREVER}
+        while branch.parent in known and branch.forked_at is not None:
+            steps[branch.parent] = min(steps[branch.name], branch.forked_at)
+            branch = known[branch.parent]
+        return steps
+
+    here, there = shared_with(one), shared_with(other)
+    return max((min(step, there[name]) for name, step in here.items() if name in there), default=0)
 
 
 class Branches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tdb.frames import compiled
 from tdb.gate import STOPPED
@@ -12,6 +12,7 @@ from tdb.target import optimizers_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
+    from tdb.travel.branches import Forked
 
 # `weight.zero_()`, `torch.nn.init.normal_(weight)`: by custom, what ends in an underscore changes its argument.
 IN_PLACE = re.compile(r"\w_\(")
@@ -56,30 +57,9 @@ def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
         branch = controller.gate.call(lambda: travel.note_edit(text, apply))
     if branch is None:
         return []
-    drop_copies(session, branch)
+    session.route("fork").drop_after(branch.forked_at)
     left = f"what was taken after step {branch.forked_at} stays on branch {branch.parent}"
     return [f"{left}; this is branch {branch.name} now"]
-
-
-class Forked(Protocol):
-    """A branch, wherever it is known."""
-
-    @property
-    def name(self) -> str:
-        """What the user calls it."""
-
-    @property
-    def parent(self) -> str:
-        """The name of the branch it was forked from; empty for the first."""
-
-    @property
-    def forked_at(self) -> int | None:
-        """The step at which it was; None for the first."""
-
-
-def drop_copies(session: Session, *branches: Forked) -> None:
-    """Let the copies of the process go that were set aside on only one of these branches and the one they are from."""
-    session.route("fork").drop_after(min(each.forked_at for each in branches if each.forked_at is not None))
 
 
 def values_that_can_be_set(session: Session) -> dict[str, Any]:

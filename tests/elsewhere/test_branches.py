@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tdb.elsewhere.known_branches import KnownBranch
+from tdb.travel.branches import parted_at
 from tests.elsewhere.conftest import run_tdb
 from tests.elsewhere.scripts import SPOILT, WITHOUT_TORCH
 from tests.typing_session import TypingSession
@@ -31,6 +35,8 @@ goto 3
 ! rate = 0.2
 until 6
 {LOOK}
+fork deeper
+step
 switch slower
 {LOOK}
 goto 2
@@ -71,8 +77,22 @@ def test_a_branch_is_the_run_that_was_changed_there(tmp_path: Path, copies: int,
         ["main", "", "", 12, ""],
         ["fork-1", "", "main at step 3", 6, "! rate = 0.2 (step 3)"],
         ["slower", "*", "main at step 5", 10, "! rate = 0.02 (step 5)"],
+        ["deeper", "", "fork-1 at step 6", 7, ""],
     ]
     assert compared["loss"]["first_difference"] == 7  # of step 6 the weights differ, of step 7 the loss
+
+
+def test_branches_parted_where_their_steps_differ() -> None:
+    chance, fresh = random.Random(5), itertools.count()
+    known, paths = [KnownBranch("main")], {"main": list(itertools.islice(fresh, 9))}
+    for number in range(12):
+        parent = chance.choice(known)
+        at = chance.randint(0, len(paths[parent.name]))
+        known.append(KnownBranch(str(number), parent.name, at))
+        paths[str(number)] = [*paths[parent.name][:at], *itertools.islice(fresh, 5)]
+    for one, other in itertools.permutations(known, 2):
+        same = [a == b for a, b in zip(paths[one.name], paths[other.name], strict=False)]
+        assert parted_at(known, one, other) == (same.index(False) if False in same else len(same))
 
 
 def test_the_weights_at_the_end_of_a_branch_are_kept(begin: Begin) -> None:
