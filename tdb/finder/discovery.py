@@ -86,9 +86,9 @@ class Discovery:
         return Found(training, trained.roots)
 
 
-def tell_if_compiled(found: Found, controller: DebugController) -> bool:
+def tell_if_compiled(roots: list[Root], controller: DebugController) -> bool:
     """Let the controller know whether hooks on what was found fire; return whether it is compiled, and they may not."""
-    compiled = any(root.is_compiled for root in found.roots or ())
+    compiled = any(root.is_compiled for root in roots)
     controller.layer.hooks_fire = not compiled
     controller.model_capture.hooks_do_not_fire = compiled
     if compiled:

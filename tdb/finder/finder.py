@@ -415,7 +415,7 @@ class Finder(Listener):
         self._target.step = self._controller.position.step
         if found.roots is not None:
             self._optimizers.belong_to(found.roots)
-            compiled = tell_if_compiled(found, self._controller)
+            compiled = tell_if_compiled(found.roots, self._controller)
             heard = [root.outer for root in found.roots if not compiled or root.outer is not root.module]
             self._listening = self._may_listen = bool(heard)
             self._events.listen_to(heard)

@@ -78,7 +78,8 @@ class Onlooker(Listener):
             if self._is_unknown(self._controller.target):
                 found = self._discovery.of_optimizers()
                 if found is not None:
-                    tell_if_compiled(found, self._controller)
+                    if found.roots is not None:
+                        tell_if_compiled(found.roots, self._controller)
                     self._found = found.training
                     self._controller.discovered(found.training)
         except Exception as error:  # noqa: BLE001 - anything may be met there, and it must not end the script

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tdb.finder.discovery import MOST_SEARCHES
 from tests.typing_session import TypingSession
 
 PRELUDE = """
@@ -406,3 +407,17 @@ def test_models_one_after_another_in_an_explicit_loop(script: Callable[..., Typi
         assert session.type(f"until {step}").startswith(f"> step {step} ")
         assert f"{features} of {features} rows" in session.type("metrics")
     assert finished(session) == "Training finished after 8 steps"
+
+
+def test_a_compiled_model_stays_one_when_it_is_not_looked_for_any_more(script: Callable[..., TypingSession]) -> None:
+    """A script that builds optimizers again and again is searched for models only so many times."""
+    again = PLAIN.replace("for x, y in loader:", "for x, y in list(loader) * 6:\n    optimizer = type(optimizer)(")
+    again = again.replace("(\n    optimizer.zero_grad", "(model.parameters(), lr=0.1)\n    optimizer.zero_grad")
+    session = script("model = torch.compile(model, backend='eager')\n" + again + HAND_OVER, THREE_LINES)
+    for step in (2, MOST_SEARCHES + 2):
+        session.type(f"until {step}")
+        shown = session.type("metrics top 1")
+        assert "update_norm" in shown
+        assert "mean_activation" not in shown
+        assert session.controller.model_capture.hooks_do_not_fire
+    assert finished(session) == "Training finished after 24 steps"
