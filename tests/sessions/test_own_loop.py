@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,6 @@ from tests.conftest import join
 from tests.typing_session import TypingSession
 
 SCRIPT = """
-    import sys
     import torch
     from torch import nn
     from torch.utils.data import DataLoader, TensorDataset
@@ -55,13 +54,13 @@ SCRIPT = """
 
 
     train()
-    torch.save(model.state_dict(), "weights.pt" if len(sys.argv) < 2 else sys.argv[1])
+    torch.save(model.state_dict(), "weights.pt")
 """
 
 
 def plain_weights(folder: Path) -> dict[str, torch.Tensor]:
-    subprocess.run([sys.executable, "train.py", "plain.pt"], cwd=folder, check=True, timeout=60)
-    weights: dict[str, torch.Tensor] = torch.load(folder / "plain.pt")
+    runpy.run_path(str(folder / "train.py"))
+    weights: dict[str, torch.Tensor] = torch.load(folder / "weights.pt")
     return weights
 
 
