@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +19,14 @@ from tdb.active import current_controller, set_active_controller
 from tdb.controller import DebugController
 from tests.preloaded import Preloaded
 
+ROOT = Path(__file__).parents[1]
 # Nothing that is waited for here takes a hundredth of it on a quiet machine; whoever waits longer is stuck.
 PATIENCE = 120.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long tests begin first, so that no processor waits for another at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 class Loop:
@@ -185,6 +194,18 @@ def preloaded() -> Iterator[Preloaded]:
     made = Preloaded()
     yield made
     made.close()
+
+
+@pytest.fixture
+def run_with_torch(tmp_path: Path, preloaded: Preloaded) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python, which begins with torch loaded, to its end: `run_with_torch("-m", "tdb", ..., stdin="")`."""
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        own = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        ended = preloaded.run(arguments, tmp_path, os.environ | own, stdin.encode(), PATIENCE)
+        return subprocess.CompletedProcess(arguments, *ended)
+
+    return run
 
 
 @pytest.fixture(scope="session")

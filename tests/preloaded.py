@@ -6,6 +6,7 @@ arguments, environment, streams, a session of its own, a terminal if it gets one
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -169,4 +170,6 @@ if __name__ == "__main__":
     import torch._dynamo
 
     torch.optim.SGD([torch.zeros(1)]).zero_grad()
+    gc.collect()
+    gc.freeze()
     run(serve(socket.socket(fileno=int(sys.argv[1]))))

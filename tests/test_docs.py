@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import subprocess
-import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from tdb.commands.arguments import bind
 from tdb.controller import DebugController
 from tdb.launch import Script
 from tests.typing_session import TypingSession
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -70,23 +72,17 @@ def test_a_session_in_the_readme_is_a_real_one(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith(("$ tdb -c", "$ tdb -x"))])
-def test_a_script_line_of_the_readme_succeeds(tmp_path: Path, line: str) -> None:
+def test_a_script_line_of_the_readme_succeeds(tmp_path: Path, run_with_torch: Run, line: str) -> None:
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "XDG_STATE_HOME": str(tmp_path)}
-    command = line.removeprefix("$ tdb").replace(">", ">>")
-    run = subprocess.run(
-        f"{sys.executable} -m tdb --nx {command}",
-        shell=True,
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command, _, out = line.removeprefix("$ tdb").partition(" > ")
+    run = run_with_torch("-m", "tdb", "--nx", *shlex.split(command))
     assert run.returncode == 0, run.stderr
-    for written in re.findall(r"[\w.]+\.(?:csv|jsonl)", line):
-        assert (tmp_path / written).stat().st_size > 0
+    if out:
+        (tmp_path / out).write_text(run.stdout)
+    written = re.findall(r"[\w.]+\.(?:csv|jsonl)", line)
+    assert written
+    for name in written:
+        assert (tmp_path / name).stat().st_size > 0
 
 
 def test_the_python_example_stops_where_the_session_does(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,19 +107,11 @@ def block_with(word: str) -> str:
     return next(block for block in blocks(README, "python") if word in block)
 
 
-def plain_run(folder: Path, script: str, stdin: str = "") -> tuple[int, str, str]:
-    (folder / "train.py").write_text(script)
-    command = [sys.executable, "train.py"]
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    run = subprocess.run(
-        command, cwd=folder, env=environment, input=stdin, capture_output=True, text=True, check=False, timeout=100
-    )
-    return run.returncode, run.stdout, run.stderr
-
-
-def test_two_lines_make_a_loop_debuggable(tmp_path: Path) -> None:
+def test_two_lines_make_a_loop_debuggable(tmp_path: Path, run_with_torch: Run) -> None:
     script = TRAINING + block_with("controller.steps(loader)")
-    assert plain_run(tmp_path, script) == (0, "", "")
+    (tmp_path / "train.py").write_text(script)
+    plain = run_with_torch("train.py")
+    assert (plain.returncode, plain.stdout, plain.stderr) == (0, "", "")
     session = TypingSession(tmp_path, script)
     session.play("""
         (tdb) step 2
@@ -138,10 +126,12 @@ def test_two_lines_make_a_loop_debuggable(tmp_path: Path) -> None:
     session.close()
 
 
-def test_set_trace_opens_the_shell_of_a_plain_run(tmp_path: Path) -> None:
+def test_set_trace_opens_the_shell_of_a_plain_run(tmp_path: Path, run_with_torch: Run) -> None:
     script = f"{TRAINING}{block_with('tdb.set_trace()')}\nprint(evaluate(model, torch.rand(5, 4)).shape)\n"
-    status, shown, _ = plain_run(tmp_path, script, "p outputs.shape\nargs\ncontinue\n")
-    assert status == 0
+    (tmp_path / "train.py").write_text(script)
+    ended = run_with_torch("train.py", stdin="p outputs.shape\nargs\ncontinue\n")
+    shown = ended.stdout
+    assert ended.returncode == 0
     assert "-> tdb.set_trace()" in shown
     assert "torch.Size([5, 3])" in shown
     assert shown.endswith("torch.Size([5])\n")

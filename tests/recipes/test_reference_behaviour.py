@@ -41,7 +41,7 @@ def moved(session):
 
 
 @needs_mnist
-@pytest.mark.parametrize(("seed", "last"), [(0, 5000), (1, 300)])
+@pytest.mark.parametrize(("seed", "last"), [pytest.param(0, 5000, marks=pytest.mark.long), (1, 300)])
 def test_under_the_rule_the_features_become_alike_as_fast_as_measured(seed, last):
     at = looked_into("bcl-slow", seed, last)
     assert 0.37 < at[51]["weights"] < 0.47

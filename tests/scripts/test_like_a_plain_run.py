@@ -81,8 +81,8 @@ def test_its_streams(place: Place) -> None:
     assert sorted(ended.error.splitlines()) == sorted([*lines, "from stderr"])
 
 
-def test_modes_and_threads_of_torch_and_signal_handlers(place: Place) -> None:
-    place.write(
+def test_modes_and_threads_of_torch_and_signal_handlers(torch_place: Place) -> None:
+    torch_place.write(
         "modes.py",
         """
         import os, signal
@@ -114,7 +114,7 @@ def test_modes_and_threads_of_torch_and_signal_handlers(place: Place) -> None:
         "p heard",
         "p before, after",
     ]
-    ended = place.tdb(*[word for command in commands for word in ("-c", command)], "modes.py")
+    ended = torch_place.tdb(*[word for command in commands for word in ("-c", command)], "modes.py")
     notice = "the script handles SIGINT: Ctrl-C still pauses, `interrupt` calls the script's handler\n"
     assert (ended.status, ended.error) == (0, notice)
     assert ended.out.splitlines()[2:] == [

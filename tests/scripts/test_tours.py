@@ -17,6 +17,7 @@ README = (ROOT / "README.md").read_text()
 ANSWER = README.partition("## Why do the features converge?")[2].partition("\n## ")[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tour", TOURS, ids=lambda tour: tour.stem)
 def test_a_tour(tour: Path, torch_place: Place) -> None:
     steps = "5000" if tour.stem == "why_do_features_converge" else "200"

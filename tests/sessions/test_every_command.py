@@ -36,6 +36,7 @@ def examples(command: Command) -> list[str]:
     return [] if command.name in LEAVING else command.examples
 
 
+@pytest.mark.long
 def test_every_example_of_every_command_on_a_terminal(
     make_session: Callable[..., TypingSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import textwrap
 from bdb import Breakpoint
 from collections.abc import Callable, Iterator
@@ -242,13 +241,12 @@ def test_json_refuses(make_session: Make) -> None:
     assert "does not answer in JSON" in session.type("pystep")
 
 
-def test_in_a_script_the_lines_that_follow_are_pdbs(tmp_path: Path) -> None:
+def test_in_a_script_the_lines_that_follow_are_pdbs(
+    tmp_path: Path, run_with_torch: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     (tmp_path / "train.py").write_text(textwrap.dedent(LOOP))
     (tmp_path / "look.tdb").write_text("step\npystep\nn\nn\np ('in pdb', step)\nc\np ('in tdb', step)\npystep\nn\n")
-    command = [sys.executable, "-m", "tdb", "--nx", "-x", "look.tdb", "-c", "p ('then', step)", "train.py"]
-    ended = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120
-    )
+    ended = run_with_torch("-m", "tdb", "--nx", "-x", "look.tdb", "-c", "p ('then', step)", "train.py")
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.split("\n")
     assert lines[lines.index("(Pdb) p ('in pdb', step)") + 1] == "('in pdb', 2)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -559,14 +558,11 @@ def test_an_exception_is_caught_by_its_type(make_session: Make) -> None:
     [(["catch spike loss", "continue"], 4), (["break 5", "continue"], 0), (["catch spike loss", "assert 1 < 0"], 1)],
 )
 def test_a_script_that_ends_at_a_catchpoint_has_a_status_of_its_own(
-    tmp_path: Path, lines: list[str], status: int
+    tmp_path: Path, run_with_torch: Callable[..., subprocess.CompletedProcess[str]], lines: list[str], status: int
 ) -> None:
     (tmp_path / "train.py").write_text(SERIES.replace("\n    ", "\n"))
     (tmp_path / "check.tdb").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "tdb", "--nx", "-x", "check.tdb", "train.py"]
-    ended = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120
-    )
+    ended = run_with_torch("-m", "tdb", "--nx", "-x", "check.tdb", "train.py")
     assert ended.returncode == status, ended.stdout + ended.stderr
 
 

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.typing_session import TypingSession
 
 STEPS = 2000
@@ -200,6 +202,7 @@ LINES = list(expected([]))
 CONDITION, IGNORED = "break every 10, loss > 1", 5  # its condition is changed, and its first hits are passed over
 
 
+@pytest.mark.long
 def test_every_kind_at_once_stops_where_loops_over_the_same_steps_say(
     make_session: Callable[..., TypingSession],
 ) -> None:

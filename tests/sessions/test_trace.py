@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,7 +109,9 @@ def test_another_debugger_named_in_the_environment_is_left_alone(
     session.close()
 
 
-def test_set_trace_in_a_plain_run_changes_nothing_of_it(tmp_path: Path) -> None:
+def test_set_trace_in_a_plain_run_changes_nothing_of_it(
+    tmp_path: Path, run_with_torch: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     (tmp_path / "train.py").write_text(
         textwrap.dedent("""
         import sys
@@ -141,16 +143,8 @@ def test_set_trace_in_a_plain_run_changes_nothing_of_it(tmp_path: Path) -> None:
         """)
     )
     typed = "p model(torch.randn(2, 4)).shape\nmodel.eval()\nstep 2 ;; p tuple(x.shape)\nmetrics top 1\nwrong\nc\n"
-    ended = subprocess.run(
-        [sys.executable, "train.py"],
-        cwd=tmp_path,
-        input=typed,
-        env=os.environ | {"XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
+    ended = run_with_torch("train.py", stdin=typed)
+    assert ended.returncode == 0
     shown = ended.stdout.splitlines()
     assert shown[0] == "> step 4 at breakpoint  epoch 1        train.py(18) train"
     assert shown[1:3] == ["-> tdb.set_trace()", "torch.Size([2, 1])"]

@@ -105,6 +105,7 @@ def test_for_control_the_users_line_is_taken_with_a_note(open_with_torch: Open) 
     assert terminal.line("continue").endswith("Training finished after 12 steps")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_interrupts(open_with_torch: Open, tmp_path: Path, workers: str) -> None:
     weights = tmp_path / "weights.safetensors"
