@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tdb.commands import all_commands, declared_in
 from tdb.commands.arguments import bind
 from tdb.controller import DebugController
 from tdb.launch import Script
+from tests.conftest import join
 from tests.typing_session import TypingSession
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -151,11 +153,13 @@ def train():
 
 """
     variables: dict[str, object] = {}
+    before = threading.enumerate()
     exec(compile(TRAINING + train + block_with("threading.Thread"), "README.md", "exec"), variables)
     controller = variables["controller"]
     assert isinstance(controller, DebugController)
     controller.stop()
     assert controller.wait(30) == "ended"
+    join(*(thread for thread in threading.enumerate() if thread not in before))
 
 
 def test_the_table_of_ten_commands_is_true() -> None:
