@@ -64,7 +64,8 @@ def need_travel(session: Session) -> None:
     session.need_boundary()
     refusal = IN_PLACE.refusal(session, session.controller.position.step)
     if refusal:
-        raise StateError(f"this takes a loop that can go back in place: {refusal}")
+        hint = "In any script that tdb has started `goto`, `reverse-continue`, `fork` and `switch` work"
+        raise StateError(f"this takes a loop that can go back in place: {refusal}", hint)
 
 
 @command()
