@@ -10,7 +10,7 @@ terminal, forwards lines to it and shows what it answers; all that is set up goe
     channel.py         messages between the two processes, and an end with the front's end
     portable.py        answers as plain data
     serving.py         the other process: runs the lines that come, and sends what it would show
-    arriving.py        the other process: runs to the step asked for, repeats the user's changes, compares what comes out
+    arriving.py        the other process: runs to the step asked for, repeats the changes, compares what comes out
     on_the_way.py      the other process: asks the stop points at the steps on the way
     front_routes.py    the other process: routes that only the front can take
     way.py             the front: goes to other steps, and looks for them, in as many processes as it takes
