@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("torch", "numpy", "torchvision")
@@ -53,7 +54,8 @@ def environment_of(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: environ[name] for name in ENVIRONMENT if name in environ}
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the versions of Python, of the packages that compute, and the machine's kind."""
     found = {"python": platform.python_version(), "system": f"{platform.system()}-{platform.machine()}"}
     for name in PACKAGES:

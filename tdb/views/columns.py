@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Column:
     right: bool = False
     styles: Sequence[str] = ()
 
-    @property
+    @cached_property
     def width(self) -> int:
         """How many columns of a terminal its texts need, the header left aside."""
         return max(map(text_width, (*self.cells, *self.foot)), default=0)
