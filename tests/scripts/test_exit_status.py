@@ -126,7 +126,8 @@ def test_a_step_that_never_ends_is_left_behind(place: Place) -> None:
         time.sleep(1000)
         """,
     )
-    status, _, error = place.tdb("-c", "step", "-c", "continue &", "-c", "wait 0.2", script)
+    impatient = "from tdb.shell import start; start.END_SECONDS = 1.5; from tdb.__main__ import main; main()"
+    status, _, error = place.python("-c", impatient, "-c", "step", "-c", "continue &", "-c", "wait 0.2", script)
     assert status == 1
     assert str(error).splitlines() == [
         "training runs in the background: `pause` stops it, `wait` waits",
