@@ -8,16 +8,29 @@ from typing import Any
 import numpy as np
 
 from tdb.captures import is_tensor
+from tdb.errors import StateError
 from tdb.results import Array, Images, Table
 
 # Beyond this, a grid no longer shows single images.
 MOST_IMAGES = 1024
 
+# Entries of a sparse tensor, zeros too, that are written out: 256 MB of float32.
+MOST_OF_SPARSE = 2**26
+
 
 def array_of(value: Any) -> Array:
-    """Return a tensor, array or number as a numpy array on the host; bfloat16 becomes the float32 that equals it."""
+    """Return a tensor, array or number as a numpy array on the host; bfloat16 becomes the float32 that equals it.
+
+    Raises:
+        StateError: a sparse tensor has too many entries to write them all out.
+    """
     if is_tensor(value):
         value = value.detach().cpu()
+        if str(value.layout) != "torch.strided":
+            if value.numel() > MOST_OF_SPARSE:
+                shape = "x".join(map(str, value.shape))
+                raise StateError(f"a sparse tensor of {shape} is too large to be looked at", "Look at a part of it")
+            value = value.to_dense()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
         return np.asarray(value.resolve_conj().resolve_neg().numpy())

@@ -167,4 +167,4 @@ def _gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    return {name: array_of(tensor.to_dense() if tensor.is_sparse else tensor) for name, tensor in tensors.items()}
+    return {name: array_of(tensor) for name, tensor in tensors.items()}

@@ -421,3 +421,34 @@ def test_a_compiled_model_stays_one_when_it_is_not_looked_for_any_more(script: C
         assert "mean_activation" not in shown
         assert session.controller.model_capture.hooks_do_not_fire
     assert finished(session) == "Training finished after 24 steps"
+
+
+GRAPH = """
+class Graph(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 2)
+    def forward(self, nodes, links):
+        return links @ self.linear(nodes)
+links = (torch.eye(32) * 2).to_sparse()
+model = Graph()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(4):
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(inputs, links), labels)
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_a_sparse_tensor_is_looked_at_with_its_zeros_unless_there_are_too_many(
+    script: Callable[..., TypingSession],
+) -> None:
+    session = script(GRAPH)
+    session.type("step")
+    assert re.search(r"^\S+ +32x32 +float32 +0\.0 +0\.0625 +2\.0 ", session.type("batch"), re.MULTILINE)
+    session.type("!links = torch.sparse_coo_tensor(size=(10**5, 10**5))")
+    session.type("!model.forward = lambda nodes, links: model.linear(nodes)")
+    shown = session.type("step;; batch")
+    assert "*** a sparse tensor of 100000x100000 is too large to be looked at" in shown
+    assert finished(session) == "Training finished after 4 steps"
