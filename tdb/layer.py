@@ -90,7 +90,14 @@ def why_no_features(model: nn.Module, name: str, known: Mapping[str, LayerInfo])
 
 
 class FocusLayer:
-    """Captures of one layer during one step; used in the training thread only."""
+    """Captures of one layer during one step; used in the training thread only.
+
+    Attributes:
+        name: of the layer in its model.
+        info: what is known of it; None as long as there is none.
+        following: hooks stay on from step to step, and what they keep goes to the batch of steps that wait.
+        hooks_fire: not in a model that was compiled before.
+    """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "captures": ("begin_step", "follow_step", "forget_step", "end_step", "_keep_output", "_keep_grad")
@@ -108,12 +115,12 @@ class FocusLayer:
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
         self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
-        self._following = False  # the hooks stay on from step to step, and what they keep goes to the batch
+        self.following = False
         self._of_weights: WeightMetrics | None = None
         self._batch: StepBatch | None = None
         self._output: Tensor | None = None
         self._handles: list[RemovableHandle] = []
-        self.hooks_fire = True  # not in a model that was compiled before
+        self.hooks_fire = True
 
     def bind(self, target: Any, name: str = "") -> None:
         """Make the layer `name` of the target's model the focus; without a name, its first layer with features.
@@ -173,10 +180,10 @@ class FocusLayer:
         if self._module is None or self._batch is None:
             self.begin_step()
             return
-        if not (self._following and self._handles):
+        if not (self.following and self._handles):
             self.forget_step()
             self._put_hooks_on()
-            self._following = True
+            self.following = True
         self._before = self._batch.begin_step(self._as_rows(self._bound().weight))
         self._grad = self._output = None
 
@@ -193,11 +200,11 @@ class FocusLayer:
         """The step is over: take the hooks off."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._following = [], False
+        self._handles, self.following = [], False
 
     def step_is_over(self) -> None:
         """As `end_step`, unless one step after another is followed: then the next begins or is forgotten."""
-        if not self._following:
+        if not self.following:
             self.end_step()
 
     def _put_hooks_on(self) -> None:
@@ -221,7 +228,7 @@ class FocusLayer:
             output = output[None]
         self._output = None
         self._can_wait = self.info is not None and self.info.kind == "Linear" and can_wait(output)
-        if self._following and self._can_wait:
+        if self.following and self._can_wait:
             self._output = self.batch.keep_output(output.flatten(0, -2))
         self._waits = self._output is not None
         if self._output is None:
@@ -231,7 +238,7 @@ class FocusLayer:
         # Loops that clear gradients right after the update leave none for the boundary.
         rows = self._module_grad()
         if rows is not None and not at_the_prompt():
-            self._grad = self._batch.keep_grad(rows) if self._following and self._batch is not None else rows.clone()
+            self._grad = self._batch.keep_grad(rows) if self.following and self._batch is not None else rows.clone()
 
     # ---- what can be looked at -------------------------------------------------------------------------------------
 
@@ -349,20 +356,20 @@ class FocusLayer:
         if not batch.fits(kind) or not self._put_in(batch, grad):
             return batch
         batch.end_step(self._as_rows(weight), kind)
-        if not self._following:
+        if not self.following:
             batch.part()
         return batch
 
     def _put_in(self, batch: StepBatch, grad: Tensor | None) -> bool:
         """Put what a step has left into the batch, unless it is there already; return whether it fits."""
-        if self._before is not None and not self._following:
+        if self._before is not None and not self.following:
             batch.part()
             batch.begin_step(self._before)
         if self._output is not None and not self._waits:
             if batch.keep_output(self._output.flatten(0, -2)) is None:
                 return False
             self._waits = True
-        if grad is not None and not (self._following and self._grad is not None):
+        if grad is not None and not (self.following and self._grad is not None):
             batch.keep_grad(grad)
         return True
 

@@ -97,7 +97,8 @@ class LoopSide:
         self._last_step: int | None = None
         self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
         self._overhead: Overhead | None = None
-        self._busy_from = 0  # the tick up to which a boundary has nothing to do but to take note
+        self._records_from = 0  # the tick up to which a boundary has nothing to do but to take note
+        self._busy_from = 0  # the tick up to which it has nothing to do but that, and to record metrics
         self._busy_at = 0.0  # and the wall time
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
@@ -178,6 +179,8 @@ class LoopSide:
             self._busy_boundary(left_out)
             return
         # Nothing here but what must be: between two steps all of this runs in cold caches.
+        if tick >= self._records_from:
+            self._record_metrics(tick)
         if under_way.data:
             under_way.data = {}
         under_way.step = under_way.epoch = under_way.loss = under_way.batch = under_way.labels = None
@@ -198,6 +201,8 @@ class LoopSide:
         self.tick_ahead = tick + 1
         self.position = position = Position(tick, last.step + 1, epoch, loss)
         self._unrecorded.append((position, now))
+        if tick >= self._records_from:
+            self._record_metrics(tick)
         return True
 
     def measure(self, overhead: Overhead, *others: Measured) -> None:
@@ -272,6 +277,14 @@ class LoopSide:
         if not self._runs_freely or self._stopped_inside or self._gate.is_wanted or self.wanted:
             return False
         return self.question.is_quiet(self.position)
+
+    def _record_metrics(self, tick: int) -> None:
+        """Record a step of which nothing else is wanted, and go on as before it."""
+        unrecorded, self._unrecorded = self._unrecorded, []
+        self.recorder.record(self.timeline, unrecorded, metrics=True)
+        if self.captures.layer.following:
+            self.captures.layer.follow_step()
+        self._records_from = self.recorder.next_metrics(tick)
 
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
@@ -364,7 +377,10 @@ class LoopSide:
             self._busy_from = tick + 1
             return
         captures.begin(self.target, partial(self.recorder.needs_layer, tick + 1))
-        self._busy_from = min(self.recorder.next_metrics(tick), tick + MOST_UNRECORDED, self.travel.due)
+        self._records_from = self.recorder.next_metrics(tick)
+        self._busy_from = min(tick + MOST_UNRECORDED, self.travel.due)
+        if goes_again or self._overhead is not None:  # then more than recording belongs to it
+            self._busy_from = min(self._busy_from, self._records_from)
         if self.keeper is not None:
             self._busy_from = min(self._busy_from, max(tick + 1, self.keeper.due))
         if captures.concern_boundary:

@@ -44,7 +44,8 @@ class StepCaptures:
     @property
     def concern_boundary(self) -> bool:
         """Whether the boundary of this step has something to take off or to tell."""
-        return self.under_way.capturing or self.layer.capturing or self.skip.asked
+        is_followed = self.layer.following  # from step to step, and more is not captured
+        return self.under_way.capturing or self.skip.asked or (self.layer.capturing and not is_followed)
 
     def begin(self, target: Any, needs_layer: Callable[[], bool]) -> None:
         """Put on what the step ahead needs: everything if it is captured, otherwise what others have asked for.

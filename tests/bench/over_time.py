@@ -18,9 +18,9 @@ from tdb.results import Curves
 from tdb.views import draw
 from tdb.watches import Watches
 from tests.bench.side_by_side import Row, in_turns, ratio, spread
-from tests.bench.spine import attached, trainer
+from tests.bench.spine import OneRun, attached, trainer
 
-STEPS, ROUNDS = 200, 20
+STEPS, ROUNDS = 50, 80
 MIB = 2**20
 
 
@@ -33,8 +33,9 @@ def recording() -> list[Row]:
     controller.add_panel(bcl_panel(rule))
     for feature in (0, 15, 31, 47, 63):
         controller.add_watch(feature)
+    run = OneRun(controller)
     times = in_turns(
-        {"bare": lambda: bare.train(STEPS), "tdb": lambda: debugged.train(STEPS, debug_controller=controller)}, ROUNDS
+        {"bare": lambda: bare.train(STEPS), "tdb": lambda: debugged.train(STEPS, debug_controller=run)}, ROUNDS
     )
     found = ratio(times, "tdb", "bare")
     measured = f"{found:.3f}x ({spread(times, 'tdb', 'bare')})"
@@ -43,8 +44,9 @@ def recording() -> list[Row]:
     controller, plain = DebugController(), trainer("control")
     controller.recorder.dense = True
     other: Trainer = trainer("control")
+    plain_run = OneRun(controller)
     times = in_turns(
-        {"bare": lambda: other.train(STEPS), "tdb": lambda: plain.train(STEPS, debug_controller=controller)}, ROUNDS
+        {"bare": lambda: other.train(STEPS), "tdb": lambda: plain.train(STEPS, debug_controller=plain_run)}, ROUNDS
     )
     found = ratio(times, "tdb", "bare")
     measured = f"{found:.3f}x ({spread(times, 'tdb', 'bare')})"
