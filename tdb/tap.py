@@ -55,7 +55,8 @@ class Pass:
         loader: gives the loader, None if it is there no more.
         epoch: as in `Fetch`.
         number: the number of the batch ahead.
-        batch: the batch that was drawn last, while it is told to nobody.
+        quiet: its batches are told to nobody: they wait here to be asked for. Its end is told.
+        batch: the last of those.
     """
 
     def __init__(self, loader: DataLoader[Any], epoch: int) -> None:
@@ -64,6 +65,7 @@ class Pass:
         self.loader: Callable[[], DataLoader[Any] | None] = weakref.ref(loader) if lasting else lambda: loader
         self.epoch = epoch
         self.number = 0
+        self.quiet = False
         self.batch: Any = None
 
     def take(self, number: int) -> Fetch | None:
@@ -78,14 +80,11 @@ class Tap:
 
     Attributes:
         listeners: who is told, in this order; to be replaced as a whole.
-        last: the pass that the last batch was of which somebody was told.
-        quiet: a pass whose batches are told to nobody: they wait in it to be asked for. Its end is told.
     """
 
     def __init__(self) -> None:
         self.listeners: tuple[Listener, ...] = ()
-        self.last: Pass | None = None
-        self.quiet: Pass | None = None
+        self._last: weakref.ref[Pass] | None = None
         self._patches = Patches()
         self._begun: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
@@ -101,7 +100,11 @@ class Tap:
     def take_off(self) -> None:
         """Leave the loaders as they were."""
         self._patches.take_off()
-        self.last = self.quiet = None
+
+    @property
+    def last(self) -> Pass | None:
+        """The pass that the last batch was of which somebody was told, if it is still under way."""
+        return self._last() if self._last is not None else None
 
     def _reporting_begin(self, plain: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(plain)
@@ -126,7 +129,7 @@ class Tap:
             under_way: Pass | None = vars(iterator).get(ON_ITERATOR)
             if under_way is None:
                 return plain(iterator)
-            if under_way is not self.quiet:
+            if not under_way.quiet:
                 return self._told(under_way, iterator, plain)
             try:
                 under_way.batch = batch = plain(iterator)
@@ -152,7 +155,7 @@ class Tap:
             self._tell_end(under_way)
             raise
         under_way.number += 1
-        self.last = under_way
+        self._last = weakref.ref(under_way)  # not the pass: it would keep the loader and its data
         fetch = Fetch(loader, epoch, number, batch)
         for listener in listeners:
             listener.fetched(fetch)

@@ -70,7 +70,7 @@ class Finder(Listener):
         self._clears = False  # the script clears gradients in a way that is seen
         self._pending = False  # something has happened that is going to be a step
         self._inside: list[int] = []  # the optimizers that are making their updates, the outer one first
-        self._steady = Steady(self.tap, controller.pass_by)
+        self._steady = Steady(controller.pass_by)
         self._line: Line | None = None  # where the step's backward pass began, if it was plain and the only one
         self._scaled = False  # a gradient scaler has its part in the step
 

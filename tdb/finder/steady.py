@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from tdb.finder.losses import value_of
-from tdb.tap import Fetch, Pass, Tap
+from tdb.tap import Fetch, Pass
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -64,15 +65,14 @@ class Steady:
         noted: the backward pass of the step under way went the short way.
     """
 
-    def __init__(self, tap: Tap, pass_by: Callable[[Any, int | None], bool]) -> None:
+    def __init__(self, pass_by: Callable[[Any, int | None], bool]) -> None:
         self.entered = self.on = self.noted = False
-        self._tap = tap
         self._pass_by = pass_by
         self._thread = 0
         self._line: Line | None = None
         self._optimizer: Any = None
         self._epoch: int | None = None
-        self._pass: Pass | None = None
+        self._pass: weakref.ref[Pass] | None = None
         self._inputs: Inputs | None = None
         self._updating = False
         self._batch: Any = None
@@ -89,20 +89,22 @@ class Steady:
             epoch: of all steps of that pass.
         """
         self._thread, self._line, self._optimizer, self._epoch = threading.get_ident(), line, optimizer, epoch
-        self._pass = self._tap.quiet = under_way
+        if under_way is not None:
+            under_way.quiet, self._pass = True, weakref.ref(under_way)
         self.entered = self.on = True
 
     def leave(self) -> Noted:
         """Go it no longer, and return what was noted of the step under way."""
-        under_way, self._pass = self._pass, None
+        under_way = self._pass() if self._pass is not None else None
         used = drawn = None
         if under_way is not None:
+            under_way.quiet = False
             drawn = under_way.take(under_way.number - 1)
             under_way.batch = self._batch
             used = under_way.take(self._number)
         line = self._line if self.noted else None
         noted = Noted(used, drawn, self._inputs, line, self._loss, self._optimizer if self._updating else None)
-        self._tap.quiet = self._optimizer = self._line = None
+        self._pass = self._optimizer = self._line = None
         self.entered = self.on = False
         self._forget()
         return noted
@@ -118,7 +120,7 @@ class Steady:
         """Note a backward pass; False if it is not like the one before."""
         if self.noted or gradient is not None or threading.get_ident() != self._thread:
             return False
-        under_way = self._pass
+        under_way = self._pass() if self._pass is not None else None
         if (self._inputs if under_way is None else under_way.batch) is None:
             return False
         assert self._line is not None

@@ -177,3 +177,31 @@ def test_without_a_loader_steps_are_taken_on_what_the_model_is_called_with() -> 
         assert record["batch"].shape == (8, 6)
         assert session.controller.position.step == 45
     assert repr(told(word, [45])) == repr(the_long_way(word, [45]))
+
+
+def test_a_loader_is_let_go_when_its_loop_is_left(tmp_path: Path) -> None:
+    session = TypingSession(
+        tmp_path,
+        """
+        import weakref
+        import torch
+
+        def train(optimizer, model):
+            dataset = torch.utils.data.TensorDataset(torch.randn(64, 6))
+            loader = torch.utils.data.DataLoader(dataset, batch_size=2)
+            for number, (x,) in enumerate(loader):
+                optimizer.zero_grad()
+                model(x).square().mean().backward()
+                optimizer.step()
+                if number == 20:
+                    break
+            return weakref.ref(loader)
+
+        model = torch.nn.Linear(6, 2)
+        assert train(torch.optim.SGD(model.parameters(), lr=0.1), model)() is None
+        """,
+    )
+    try:
+        assert "Training finished after 21 steps" in session.type("continue")
+    finally:
+        session.close()
