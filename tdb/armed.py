@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, none_true, truth
+from tdb.features import panel_of
 from tdb.gate import FINISHED
+from tdb.layer import GENERIC_METRICS
 from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
 from tdb.step_tensors import StepTensors
 from tdb.stop_question import StopCheck
@@ -71,6 +73,8 @@ class Armed(StopCheck):
         self._goal: Goal | None = None
         self._foreseen: tuple[StopPoint, ...] = ()
         self._names: frozenset[str] = frozenset()
+        self._metrics: tuple[str, ...] = ()  # those of the names that are metrics of the focus layer
+        self._metrics_of = ("", -1)  # the layer for which they were looked for, and how many panels there were
         self._none_true: Evaluation | None = None  # asks all there is to ask, at once
         self._looks = 0
         self._hits_tick = -1
@@ -96,6 +100,7 @@ class Armed(StopCheck):
         goal = self._goal.expression.names if self._goal is not None and self._goal.expression is not None else ()
         of_displays = [name for expression, _ in self.looks_back for name in expression.names]
         self._names = self.points.names.union(goal, of_displays) - ALWAYS_KNOWN
+        self._metrics_of = ("", -1)
         self._none_true = self._asked_together(enabled)
         wanted = bool(enabled) or self._goal is not None or bool(self.looks_back)
         if not self.points.groups:
@@ -147,6 +152,24 @@ class Armed(StopCheck):
             return self._none_true(self.namespace.found, None) is True
         except Exception:  # noqa: BLE001 - it will be evaluated again as it should be, and says what is wrong
             return False
+
+    def looked_at(self) -> tuple[tuple[str, ...], list[Any]]:
+        """Return the metrics that conditions name, if this step has them although it was not captured."""
+        panels = self._controller.panels
+        if self._metrics_of != (self._controller.layer.name, len(panels)):
+            self._find_metrics()
+        if not self._metrics:
+            return (), []
+        try:
+            return self._metrics, [self.namespace.found[name] for name in self._metrics]
+        except (LookupError, TdbError):  # not in this step
+            return (), []
+
+    def _find_metrics(self) -> None:
+        layer, panel = self._controller.layer, panel_of(self._controller)
+        self._metrics_of = layer.name, len(self._controller.panels)
+        known = {*GENERIC_METRICS, *(panel.columns if panel is not None else ())} - NEEDS_CAPTURE
+        self._metrics = tuple(name for name in self._names if name in known) if layer.info is not None else ()
 
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""

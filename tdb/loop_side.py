@@ -175,12 +175,15 @@ class LoopSide:
         now = time.time()
         self._unrecorded.append((last, now))
         is_free = tick < self._busy_from and now < self._busy_at
-        if not is_free or (self._gate.attention.is_set() and (overhead is not None or not self._passes())):
+        asked = is_free and self._gate.attention.is_set()
+        if not is_free or (asked and (overhead is not None or not self._passes())):
             self._busy_boundary(left_out)
             return
         # Nothing here but what must be: between two steps all of this runs in cold caches.
         if tick >= self._records_from:
             self._record_metrics(tick)
+        elif asked:
+            self._record_looked_at()
         if under_way.data:
             under_way.data = {}
         under_way.step = under_way.epoch = under_way.loss = under_way.batch = under_way.labels = None
@@ -286,6 +289,14 @@ class LoopSide:
             self.captures.layer.follow_step()
         self._records_from = self.recorder.next_metrics(tick)
 
+    def _record_looked_at(self) -> None:
+        """Record what conditions have looked at in a step of which no other metrics are recorded."""
+        check = self.question.check
+        if check is not None and self.travel.replay is None and self.recorder.known is None:
+            names, values = check.looked_at()
+            if names:
+                self.recorder.record_some(self.timeline, self.position, names, values)
+
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
         skipped = self.captures.skip.end_step(self.position.step) if self.captures.skip.asked else False
@@ -309,16 +320,19 @@ class LoopSide:
         is_busy = ahead_of_last or bool(woken) or self.question.is_answered or self.travel.wants_boundary(self.position)
         # A stop check is asked once a boundary: last, and only if nothing else is a reason to go through all of it.
         if is_busy or (self._gate.attention.is_set() and (self._overhead is not None or not self._passes())):
-            self._boundary(woken)
+            self._boundary(woken, left_out=left_out)
         else:
+            self._record_looked_at()
             self._forget()
             if self._overhead is not None:
                 self._next_step_begins()
         if self._in_loop:
             self._look_ahead()
 
-    def _boundary(self, woken: str = "") -> None:
+    def _boundary(self, woken: str, *, left_out: bool) -> None:
         hit = self.question.reason(self.position, woken)
+        if not left_out:
+            self._record_looked_at()
         self.travel.repeat_edits(self.position)
         whole = self.captures.under_way.capturing
         stoppable, self._stopped_inside = whole or self._stopped_inside, False

@@ -15,6 +15,7 @@ import numpy as np
 
 from tdb.errors import StateError, TdbError
 from tdb.history import History
+from tdb.some_metrics import SomeMetrics
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class Waiting(NamedTuple):
     block: Array | None = None
     rows: Any = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return self.block.nbytes if self.block is not None else 0
+
 
 class Recorder:
     """Records one run; `every` is how seldom metrics are recorded while nobody looks.
@@ -73,11 +79,12 @@ class Recorder:
         self._watches: dict[str, Watches] = {}
         self._early: list[int] = []  # watched before there was a layer
         self._names: tuple[str, ...] = ()
+        self._newest = -1  # the last tick whose metrics are recorded
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
         # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
         self._finished: list[tuple[int, Position, float]] = []  # steps that wait, with their timelines and wall times
-        self._waiting: list[Waiting] = []  # those of them that have metrics
+        self._waiting: list[Waiting | SomeMetrics] = []  # those of them that have metrics
         self._recorded_at = 0.0  # wall time
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -195,17 +202,37 @@ class Recorder:
             self._recorded_at = steps[-1][1]
             self.flush()
 
+    def record_some(self, timeline: int, position: Position, names: tuple[str, ...], values: Sequence[Any]) -> None:
+        """Record some metrics of a step, each [D], which somebody has looked at anyway, if no others are recorded."""
+        if self._failure or position.tick <= self._newest:
+            return
+        last = self._waiting[-1] if self._waiting else None
+        if not (isinstance(last, SomeMetrics) and last.takes(timeline, names)):
+            if isinstance(last, Waiting) and last.block is None:
+                self.flush()
+            last = SomeMetrics(timeline, names, len(values[0]))
+            self._waiting.append(last)
+        try:
+            last.add(position, values)
+        except (TypeError, ValueError) as error:  # a metric that is not one value a feature
+            self._failure = f"metrics are not recorded any more: {error}"
+
     def flush(self) -> None:
         """Record all that waits: history and trajectories are complete then."""
         finished, self._finished = self._finished, []
         for timeline, (tick, step, epoch, loss), wall_time in finished:
             self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
         waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
         try:
-            for each in waiting if waiting[0].block is not None else self._waiting_metrics(waiting):
-                self._append(each)
+            if self._is_in_batch(waiting):
+                for each in self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]):
+                    self._append(each)
+                return
+            for some in waiting:
+                if isinstance(some, Waiting):
+                    self._append(some)
+                else:
+                    some.record(self.history)
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
 
@@ -225,14 +252,18 @@ class Recorder:
 
     def _may_wait(self, now: float) -> bool:
         """Return whether what waits may wait for the step ahead."""
-        if not self._finished or (self._waiting and self._waiting[-1].known is not None):
+        last = self._waiting[-1] if self._waiting else None
+        if not self._finished or (isinstance(last, Waiting) and last.known is not None):
             return False
         if len(self._finished) >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
             return False
-        if not self._waiting:
-            return True
-        block = self._waiting[-1].block
-        return not self._layer.batch.full if block is None else len(self._waiting) * block.nbytes < MOST_BYTES
+        if self._is_in_batch(self._waiting):
+            return not self._layer.batch.full
+        return sum(each.nbytes for each in self._waiting) < MOST_BYTES
+
+    def _is_in_batch(self, waiting: Sequence[Waiting | SomeMetrics]) -> bool:
+        """Return whether steps wait in the layer's batch for their metrics; then all that wait do."""
+        return bool(waiting) and isinstance(waiting[-1], Waiting) and waiting[-1].block is None
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
@@ -241,20 +272,22 @@ class Recorder:
             return  # it was recorded with other metrics
         batch = self._layer.let_wait() if panel is None else None
         if batch is None:
-            if self._waiting and self._waiting[-1].block is None:
+            if self._is_in_batch(self._waiting):
                 self.flush()
             names, block = self._metrics(panel)
             if names != self._names:
                 self._names = names  # history is fastest with the very same tuple each time
             rows = None if self._ids is None else self._layer.rows_of(self._ids)
             self._waiting.append(Waiting(timeline, position, known, self._names, block, rows))
+            self._newest = position.tick
             return
-        if self._waiting and self._waiting[-1].block is not None:
+        if self._waiting and not self._is_in_batch(self._waiting):
             self.flush()
         if batch.waiting == len(self._waiting):  # it has other metrics than those that wait
             self.flush()
             self._layer.let_wait()
         self._waiting.append(Waiting(timeline, position, known))
+        self._newest = position.tick
 
     def _append(self, step: Waiting) -> None:
         position, block = step.position, step.block

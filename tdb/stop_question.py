@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ class StopCheck:
     def passes(self) -> bool:
         """Return whether it is plain that training does not stop here, and that the step ahead need not be captured."""
         return False
+
+    def looked_at(self) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """Return the metrics of the focus layer that it looks at, to be recorded at every step: names, and each [D]."""
+        return (), ()
 
     def may_stop(self, step: int) -> bool:
         """Return whether the boundary of step number `step` is already known to be a stop."""

@@ -106,12 +106,21 @@ class History(Recorded):
 
     def append_metrics(self, timeline: int, tick: int, step: int, names: tuple[str, ...], block: Array) -> None:
         """Record the metrics [m, D] of a step; they may come later than the step, but in the same order."""
+        features = self._features_for(names, block)
+        if features is not None:
+            features.append(timeline, tick, step, names, block)
+
+    def append_many_metrics(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
+        """Record metrics [n, m, D] of several steps whose ticks and steps are `places` [n, 2], in their order."""
+        features = self._features_for(names, blocks[0])
+        if features is not None:
+            features.append_many(timeline, places, names, blocks)
+
+    def _features_for(self, names: tuple[str, ...], block: Array) -> Metrics | None:
         features = self._features
         if features is None or block.shape[1:] != features.shape:
             features = self._begin_features(names, block)
-            if features is None:
-                return
-        features.append(timeline, tick, step, names, block)
+        return features
 
     def _begin_features(self, names: tuple[str, ...], block: Array) -> Metrics | None:
         """Return where blocks of this size go: a set of its own if the layer has changed its size."""

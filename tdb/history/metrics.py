@@ -25,7 +25,7 @@ class Metrics:
         self.names = names
         self.shape = shape
         self._given: tuple[str, ...] = names  # fewer names, or in another order
-        self._places: list[int] = []
+        self._places = list(range(len(names)))
         self.series = Series(budget, self._dtype())
 
     def _dtype(self) -> np.dtype[Any]:
@@ -41,15 +41,28 @@ class Metrics:
                 block = self._arranged(names, block)
         self.series.append((tick, step, timeline, block))
 
+    def append_many(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
+        """Write rows whose ticks and steps are `places` [n, 2]; `blocks` is [n, len(names), *shape]."""
+        metrics = self._places_of(names)
+        rows = np.empty(len(places), self.series.dtype)
+        rows["tick"], rows["step"], rows["timeline"] = places[:, 0], places[:, 1], timeline
+        rows["values"] = np.nan
+        rows["values"][:, metrics] = blocks
+        self.series.extend(rows)
+
     def _arranged(self, names: tuple[str, ...], block: Array) -> Array:
-        """Return a block with a row for each metric; new ones widen the series."""
+        """Return a block with a row for each metric."""
+        return placed(block, self._places_of(names), len(self.names))
+
+    def _places_of(self, names: tuple[str, ...]) -> list[int]:
+        """Return which of the metrics some are; new ones widen the series."""
         if names is not self._given:
             every = every_name(self.names, names)
             if every != self.names:
                 self.names = every
                 self.series.widen(self._dtype())
             self._given, self._places = names, [every.index(name) for name in names]
-        return placed(block, self._places, len(self.names))
+        return self._places
 
     def values(self, snapshot: Snapshot, name: str) -> Array:
         """Return one metric's values [n, *shape]."""

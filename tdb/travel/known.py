@@ -69,7 +69,7 @@ class Comparison:
     def compare_metric(self, step: int, name: str, was: Array, now: Array) -> None:
         """Compare the values [D] of a metric at a step; of those that differ, the one that does most is noted."""
         now = np.asarray(now, np.float32)
-        if was.shape != now.shape or _same(was, now):
+        if was.shape != now.shape or _same(was, now) or np.isnan(was).all():  # NaN throughout: it was not recorded
             return
         with np.errstate(invalid="ignore"):
             sizes = np.where(differs(was, now), np.abs(now.astype(float) - was) + 1e-300, 0)

@@ -257,3 +257,23 @@ def test_a_layer_too_large_for_the_budget_says_so(make_session: Make) -> None:
     session.type("step 5")
     assert "metrics are not recorded: one step of them takes 0.027 MiB" in session.type("heat weight_norm")
     assert "loss over steps 1 to 7" in session.type("loss")
+
+
+def test_what_a_condition_names_is_recorded_at_every_step(make_session: Make) -> None:
+    """Also over going back; the other metrics now and then, as ever; and the run is the same."""
+    watched = make_session(recipe("--steps", "60"))
+    watched.type("watch 31")
+    watched.type("until 45")
+    armed = make_session(recipe("--steps", "60"))
+    armed.type("break when win_rate[31] < -1 or loss < -1")
+    armed.type("until 45")
+    assert "of metrics as before, bit for bit" in armed.type("goto 12")
+    armed.type("until 45")
+    every_step, one = (session.controller.recorder.history for session in (watched, armed))
+    for expected, found in zip(every_step.metric("win_rate"), one.metric("win_rate"), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    steps, magnitudes = one.metric("grad_magnitude")
+    known = ~np.isnan(magnitudes).all(axis=1)
+    assert {10, 20, 30, 40} <= set(steps[known].tolist()) < set(range(1, 46))
+    np.testing.assert_array_equal(one.loss()[1], every_step.loss()[1])
+    assert armed.type("find win_rate[31] < 2").splitlines()[-1] == "held at 45 of 45 recorded steps from 1 to 45"
