@@ -42,6 +42,7 @@ def stopped_session(folder: Path) -> tuple[Session, Interpreter, Trainer, thread
 
     def train() -> None:
         torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # it is set for each thread
         trainer.train(1_000_000, training_metrics_fn=push, debug_controller=controller)
 
     session = Session(controller, all_commands())

@@ -138,6 +138,7 @@ def latencies(rows: list[Row], folder: Path) -> None:
 
     def train() -> None:
         torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # it is set for each thread
         debugged.train(1_000_000, debug_controller=controller)
 
     controller.pause()

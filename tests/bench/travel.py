@@ -114,7 +114,12 @@ def going_back() -> list[Row]:
     """Go back one step, from where training was to stop and further, and halfway through a long run."""
     controller, made = DebugController(), trainer("control")
     session = Session(controller, all_commands())
-    thread = threading.Thread(target=lambda: made.train(LONG_RUN + 100, debug_controller=controller), daemon=True)
+
+    def train() -> None:
+        torch.set_flush_denormal(True)  # it is set for each thread
+        made.train(LONG_RUN + 100, debug_controller=controller)
+
+    thread = threading.Thread(target=train, daemon=True)
 
     def do(name: str, *arguments: object) -> float:
         command = session.registry.find(name)
