@@ -96,6 +96,22 @@ def test_without_the_metric_the_line_is_taken_with_a_note(make_session: Make) ->
     """)
 
 
+def test_without_the_metric_a_file_and_a_program_are_told_as_well(make_session: Make) -> None:
+    note = "Breakpoint 1: waits for 'win_rate', which has no value yet: see keys and sources"
+    sourced = make_session(recipe("control", 12))
+    file = sourced.folder / "watchdog.tdb"
+    file.write_text(f"{USERS_LINE}\nstep\ncontinue\n")
+    assert sourced.interpreter.source(file)
+    assert note in sourced.out.getvalue()
+    assert sourced.controller.position.step == 12
+
+    with tdb.run("recipes.gradient_gating_l0", recipe("control", 12).arguments, module=True) as session:
+        session.break_("when win_rate[31]<0.01")
+        session.step()
+        assert session.notes == [note]
+        assert session.cont()["step"] == 12
+
+
 # ---- each kind against a loop ----------------------------------------------------------------------------------------
 
 SERIES = """

@@ -81,10 +81,11 @@ def test_what_tdb_must_show(open_with_torch: Open, condition: str, how: dict[str
         assert not [each for each in escapes if re.search(rb"[\[;](3[0-8]|4[0-8]|9[0-7])[;m]", each)]
 
 
-def test_the_users_line_stops_where_a_check_in_the_loop_does(open_with_torch: Open) -> None:
-    by_hand = steps_by_hand("bcl-slow", 31)
+@pytest.mark.parametrize("condition", ["bcl-slow", "bcl-med"])
+def test_the_users_line_stops_where_a_check_in_the_loop_does(open_with_torch: Open, condition: str) -> None:
+    by_hand = steps_by_hand(condition, 31)
     assert by_hand, "the test needs a feature that dies"
-    terminal = open_with_torch(*RECIPE, "--condition", "bcl-slow", "--steps", "50", folder=ROOT, columns=110)
+    terminal = open_with_torch(*RECIPE, "--condition", condition, "--steps", "50", folder=ROOT, columns=110)
     terminal.until_prompt()
     assert terminal.line(USERS_LINE).split("\n")[0] == "Breakpoint 1, when win_rate[31]<0.01"
     for step in by_hand:
