@@ -144,6 +144,19 @@ def _no_test_leaves_anything(_no_module_leaves_anything: None) -> Iterator[None]
     _check_what_is_left(before)
 
 
+@pytest.fixture(autouse=True)
+def _same_arithmetic_after() -> Iterator[None]:
+    """The recipe sets how its thread computes, which may be the one that tests run in."""
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_flush_denormal(False)
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def controller() -> Iterator[DebugController]:
     """A controller whose loop is told to stop after the test, whatever came of it."""

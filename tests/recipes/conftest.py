@@ -1,18 +1,9 @@
 """What the tests of the recipe share."""
 
 import pytest
-import torch
 
 from recipes import data
 from recipes.trainer import Trainer
-
-
-@pytest.fixture(autouse=True)
-def same_arithmetic_after():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
