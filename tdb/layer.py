@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
-from tdb.history.metrics import host
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
 from tdb.step import Progress, not_yet
@@ -255,7 +254,8 @@ class FocusLayer:
         import torch
 
         index = torch.from_numpy(ids).to(weight.device)
-        return host(self._as_rows(weight.index_select(int(self._transposed), index)))
+        found: Array = self._as_rows(weight.index_select(int(self._transposed), index)).float().cpu().numpy()
+        return found
 
     def grad(self) -> Tensor:
         """Return the gradient that the update used, [D, F].

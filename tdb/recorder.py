@@ -208,7 +208,7 @@ class Recorder:
             return
         last = self._waiting[-1] if self._waiting else None
         if not (isinstance(last, SomeMetrics) and last.takes(timeline, names)):
-            if isinstance(last, Waiting) and last.block is None:
+            if self._is_in_batch(self._waiting):
                 self.flush()
             last = SomeMetrics(timeline, names, len(values[0]))
             self._waiting.append(last)
@@ -275,10 +275,8 @@ class Recorder:
             if self._is_in_batch(self._waiting):
                 self.flush()
             names, block = self._metrics(panel)
-            if names != self._names:
-                self._names = names  # history is fastest with the very same tuple each time
             rows = None if self._ids is None else self._layer.rows_of(self._ids)
-            self._waiting.append(Waiting(timeline, position, known, self._names, block, rows))
+            self._waiting.append(Waiting(timeline, position, known, self._as_last_time(names), block, rows))
             self._newest = position.tick
             return
         if self._waiting and not self._is_in_batch(self._waiting):
@@ -320,10 +318,15 @@ class Recorder:
         names, blocks = batch.metrics()
         weights = batch.weights()
         batch.release()
+        names = self._as_last_time(names)
+        for step, block, rows in zip(waiting, blocks, weights, strict=True):
+            yield step._replace(names=names, block=block, rows=None if self._ids is None else rows[self._ids])
+
+    def _as_last_time(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the same names, the very tuple of the last time if it was the same: history is fastest with that."""
         if names != self._names:
             self._names = names
-        for step, block, rows in zip(waiting, blocks, weights, strict=True):
-            yield step._replace(names=self._names, block=block, rows=None if self._ids is None else rows[self._ids])
+        return self._names
 
     def _watching(self) -> None:
         ids = self.watches.get_watched()

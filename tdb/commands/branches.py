@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tdb.commands import command
 from tdb.commands.arguments import MetricName, Word
 from tdb.commands.travel import IN_PLACE, arrive, need_still, need_travel
-from tdb.elsewhere.known_branches import KnownBranch, named
+from tdb.elsewhere.known_branches import KnownBranch
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.journal import Change
 from tdb.results import Curves, Matrix, Result, Table, Text
 from tdb.similarity import cosine_matrix
 from tdb.step import BOUNDARY
-from tdb.travel.branches import Forked, parted_at
-from tdb.travel.compare import Pair, pair_of
+from tdb.travel.branches import Forked, named, parted_at
+from tdb.travel.compare import pair_of
 from tdb.travel.route import best, by_best
 
 if TYPE_CHECKING:
@@ -146,30 +147,33 @@ def compare(session: Session, one: Word, other: Word, *metrics: MetricName) -> R
         compare main fork-1
         compare main fork-1 loss win_rate
     """
-    found = [_pair(session, one, other, name) for name in metrics or ("loss",)]
+    if one == other:
+        raise UsageError("compare takes two branches", "`branches` lists them")
+    branches, column = _recorded_of(session, one, other)
+    forks = [each.forked_at for each in branches if each.forked_at is not None]
+    found = [
+        pair_of(metric, (one, other), [column(each, metric) for each in branches], forks)
+        for metric in metrics or ("loss",)
+    ]
     parts: list[Text | Table | Curves] = []
     for pair in found:
         parts += [Text(pair.sentence()), pair.table(), pair.curves()]
     return Result(parts, {pair.metric: {"first_difference": pair.first, "table": pair.table()} for pair in found})
 
 
-def _pair(session: Session, one: str, other: str, metric: str) -> Pair:
-    if one == other:
-        raise UsageError("compare takes two branches", "`branches` lists them")
+def _recorded_of(session: Session, *names: str) -> tuple[Sequence[Forked], Callable[[Any, str], tuple[Array, Array]]]:
+    """Return branches by their names, and what gives the steps [n] and values [n] or [n, D] of a metric of one."""
     if session.controller.travel.why_not:
         known = session.branches.all(session)
-        branches: list[Forked] = [named(known, name) for name in (one, other)]
-        columns = [_column_of(named(known, name), metric) for name in (one, other)]
-    else:
-        there, history = session.controller.travel.branches, session.controller.recorder.history
-        branches = [there.get(name) for name in (one, other)]
-        timelines = [there.get(name).timeline for name in (one, other)]
-        columns = [
-            history.loss(timeline=timeline) if metric == "loss" else history.metric(metric, timeline=timeline)
-            for timeline in timelines
-        ]
-    forks = [each.forked_at for each in branches if each.forked_at is not None]
-    return pair_of(metric, (one, other), columns, forks)
+        return [named(known, name) for name in names], _column_of
+    there, history = session.controller.travel.branches, session.controller.recorder.history
+
+    def column(branch: Branch, metric: str) -> tuple[Array, Array]:
+        if metric == "loss":
+            return history.loss(timeline=branch.timeline)
+        return history.metric(metric, timeline=branch.timeline)
+
+    return [there.get(name) for name in names], column
 
 
 def _column_of(branch: KnownBranch, metric: str) -> tuple[Array, Array]:
@@ -179,28 +183,29 @@ def _column_of(branch: KnownBranch, metric: str) -> tuple[Array, Array]:
     return branch.columns[metric]
 
 
-def ends_of_branches(session: Session, *names: str) -> list[Tensor]:
-    """Return the focus layer's weights [D, F] at the end of each branch."""
+class End(NamedTuple):
+    """Where a branch ends: the focus layer's weights [D, F] after its last step."""
+
+    weights: Tensor
+    step: int
+
+
+def ends_of_branches(session: Session, *names: str) -> list[End]:
+    """Return where branches end."""
     travel = session.controller.travel
     if travel.why_not:
         import torch
 
         known = session.branches.all(session)
-        return [torch.from_numpy(_weights_of(named(known, name))) for name in names]
-    return session.controller.call(lambda: [travel.weights_of(name) for name in names])
+        ends = [named(known, name) for name in names]
+        return [End(torch.from_numpy(_weights_of(end)), end.last) for end in ends]
+    return session.controller.call(lambda: [End(travel.weights_of(name), travel.last_step(name)) for name in names])
 
 
 def _weights_of(branch: KnownBranch) -> Array:
     if branch.weights is None:
         raise StateError(f"no weights are kept of branch {branch.name}", "Those of a layer of up to 16 MiB are")
     return branch.weights
-
-
-def _last_steps(session: Session, *names: str) -> list[int]:
-    travel = session.controller.travel
-    if travel.why_not:
-        return [named(session.branches.all(session), name).last for name in names]
-    return [travel.last_step(name) for name in names]
 
 
 @command()
@@ -212,7 +217,7 @@ def diff(session: Session, what: Word, one: Word, other: Word) -> Result:
     """
     if what != "weights":
         raise UsageError(f"diff takes `weights` and two branches, not {what!r}", "Example: diff weights main fork-1")
-    rows, steps = ends_of_branches(session, one, other), _last_steps(session, one, other)
+    rows, steps = zip(*ends_of_branches(session, one, other), strict=True)
     cosines = cosine_matrix(*rows)
     norms = [each.norm(dim=1).numpy() for each in rows]
     change = (rows[1] - rows[0]).norm(dim=1).numpy()

@@ -141,7 +141,7 @@ def _ends_of_branches(session: Session, source: str, names: str, *, several: boo
     if source != "weights" or several or len(names.split()) != 2:
         example = "Example: cosmat weights --branch main fork-1"
         raise UsageError(f"--branch compares the weights of two branches, not {source} of {names}", example)
-    return ends_of_branches(session, *names.split())
+    return [end.weights for end in ends_of_branches(session, *names.split())]
 
 
 def _finite(values: Array) -> Array:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdb.errors import UsageError, did_you_mean
 from tdb.history.lineage import FOREVER
-from tdb.travel.branches import MAIN
+from tdb.travel.branches import MAIN, name_of_fork
 
 if TYPE_CHECKING:
     from tdb.journal import Change
@@ -95,10 +94,7 @@ class KnownBranches:
         Raises:
             UsageError: there is a branch of this name already.
         """
-        taken = {self._now.name, *self._others}
-        if name in taken:
-            raise UsageError(f"there is a branch {name!r} already", f"`switch {name}` goes there")
-        name = name or next(free for number in range(1, 10**9) if (free := f"fork-{number}") not in taken)
+        name = name_of_fork({self._now.name, *self._others}, name)
         left, here = self._present(session), session.controller.position.step
         self._others[left.name] = left
         self._now = KnownBranch(name, left.name, here, here, inherited=len(session.journal.changes))
@@ -121,18 +117,6 @@ class KnownBranches:
             changes += tuple(each for each in self._now.changes if each.has_begun and each.step >= here)
             columns = {name: _joined(column, self._now.columns.get(name), here) for name, column in columns.items()}
         return replace(self._now, last=last, changes=changes, columns=columns, weights=weights)
-
-
-def named(branches: Sequence[KnownBranch], name: str) -> KnownBranch:
-    """Return the branch of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    found = {each.name: each for each in branches}
-    if name not in found:
-        raise UsageError(f"no branch {name!r}", did_you_mean(name, found) or f"Branches: {', '.join(found)}")
-    return found[name]
 
 
 def _recorded(session: Session) -> dict[str, tuple[Array, Array]]:

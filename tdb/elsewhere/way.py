@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb.elsewhere.carried import carried_from
-from tdb.elsewhere.known_branches import named
-from tdb.travel.branches import parted_at
+from tdb.travel.branches import named, parted_at
 from tdb.travel.route import best
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ also those at which `and` or `or` never reaches it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -87,7 +87,7 @@ class Builder:
         if self.remembers:
             self.names["step"] = None
             before = [ast.Expr(_call("look", _lookup("step"), owner="memory")), *self._statements]
-        return _compiled(value, before, self.functions, calculates=self.calculates)
+        return compiled(value, before, self.functions, calculates=self.calculates)
 
     def build(self, node: ast.expr) -> ast.expr:
         """Return the node that computes `node`, or raise UsageError."""
@@ -261,20 +261,7 @@ class Builder:
                 raise self.source.error(node, f"{name} takes a whole number of steps, 1 to {LONGEST_LOOK_BACK}")
 
 
-def all_false(trees: Sequence[tuple[Source, ast.expr]]) -> Evaluation:
-    """Return one function of (namespace, memory) that says whether all of these are false: numpy's False, no other.
-
-    None of them may look back. A call for each would take five times as long where code is seldom run.
-    """
-    builders = [Builder(source) for source, _ in trees]
-    values = [builder.build(node) for builder, (_, node) in zip(builders, trees, strict=True)]
-    false = [ast.Compare(value, [ast.Is()], [ast.Name("FALSE", ast.Load())]) for value in values]
-    functions = [name for builder in builders for name in builder.functions]
-    calculates = any(builder.calculates for builder in builders)
-    return _compiled(ast.BoolOp(ast.And(), [ast.Constant(True), *false]), [], functions, calculates=calculates)
-
-
-def _compiled(value: ast.expr, before: list[ast.stmt], functions: Iterable[str], *, calculates: bool) -> Evaluation:
+def compiled(value: ast.expr, before: list[ast.stmt], functions: Iterable[str], *, calculates: bool) -> Evaluation:
     """Return the function of (namespace, memory) that computes `value` after some statements.
 
     Args:

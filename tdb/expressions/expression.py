@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.errors import TdbError
-from tdb.expressions.build import FALSE, Builder, Evaluation, all_false
+from tdb.expressions.build import FALSE, Builder, Evaluation, compiled
 from tdb.expressions.grammar import Source, parse
 from tdb.expressions.nan import Check, nan_check
 
@@ -155,9 +155,14 @@ def none_true(expressions: Sequence[Expression]) -> Evaluation:
     """Return what says quickly, of a namespace and no memory, that all of some expressions are false: True if so.
 
     None of them may look back. It raises whatever evaluating one of them raises. Where it returns False one of them may
-    be true: each is to be evaluated alone.
+    be true: each is to be evaluated alone. A call for each would take five times as long where code is seldom run.
     """
-    return all_false([(each.source, each.tree) for each in expressions])
+    builders = [Builder(each.source) for each in expressions]
+    values = [builder.build(each.tree) for builder, each in zip(builders, expressions, strict=True)]
+    false = [ast.Compare(value, [ast.Is()], [ast.Name("FALSE", ast.Load())]) for value in values]
+    functions = [name for builder in builders for name in builder.functions]
+    calculates = any(builder.calculates for builder in builders)
+    return compiled(ast.BoolOp(ast.And(), [ast.Constant(True), *false]), [], functions, calculates=calculates)
 
 
 def involves_nan(expression: Expression, namespace: Mapping[str, Any]) -> bool:

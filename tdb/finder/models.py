@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.frames import is_library, is_own, is_torch
+from tdb.model_capture import is_compiled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -153,9 +154,7 @@ def _is_compiling(module: nn.Module) -> bool:
 
 def _is_compiled(model: nn.Module, compiled: AbstractSet[int]) -> bool:
     """Return whether a model, or a part of it, was compiled in place, or is one of `compiled`, by their ids."""
-    return any(
-        id(module) in compiled or getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
-    )
+    return any(id(module) in compiled or is_compiled(module) for module in model.modules())
 
 
 def names_around(frame: FrameType | None) -> dict[int, str]:

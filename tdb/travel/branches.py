@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tdb.errors import UsageError, did_you_mean
 from tdb.history.lineage import FOREVER, Lineage, Span
@@ -84,6 +84,37 @@ class Forked(Protocol):
         """The step at which it was; None for the first."""
 
 
+Known = TypeVar("Known", bound=Forked)
+
+
+def named(branches: Iterable[Known], name: str) -> Known:
+    """Return the branch of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = {each.name: each for each in branches}
+    if name not in found:
+        raise UsageError(f"no branch {name!r}", did_you_mean(name, found) or f"Branches: {', '.join(found)}")
+    return found[name]
+
+
+def free_name(taken: Container[str], kind: str = "fork") -> str:
+    """Return a name that no branch has: the kind and a number."""
+    return next(name for number in range(1, 10**9) if (name := f"{kind}-{number}") not in taken)
+
+
+def name_of_fork(taken: Container[str], name: str) -> str:
+    """Return the name of a branch that is to begin: the one given, or a free one if it is empty.
+
+    Raises:
+        UsageError: there is a branch of this name already.
+    """
+    if name in taken:
+        raise UsageError(f"there is a branch {name!r} already", f"`switch {name}` goes there")
+    return name or free_name(taken)
+
+
 def parted_at(branches: Iterable[Forked], one: Forked, other: Forked) -> int:
     """Return the last step that two branches of these have in common."""
     known = {each.name: each for each in branches}
@@ -131,10 +162,7 @@ class Branches:
         Raises:
             UsageError: there is none of this name.
         """
-        if name not in self._all:
-            near = did_you_mean(name, self._all) or f"Branches: {', '.join(self._all)}"
-            raise UsageError(f"no branch {name!r}", near)
-        return self._all[name]
+        return named(self, name)
 
     def note(self, position: Position) -> None:
         """Training stands at `position` of the present branch."""
@@ -142,18 +170,13 @@ class Branches:
         if position.tick >= self.now.head.tick:
             self.now.head = position
 
-    def free_name(self) -> str:
-        """Return a name that no branch has."""
-        return next(name for number in range(1, 10**9) if (name := f"fork-{number}") not in self._all)
-
     def fork(self, name: str, position: Position) -> Branch:
-        """Begin a branch at `position` of the present one, and make it the present one.
+        """Begin a branch at `position` of the present one, and make it the present one; without a name, a free one.
 
         Raises:
             UsageError: there is a branch of this name already.
         """
-        if name in self._all:
-            raise UsageError(f"there is a branch {name!r} already", f"`switch {name}` goes there")
+        name = name_of_fork(self._all, name)
         parent = self.now
         self.leave(position)
         self._timelines += 1
@@ -176,7 +199,7 @@ class Branches:
         Returns:
             The branch, and this boundary with a tick that nobody has used.
         """
-        name = next(name for number in range(1, 10**9) if (name := f"loaded-{number}") not in self._all)
+        name = free_name(self._all, "loaded")
         self._timelines += 1
         tick = self._unused_after(self.highest)
         position = position._replace(tick=tick)

@@ -302,7 +302,7 @@ class Traveller:
         self._need_state()
         loop, position = self._loop, self._loop.position
         self.part()
-        branch = self.branches.fork(name or self.branches.free_name(), position)
+        branch = self.branches.fork(name, position)
         loop.recorder.known = None
         self._follow(branch)
         loop.tick_ahead = self.branches.go_on(position.tick)
