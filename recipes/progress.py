@@ -47,7 +47,8 @@ class Bars:
 
         def show(step: int) -> None:
             if step % EVERY == 0 or step == steps:
-                progress.update(task, completed=step, note=f"loss {trainer.losses[-1].item():.4f}")
+                loss = f"loss {trainer.losses[-1].item():.4f}"
+                progress.update(task, completed=step, note=loss, refresh=step <= EVERY)
 
         return show
 

@@ -279,8 +279,9 @@ def test_on_a_terminal_bars_show_conditions_and_steps():
     seen = ""
     with contextlib.suppress(pexpect.EOF):
         while True:
-            stream.feed(terminal.read_nonblocking(4096, timeout=60))
-            seen += "\n".join(screen.display) + "\n"
+            for frame in re.split(r"(?=\r\x1b\[2K)", terminal.read_nonblocking(4096, timeout=60)):
+                stream.feed(frame)
+                seen += "\n".join(screen.display) + "\n"
     terminal.close()
     assert re.search(r"^conditions +[━╸╺]+ [1-6]/7 ", seen, re.MULTILINE)
     assert re.search(r"^(bcl-\w+|control|nbr-k8) +[━╸╺]+ \d+/40 loss 0\.\d{4} ", seen, re.MULTILINE)

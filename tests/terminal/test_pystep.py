@@ -30,10 +30,9 @@ def test_the_recipe_under_pdb(open_with_torch: Callable[..., Terminal]) -> None:
     at_pdb(terminal, ".param_groups[0]['lr']", r"0\.\d+")
     terminal.type("half a li\x03")  # Ctrl-C clears the line
     terminal.until_line(PDB)
-    at_pdb(terminal, "import time", r"\(Pdb\)")
     terminal.mark()
-    terminal.type("!for _ in range(10**6): time.sleep(0.01)\r")
-    terminal.until(r"range\(10\*\*6\).*\n")
+    terminal.type("!for each in range(10**6): each or print('beg' + 'un'); __import__('time').sleep(0.01)\r")
+    terminal.until("begun")
     terminal.type("\x03")
     terminal.until("KeyboardInterrupt")
     terminal.until_line(PDB)
