@@ -71,6 +71,7 @@ class Gate:
         self._interruption: Callable[[], object] | None = None
         self._stops = 0
         self._jobs: deque[Job] = deque()
+        self.served = 0  # jobs that were begun so far
         self._thread: threading.Thread | None = None
         self._server: threading.Thread | None = None  # the thread that waits here, and runs what is queued
         self._launched: threading.Thread | None = None  # the script's thread, in which the loop may be
@@ -391,6 +392,7 @@ class Gate:
 
     def _next_job(self) -> Job:
         with self._lock:
+            self.served += 1
             return self._jobs.popleft()
 
     def alone(self) -> None:

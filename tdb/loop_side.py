@@ -480,6 +480,10 @@ class LoopSide:
         """Return how many times training has stopped so far."""
         return self._gate.stops
 
+    def served(self) -> int:
+        """Return how many times something was run in this thread for the prompt so far; in the training thread."""
+        return self._gate.served
+
     def granted(self) -> int | None:
         """Return how many steps may still be begun before training stops; None if it runs freely."""
         return self._gate.granted

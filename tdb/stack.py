@@ -50,9 +50,9 @@ class Stack:
 
     def place(self) -> Place | None:
         """Return where the training thread is in the user's code: in the selected frame."""
-        places = self.places()
-        index = self.selection.index(places)
-        return places[index] if index >= 0 else None
+        lines = self._lines()
+        index = self.selection.index(lines)
+        return place_of(*lines[index]) if index >= 0 else None
 
     @property
     def selection(self) -> Selection:

@@ -26,7 +26,7 @@ class StopReport(Result):
     """What is said when training has stopped or ended; its type tells the prompt that it has been said."""
 
 
-def position_line(session: Session) -> str:
+def position_line(session: Session, place: Place | None) -> str:
     """Return "> step 418  epoch 2  bcl-med  loss 0.1042        recipes/trainer.py(88) train"."""
     state = session.controller.get_state()
     about = session.controller.about
@@ -35,7 +35,6 @@ def position_line(session: Session) -> str:
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
     words += [about[key] for key in ("recipe", "condition") if key in about]
     words += losses_in_words(session, state["loss"])
-    place = session.stack.place()
     return f"> {'  '.join(words)}{f'        {place}' if place is not None else ''}"
 
 
@@ -49,9 +48,8 @@ def losses_in_words(session: Session, loss: float | None) -> list[str]:
     return [f"loss {loss:.4f}"] if loss is not None else []
 
 
-def source_line(session: Session) -> str:
+def source_line(place: Place | None) -> str:
     """Return the line of the user's code at which training waits, as pdb shows it."""
-    place = session.stack.place()
     return f"-> {place.source}" if place is not None and place.source else ""
 
 
@@ -71,12 +69,12 @@ def stop_report(session: Session) -> StopReport:
         "loss": state["loss"],
         "stop_points": [{"number": hit.number, "message": hit.message} for hit in session.hits()],
     }
+    place = session.stack.place()
     if status == STOPPED:
-        place = session.stack.place()
         data["place"] = str(place) if place is not None else None
         asked_for = re.fullmatch(ASKED_FOR, state["reason"]) is not None or state["phase"] != BOUNDARY
         lead = [] if asked_for else [state["reason"]]
-        lines = [*lead, position_line(session), source_line(session)]
+        lines = [*lead, position_line(session, place), source_line(place)]
     elif status == CRASHED:
         caught = [hit.message for hit in session.hits()]
         lines = [
@@ -87,7 +85,7 @@ def stop_report(session: Session) -> StopReport:
         data["error"] = state["reason"]
     else:
         lines = [end_line(session)]
-    return StopReport([placed(lines, session.stack.place())], data)
+    return StopReport([placed(lines, place)], data)
 
 
 def placed(lines: Iterable[str], *places: Place | None) -> Text:

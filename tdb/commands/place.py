@@ -24,25 +24,25 @@ def where(session: Session) -> Result:
         where
     """
     state = session.controller.get_state()
-    frames = session.stack.places()
+    frames, place = session.stack.places(), session.stack.place()
     selected = session.stack.selection.index(frames)
-    lines, inner = [f"  {place}" for place in frames[:selected]], [f"  {place}" for place in frames[selected + 1 :]]
+    lines, inner = [f"  {each}" for each in frames[:selected]], [f"  {each}" for each in frames[selected + 1 :]]
     if state["status"] == READY:
         name = session.run.script.name if session.run is not None else "training"
         lines += [f"> {name} has not started"]
     elif state["status"] == CRASHED:
-        lines = [crash_text(session), position_line(session), source_line(session)]
+        lines = [crash_text(session), position_line(session, place), source_line(place)]
         inner = []
     elif state["status"] in OVER:
-        lines += [end_line(session), position_line(session)]
+        lines += [end_line(session), position_line(session, place)]
     else:
-        lines += [position_line(session), source_line(session)]
+        lines += [position_line(session, place), source_line(place)]
     data = {
         **session.controller.about,
         "step": state["step"],
         "epoch": state["epoch"],
         "loss": state["loss"],
-        "frames": [{"file": place.file, "line": place.line, "function": place.function} for place in frames],
+        "frames": [{"file": each.file, "line": each.line, "function": each.function} for each in frames],
     }
     return Result([placed([*lines, *inner], *frames)], data)
 

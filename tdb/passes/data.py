@@ -64,11 +64,12 @@ class LoopData:
         reached = [each.position.step for each in checkpoints if self.lead_on_from(each, timeline)]
         return min((step if step == floor else step + 1 for step in reached), default=None)
 
-    def refusal(self, origin: Checkpoint | None, horizon: int | None, timeline: int) -> str:
-        """Return why steps cannot be taken again from a checkpoint on, empty if they can."""
+    def refusal(self, origin: Checkpoint | None, timeline: int, horizon: Callable[[], int | None]) -> str:
+        """Return why steps cannot be taken again from a checkpoint on, empty if they can; `horizon` takes a while."""
         if self.passes is not None and not self.passes.is_here:
             return "the loop has left its batches here: `step` goes on to where it can go back"
         if origin is None or self.lead_on_from(origin, timeline):
             return ""
-        back_to = "none is kept" if horizon is None else f"only the last are kept, which lead back to step {horizon}"
+        step = horizon()
+        back_to = "none is kept" if step is None else f"only the last are kept, which lead back to step {step}"
         return f"its batches cannot be drawn again: {back_to}"

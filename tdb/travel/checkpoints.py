@@ -144,8 +144,12 @@ class Checkpoints:
 
     def before(self, step: int, lineage: Lineage) -> Checkpoint | None:
         """Return the last one on a branch that was taken before `step`, or None."""
-        there = [each for each in self if each.position.step < step and lineage.holds(each.timeline, each.tick)]
-        return there[-1] if there else None
+        last: Checkpoint | None = None
+        for each in reversed(self._all()):  # there are many, and the newest stand last in each list
+            is_later = last is None or (each.tick, each.edits) > (last.tick, last.edits)
+            if is_later and each.position.step < step and lineage.holds(each.timeline, each.tick):
+                last = each
+        return last
 
     def has(self, tick: int, timeline: int, edits: int) -> bool:
         """Return whether there is one of this boundary, with so many of the user's changes, that thinning may take."""

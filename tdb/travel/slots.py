@@ -98,6 +98,12 @@ class Slots:
             copy_all([slots[path] for path in dense], [changed[path] for path in dense])
         return found
 
+    def share(self, snapshot: Mapping[Path, Copied]) -> dict[Path, Copied]:
+        """Return the same copies, for one checkpoint more to hold."""
+        for copied in snapshot.values():
+            copied.holders += 1
+        return dict(snapshot)
+
     def release(self, snapshot: Mapping[Path, Copied]) -> None:
         """A checkpoint that held these copies is gone."""
         for path, copied in snapshot.items():

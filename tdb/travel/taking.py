@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
 from tdb.travel.pace import Pace
+from tdb.travel.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from tdb.loop_side import LoopSide
@@ -48,6 +49,32 @@ class Replay:
     reason: str
 
 
+class Moment(NamedTuple):
+    """A boundary, with what has been done at it.
+
+    Attributes:
+        position: the boundary.
+        timeline: the branch it belongs to.
+        edits: how many of the user's changes at this boundary are made.
+        memory: what stop points remember.
+        served: how many times something was run in the training thread for the prompt until then.
+    """
+
+    position: Position
+    timeline: int
+    edits: int
+    memory: Any
+    served: int
+
+    def is_still(self, before: Moment) -> bool:
+        """Return whether this is the boundary at which `before` was, and nothing but what asks was run since."""
+        here, there = (
+            (self.position.tick, self.timeline, self.edits),
+            (before.position.tick, before.timeline, before.edits),
+        )
+        return here == there and self.served - before.served <= 1
+
+
 class Taking:
     """Takes checkpoints, and knows when.
 
@@ -64,11 +91,12 @@ class Taking:
         self.last: Checkpoint | None = None
         self.due = 0
         self._trail = 0
+        self._moment: Moment | None = None  # of the last copy
 
     def begin(self, tick: int) -> None:
         """A loop begins: what was copied before belongs to another one."""
         self.checkpoints.clear()
-        self.last = None
+        self.last = self._moment = None
         self.due = tick
 
     def is_wanted(self, tick: int, to_stop: int | None, *, again: bool) -> bool:
@@ -85,21 +113,39 @@ class Taking:
 
     def set_out(self, origin: Checkpoint, steps: int) -> None:
         """Steps will be taken again: the last of them leave a trail, so that going back further is quick."""
-        self.last = origin
+        self.last, self._moment = origin, None
         self.due = origin.tick + self.pace.interval
         room = self.checkpoints.limit // (8 * max(1, origin.nbytes))
         self._trail = max(2, min(LONGEST_TRAIL, room, self.pace.affordable(steps)))
 
-    def take(
-        self, state: State, position: Position, timeline: int, edits: int, memory: Any, name: str, *, kept: bool
-    ) -> Checkpoint:
-        """Copy everything."""
+    def take(self, state: State, moment: Moment, name: str = "", *, kept: bool = False) -> Checkpoint:
+        """Copy everything.
+
+        Args:
+            state: what training consists of.
+            moment: where training stands.
+            name: given by the user, or empty.
+            kept: thinning never takes it.
+        """
         began = time.perf_counter()
         snapshot = state.take(self.checkpoints.slots, self.last.in_memory if self.last is not None else None)
+        checkpoint = self._add(moment, snapshot, name, kept=kept)
+        self.pace.took(time.perf_counter() - began)
+        return checkpoint
+
+    def take_again(self, state: State, moment: Moment) -> Checkpoint:
+        """Keep everything as it is, in the last copy if that was taken here and nothing can have changed since."""
+        last = self.last.in_memory if self.last is not None else None
+        if last is None or self._moment is None or not moment.is_still(self._moment):
+            return self.take(state, moment, kept=True)
+        shared = Snapshot(self.checkpoints.slots.share(last.tensors), last.values)
+        return self._add(moment, shared, kept=True)
+
+    def _add(self, moment: Moment, snapshot: Snapshot, name: str = "", *, kept: bool) -> Checkpoint:
+        position, timeline, edits, memory, _ = moment
         checkpoint = Checkpoint(position, timeline, snapshot, edits, memory, name, kept)
         self.checkpoints.add(checkpoint, position.tick)
-        self.last = checkpoint
-        self.pace.took(time.perf_counter() - began)
+        self.last, self._moment = checkpoint, moment
         self.due = position.tick + self.pace.interval
         return checkpoint
 

@@ -19,7 +19,7 @@ from tdb.travel.known import Comparison, Known
 from tdb.travel.snapshot import Snapshot
 from tdb.travel.spill import Spill
 from tdb.travel.state import Part, State
-from tdb.travel.taking import FORESIGHT, Replay, Taking, foreseen, steps_to_stop
+from tdb.travel.taking import FORESIGHT, Moment, Replay, Taking, foreseen, steps_to_stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +131,7 @@ class Traveller:
         """Return why the data of the steps up to `step` cannot be had again; empty if they can."""
         lineage = (branch or self.branches.now).lineage
         origin = self.checkpoints.before(max(step, self.floor + 1), lineage)
-        return self.data.refusal(origin, self.horizon, lineage.timeline)
+        return self.data.refusal(origin, lineage.timeline, lambda: self.horizon)
 
     @property
     def horizon(self) -> int | None:
@@ -207,16 +207,12 @@ class Traveller:
     # ---- at a stop -------------------------------------------------------------------------------------------------
 
     def take(self, name: str = "", *, kept: bool = False) -> Checkpoint:
-        """Copy everything.
+        """Copy everything, with what the user has changed here.
 
         Raises:
             StateError: training cannot go back in place.
         """
-        state, position = self._need_state(), self._loop.position
-        timeline, edits = self.branches.now.lineage.owner(position.tick), self._edits_here()
-        check = self._loop.question.check
-        memory = check.remembered() if check is not None else None
-        return self._taking.take(state, _owned(position), timeline, edits, memory, name, kept=kept)
+        return self._taking.take(self._need_state(), self._moment(self._edits_here()), name, kept=kept)
 
     def part(self) -> None:
         """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
@@ -226,7 +222,7 @@ class Traveller:
             return
         if branch.parting is not None:
             self.checkpoints.forget(branch.parting)
-        branch.parting = self.take(kept=True)
+        branch.parting = self._taking.take_again(self._need_state(), self._moment(self._edits_here()))
 
     def spill_to(self, directory: Path | None) -> None:
         """Let checkpoints that do not fit into memory go to files in a folder, or nowhere.
@@ -375,11 +371,18 @@ class Traveller:
         self._look_ahead(self._loop.position)
 
     def _take_unless_there(self) -> None:
-        """Copy everything, unless that was done here before: what is taken again is the same."""
-        tick, branches = self._loop.position.tick, self.branches
+        """Copy everything, unless that was done here before; what the user has changed here is yet to be repeated."""
+        tick = self._loop.position.tick
         may_be_there = self.replay is not None or self._loop.recorder.known is not None
-        if not may_be_there or not self.checkpoints.has(tick, branches.now.lineage.owner(tick), self._edits_here()):
-            self.take()
+        if not may_be_there or not self.checkpoints.has(tick, self.branches.now.lineage.owner(tick), edits=0):
+            self._taking.take(self._need_state(), self._moment(edits=0))
+
+    def _moment(self, edits: int) -> Moment:
+        loop = self._loop
+        timeline = self.branches.now.lineage.owner(loop.position.tick)
+        check = loop.question.check
+        memory = check.remembered() if check is not None else None
+        return Moment(_owned(loop.position), timeline, edits, memory, loop.served())
 
     def _edits_here(self) -> int:
         return len(self.branches.edits_at(self._loop.position.tick)) if self.branches.edits else 0

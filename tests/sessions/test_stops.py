@@ -533,6 +533,7 @@ def test_nan_is_noted_once_and_points_to_catch(make_session: Make) -> None:
 
 def test_stop_points_are_queued_while_training_runs(make_session: Make) -> None:
     session = make_session(SERIES.replace("301", "10_000_000"))
+    session.type("step")  # now it has begun
     session.type("continue &")
     assert re.search(r"Breakpoint 1, every 1000\n.*in force from step \d+ on", session.type("b every 1000"), re.DOTALL)
     assert "Breakpoint 1 at step" in session.type("wait")

@@ -122,6 +122,34 @@ def test_what_was_typed_is_done_again_when_its_step_is_passed_again(start: Start
     assert prompt.digest() == changed[39]
 
 
+def test_a_checkpoint_taken_on_the_way_over_a_change_leads_to_what_the_change_has_made(start: Start) -> None:
+    def change(parts: Parts) -> None:
+        parts.trainer.optimizer.param_groups[0]["lr"] = 0.03
+
+    changed = undisturbed("control", act=change, at=20)
+    prompt = start("control")
+    prompt.do("until", "20")
+    prompt.do("set", "optimizer.lr", "0.03")
+    prompt.controller.travel.resize(1)  # all but the first checkpoints go
+    prompt.do("until", "45")
+    prompt.controller.travel.resize(2**30)
+    prompt.do("goto", 30)
+    taken = [each.position.step for each in prompt.controller.travel.checkpoints]
+    assert 20 in taken, taken
+    for step in (21, 22, 30):
+        prompt.do("goto", step)
+        assert prompt.digest() == changed[step], step
+
+
+def test_weights_of_a_branch_are_those_that_it_was_left_with(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("until", "30")  # everything is copied where training stops
+    prompt.controller.gate.call(prompt.parts.trainer.model.encoder[0].weight.data.zero_)
+    prompt.do("fork")
+    prompt.do("step")
+    assert not prompt.controller.travel.weights_of("main").any()
+
+
 def test_a_change_at_the_last_boundary_is_there_when_one_comes_back(start: Start) -> None:
     prompt = start("control")
     prompt.do("until", "20")
