@@ -191,7 +191,7 @@ class ScriptSession:
         typed = understand(line.strip(), self._session.registry)
         if typed.command is None:
             return plain(self._session.python(typed.text))
-        bound = bind(typed.command.name, typed.command.parameters, typed.arguments, typed.command.way_out)
+        bound = bind(typed.command.name, typed.command.parameters, typed.arguments, typed.command.examples)
         return self._answer(typed.command, line.strip(), bound.positional, bound.words)
 
     def call(self, name: str, *arguments: Any, **words: Any) -> Any:

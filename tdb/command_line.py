@@ -106,7 +106,7 @@ def replay_line(arguments: Sequence[str], *, json: bool, figures: str) -> Comman
     options = made.parse_args(arguments)
     path = Path(options.file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     recording = parse_recording(text, str(path))

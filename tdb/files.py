@@ -22,7 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise TdbError(f"cannot write {path}: {error.strerror}", "Does its folder exist?") from None
+        hint = "Does its folder exist?" if isinstance(error, FileNotFoundError) else ""
+        raise TdbError(f"cannot write {path}: {error.strerror}", hint) from None
     temporary = Path(name)
     try:
         yield temporary

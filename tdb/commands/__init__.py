@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
-from tdb.commands.arguments import Parameter, parameters_of, usage_of
+from tdb.commands.arguments import Parameter, parameters_of, usage_of, way_out
 
 Running = Literal["now", "queued", "no", "yes"]
 ENTRY_POINTS = "tdb.commands"
@@ -64,8 +64,8 @@ class Command:
 
     @property
     def way_out(self) -> str:
-        """The hint for arguments that cannot be understood: the last example, which has the most of them."""
-        return f"Example: {self.examples[-1]}" if self.examples else self.usage
+        """The hint for arguments that cannot be understood."""
+        return way_out(self.usage, self.examples)
 
     @property
     def usage(self) -> str:

@@ -248,28 +248,29 @@ class Bound:
     options: Options = field(default_factory=Options)
 
 
-def bind(name: str, parameters: Sequence[Parameter], text: str, way_out: str = "") -> Bound:
-    """Read the argument text of the command `name`; `way_out` is the hint of an error, its usage if not given.
+def bind(name: str, parameters: Sequence[Parameter], text: str, examples: Sequence[str] = ()) -> Bound:
+    """Read the argument text of the command `name`; the hint of an error is one of the examples, or its usage.
 
     Raises:
         UsageError: too many, too few, unknown or malformed arguments.
     """
     tokens, bound = tokens_of(text), Bound()
-    way_out = way_out or usage_of(name, parameters)
+    usage = usage_of(name, parameters)
     words = {parameter.word: parameter for parameter in parameters if parameter.role in ("word", "flag")}
     places = [parameter for parameter in parameters if parameter.role in ("positional", "variadic")]
     index = 0
 
-    def value(parameter: Parameter, what: str) -> Any:
+    def value(parameter: Parameter, word: str = "") -> Any:
         nonlocal index
+        what, hint = f"{name} {word}".rstrip(), way_out(usage, examples, word)
         if index >= len(tokens):
-            raise UsageError(f"{what} needs {parameter.kind.name}", way_out)
+            raise UsageError(f"{what} needs {parameter.kind.name}", hint)
         token = tokens[index]
         index = len(tokens) if parameter.kind.takes_rest else index + 1
         try:
             return parameter.kind.parse(text[token.start :].strip() if parameter.kind.takes_rest else token.text)
         except UsageError as error:
-            raise UsageError(f"{what} {error.message}", error.hint or way_out) from None
+            raise UsageError(f"{what} {error.message}", error.hint or hint) from None
 
     dashed = {f"--{word}" for word in words}
     while index < len(tokens):
@@ -278,24 +279,30 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, way_out: str = "
         if word in words:
             index += 1
             parameter = words[word]
-            bound.words[parameter.name] = True if parameter.role == "flag" else value(parameter, f"{name} {word}")
+            bound.words[parameter.name] = True if parameter.role == "flag" else value(parameter, word)
         elif word in COMMON_OPTIONS:
             index += 1
             option = COMMON_OPTIONS[word]
-            chosen = value(option, f"{name} {word}") if option.role == "word" else option.name != "pager"
+            chosen = value(option, word) if option.role == "word" else option.name != "pager"
             setattr(bound.options, option.name, chosen)
         elif re.match(r"-[-a-z]", word) and not (places and places[0].kind.takes_rest):
             known = [*words, *COMMON_OPTIONS]
-            raise UsageError(f"{name} has no option {word!r}", did_you_mean(word, known) or way_out)
+            raise UsageError(f"{name} has no option {word!r}", did_you_mean(word, known) or way_out(usage, examples))
         elif places:
-            bound.positional.append(value(places[0], name))
+            bound.positional.append(value(places[0]))
             places = places[places[0].role == "positional" :]
         else:
             near = did_you_mean(word, words)
-            raise UsageError(f"{name} cannot use {word!r}", near or way_out)
+            raise UsageError(f"{name} cannot use {word!r}", near or way_out(usage, examples))
     if places and places[0].required:
-        raise UsageError(f"{name} needs {places[0].kind.name}", way_out)
+        raise UsageError(f"{name} needs {places[0].kind.name}", way_out(usage, examples))
     return bound
+
+
+def way_out(usage: str, examples: Sequence[str], word: str = "") -> str:
+    """Return the hint of an error: an example with `word`, else the last and longest one, or the usage."""
+    fitting = [example for example in examples if word in example.split()]
+    return f"Example: {(fitting or examples)[-1]}" if examples else usage
 
 
 def usage_of(name: str, parameters: Iterable[Parameter]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+from dataclasses import replace
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tdb.commands import command
 from tdb.commands.arguments import Count, Integer, Text, Word
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError
-from tdb.expressions import compile_expression, short
+from tdb.expressions import UnknownNameError, compile_expression, short
 from tdb.frames import compiled
 from tdb.gate import CRASHED
 from tdb.queries import array_of
@@ -49,6 +50,7 @@ def display(session: Session, expression: Text | None = None) -> Result:
         if not len(session.displays):
             return Result([Lines("nothing is displayed")], {"displays": {}})
         return session.shell.displayed()
+    before = {each.number for each in session.displays}
     shown = session.registry.find(expression.split()[0])
     if shown is not None and not _is_value(session, expression):
         if shown.topic in NOT_DISPLAYED:
@@ -57,9 +59,18 @@ def display(session: Session, expression: Text | None = None) -> Result:
     else:
         made = session.displays.add(expression, expression=_expression(session, expression))
     _look_back(session)
+    untried = Result([Lines(f"{made.number}: {made.text}")], {"number": made.number})
     if session.controller.position.tick == 0:
-        return Result([Lines(f"{made.number}: {made.text}")], {"number": made.number})
-    return session.shell.displayed_one(made)
+        return untried
+    try:
+        return session.shell.displayed_one(made)
+    except (UnknownNameError, StateError) as error:
+        return replace(untried, notes=[f"{error}. It may be captured later"])
+    except TdbError:
+        if made.number not in before:
+            session.displays.remove([str(made.number)])
+            _look_back(session)
+        raise
 
 
 @command(running="now")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import codeop
 import pprint
 import re
@@ -112,8 +113,8 @@ def assert_(session: Session, condition: Text) -> Result:
 
 
 def _with_message(text: str) -> tuple[str, str]:
-    """Split EXPR and the "message" that may follow it."""
-    match = re.fullmatch(r"""(.*[^\s\[(,=+])\s+(["'])(.*)\2""", text, re.DOTALL)
+    """Split EXPR and the "message" that may follow it, after a comma as in Python, or without."""
+    match = re.fullmatch(r"""(.*[^\s\[(,=+])(?:\s*,\s*|\s+)(["'])(.*)\2""", text, re.DOTALL)
     if match is None or match[1].rstrip().endswith(("==", "!=", "<", ">", " in", " is", " and", " or", " not")):
         return text, ""
     return match[1], match[3]
@@ -121,6 +122,8 @@ def _with_message(text: str) -> tuple[str, str]:
 
 def _holds_in_python(session: Session, text: str, error: TdbError) -> bool:
     """Return whether Python finds `text` true; what is neither an expression nor Python is the expression's error."""
+    if _is_always_true(text):
+        raise UsageError(f"{text} is true whatever training does", 'Example: assert loss < 0.2 "the loss is too high"')
     try:
         value = session.python(f"bool({text})")
     except TdbError as other:
@@ -128,6 +131,17 @@ def _holds_in_python(session: Session, text: str, error: TdbError) -> bool:
             raise error from None
         raise
     return bool(np.all(value))
+
+
+def _is_always_true(text: str) -> bool:
+    """Return whether `text` is a text alone, or a tuple: an expression and its message in brackets."""
+    try:
+        body = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(body, ast.Tuple | ast.JoinedStr) or (
+        isinstance(body, ast.Constant) and isinstance(body.value, str)
+    )
 
 
 @command(changes=True)

@@ -259,6 +259,8 @@ def _tried(session: Session, point: StopPoint) -> tuple[str, bool | None]:
     stop, step = point.stop, session.controller.position.step
     if stop.kind in ("step", "every", "epoch") or is_crash(stop) or session.controller.position.tick == 0:
         return "", None
+    if session.controller.is_inside:
+        return f"tried at the end of step {step + 1}", None
     armed = session.armed
     armed.renew()
     if any(_is_missing(armed.tensors, group) for group in stop.groups):

@@ -67,6 +67,8 @@ def watch(session: Session, *ids: Ids, clear: bool = False) -> Result:
     """
     recorder = session.controller.recorder
     if clear:
+        if ids:
+            raise UsageError("watch clear forgets all trajectories, and takes no features", "Example: watch clear")
         session.at_boundary(recorder.clear_trajectories)
     elif ids:
         adding = [word.startswith("+") for word in ids]

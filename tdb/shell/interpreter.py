@@ -140,7 +140,7 @@ class Interpreter:
             UsageError: the file cannot be read, or it sources itself without end.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
         if self._depth >= DEEPEST_SOURCE:
@@ -299,7 +299,7 @@ class Interpreter:
             return answer_python(self.session, typed), Options()
         if command.running == "no" and self.session.status == RUNNING:
             self.session.need_stopped()
-        bound = bind(command.name, command.parameters, typed.arguments, command.way_out)
+        bound = bind(command.name, command.parameters, typed.arguments, command.examples)
         self.session.adopt_panels()
         self.session.typed = typed.text
         result = answered(self.session, lambda: command.function(self.session, *bound.positional, **bound.words))

@@ -96,6 +96,13 @@ def test_a_mistake_is_one_line_with_the_way_out(name: str, parameters: object, t
     assert str(caught.value) == message
 
 
+def test_the_way_out_is_an_example_with_the_word_that_was_wrong() -> None:
+    examples = ["table top 3", "table sort loss"]
+    for text, example in [("top many", "table top 3"), ("sort", "table sort loss"), ("-q", "table sort loss")]:
+        with pytest.raises(UsageError, match=f"Example: {example}$"):
+            bind("table", TABLE, text, examples)
+
+
 def test_usage_is_made_from_the_signature() -> None:
     assert usage_of("table", TABLE) == "Usage: table [COL...] [sort COL] [desc] [top N] [where EXPR]"
 

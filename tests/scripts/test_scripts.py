@@ -72,6 +72,11 @@ def test_errors_in_what_is_piped_in(place: Place) -> None:
     assert "not reached" not in str(out)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(place: Place) -> None:
+    (place.folder / "marked.tdb").write_text("step 2\nassert step == 2\n", encoding="utf-8-sig")
+    assert place.tdb("-x", "marked.tdb", "loop.py", "50").status == 0
+
+
 def test_files_that_are_no_text(place: Place) -> None:
     (place.folder / "picture.tdb").write_bytes(b"\x89PNG\xff\xfe")
     for file, error in [("picture.tdb", "codec can't decode byte"), (str(place.folder), "Is a directory")]:

@@ -91,6 +91,14 @@ def test_displays_are_shown_at_every_stop_with_the_old_value(make_session: Make)
         (tdb) display 3 ==
         *** display 3 ==
                         ^ the expression ends too early
+        (tdb) display loss <
+        *** loss cannot use '<'. Example: loss ...
+        (tdb) display 1/0
+        *** 1/0 cannot be computed: division by zero
+        (tdb) display later
+        8: later
+        no metric, key or variable 'later' in this step. See `keys` and `sources`. It may be captured later
+        (tdb) undisplay later
         (tdb) display continue
         *** continue shows nothing of a step. Example: display metrics top 3
         (tdb) undisplay
@@ -294,6 +302,12 @@ def test_assert_says_the_values_that_made_it_false(make_session: Make) -> None:
         (tdb) assert names == ("a", "b")
         (tdb) assert "".join(names) == "ba" "wrong order"
         *** wrong order: false: "".join(names) == "ba"
+        (tdb) assert loss < 0.2, "as in Python"
+        *** as in Python: false: loss = 0.25 < 0.2
+        (tdb) assert "a message alone"
+        *** "a message alone" is true whatever training does. Example: assert loss < 0.2 "the loss is too high"
+        (tdb) assert (loss < 0.2, "a tuple")
+        *** (loss < 0.2, "a tuple") is true whatever training does. ...
         (tdb) assert nosuch > 1
         *** no metric, key or variable 'nosuch' in this step. See `keys` and `sources`
         (tdb) assert loss <

@@ -203,6 +203,7 @@ def test_what_was_recorded_survives_a_crash(make_session: Make, tmp_path: Path) 
     [
         ("watch loss", "watch follows features; to stop when a value changes: break changed loss"),
         ("watch 999", "no feature 999: features are 0..63"),
+        ("watch clear 3", "watch clear forgets all trajectories, and takes no features"),
         ("watch 3 +4", "watch either replaces the set or adds to it"),
         ("unwatch 5", "feature 5 is not watched. Watched: "),
         ("traj wnrate", "no trajectory of 'wnrate'. Did you mean: win_rate"),

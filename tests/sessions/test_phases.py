@@ -244,6 +244,9 @@ def test_quit_a_crash_and_a_breakpoint_from_inside(make_session: Make) -> None:
         -> loss.backward()
         1: delta(loss) is known at the end of the step
         2: 1 * mean_activation = ...
+        (tdb) break while loss < 0
+        Breakpoint 2, while loss < 0
+        tried at the end of step 3
         (tdb) undisplay
     """)
     session.controller.stop()
