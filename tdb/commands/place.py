@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tdb.commands import command
-from tdb.gate import CRASHED, OVER, READY, STOPPED
+from tdb.gate import CRASHED, OVER, READY
 from tdb.results import Facts, Result
 from tdb.stopping import crash_text, end_line, placed, position_line, source_line
 
 if TYPE_CHECKING:
+    from tdb.history import History
     from tdb.session import Session
+
+MOST_NAMED = 10
+STEPS_TIMED = 100
 
 
 @command("w bt", running="now", repeats=True)
@@ -49,12 +55,25 @@ def where(session: Session) -> Result:
 
 @command(running="now")
 def state(session: Session) -> Result:
-    """Show the state of training: status, step, epoch, loss, and whether there is a batch to look at.
+    """Show the state of training: status, step, epoch, loss, pace, watches, and whether there is a batch to look at.
 
     Example:
         state
     """
     known = session.controller.get_state()
-    values = {key: value for key, value in known.items() if key != "reason" or known["status"] in {STOPPED, *OVER}}
+    values = {key: value for key, value in known.items() if key != "reason" or value}
+    values["steps_per_second"] = pace(session.controller.recorder.history)
+    values["watches"] = session.controller.recorder.watched()
     values["stops"] = session.controller.gate.stops
-    return Result([Facts(values)], values)
+    watched = values["watches"]
+    shown = ", ".join(map(str, watched)) if len(watched) <= MOST_NAMED else f"{len(watched)} features"
+    return Result([Facts({**values, "watches": shown or "-"})], values)
+
+
+def pace(history: History) -> float | None:
+    """Return the usual number of steps a second lately, without the time that training stood at stops."""
+    last = history.last(STEPS_TIMED + 1)
+    ran = ~np.isin(last["step"][:-1], list(history.marks()))
+    seconds = (np.diff(last["wall_time"]) / np.diff(last["step"]))[ran]
+    usual = float(np.median(seconds)) if len(seconds) else 0.0
+    return 1 / usual if usual > 0 else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdb.crashes import parse_crash
-from tdb.elsewhere.known_branches import KnownBranch
+from tdb.elsewhere.known_branches import KnownBranch, recorded_columns
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
 from tdb.gate import READY
@@ -97,8 +97,7 @@ def _branches(session: Session) -> tuple[list[KnownBranch], tuple[str, ...]]:
     now = travel.branches.now
     noted = [each for each in session.journal.changes if not each.has_begun or each.phase != BOUNDARY]
     edits = (Change(each.step, True, BOUNDARY, each.text) for each in travel.branches.edits_of_now())
-    columns = {"loss": session.controller.recorder.history.loss()}
-    known = KnownBranch(now.name, last=travel.furthest, changes=(*noted, *edits), columns=columns)
+    known = KnownBranch(now.name, last=travel.furthest, changes=(*noted, *edits), columns=recorded_columns(session))
     return [known], tuple(each.name for each in travel.branches if each is not now)
 
 

@@ -108,7 +108,7 @@ class KnownBranches:
 
     def _present(self, session: Session) -> KnownBranch:
         here, changes = session.controller.position.step, tuple(session.journal.changes)
-        columns = _recorded(session)
+        columns = recorded_columns(session)
         last = self.furthest(here)
         if last == here:
             weights = _weights(session)
@@ -119,7 +119,8 @@ class KnownBranches:
         return replace(self._now, last=last, changes=changes, columns=columns, weights=weights)
 
 
-def _recorded(session: Session) -> dict[str, tuple[Array, Array]]:
+def recorded_columns(session: Session) -> dict[str, tuple[Array, Array]]:
+    """Return the loss and every metric of the present branch by name: steps [n] and values [n] or [n, D]."""
     history = session.controller.recorder.history
     return {"loss": history.loss(), **{name: history.metric(name) for name in history.metric_names()}}
 

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdb.commands.place import pace
+from tdb.elsewhere.carried import carried_from
+from tdb.history import History
 from tdb.launch import Script
 from tests.typing_session import TypingSession
 
@@ -278,3 +281,17 @@ def test_what_a_condition_names_is_recorded_at_every_step(make_session: Make) ->
     assert {10, 20, 30, 40} <= set(steps[known].tolist()) < set(range(1, 46))
     np.testing.assert_array_equal(one.loss()[1], every_step.loss()[1])
     assert armed.type("find win_rate[31] < 2").splitlines()[-1] == "held at 45 of 45 recorded steps from 1 to 45"
+    armed.type("continue")
+    known = carried_from(armed.session).branch.columns  # what the steps of a re-run will be compared with
+    np.testing.assert_array_equal(known["win_rate"][1], one.metric("win_rate")[1])
+
+
+def test_the_state_names_watches_and_a_pace_without_the_time_at_stops(watched: TypingSession) -> None:
+    state = watched.answer("state")
+    assert (state["watches"], state["steps_per_second"] > 0) == (watched.answer("watch")["watched"], True)
+    history = History()
+    assert pace(history) is None
+    for step, wall_time in enumerate([10.0, 10.5, 100.0, 100.5], 1):
+        history.append_step(0, step, step, None, wall_time, 0.0)
+    history.mark(2, "step")
+    assert pace(history) == 2.0
