@@ -28,6 +28,10 @@ def look_at_optimizer(optimizer: Any, number: int, names: Mapping[int, str], ten
             if key != "params":
                 _look_at(value, ("group", number, group_number, key), tensors, values)
         for place, parameter in enumerate(group["params"]):
+            if id(parameter) not in names:  # of no model: only the optimizer leads to it
+                tensors["parameter of", number, group_number, place] = parameter
+                if parameter.grad is not None:
+                    tensors["gradient of", number, group_number, place] = parameter.grad
             state = optimizer.state.get(parameter)
             for key, value in state.items() if state is not None else ():
                 _look_at(value, ("state", number, group_number, place, key), tensors, values)
@@ -70,6 +74,10 @@ def put_back_optimizer(optimizer: Any, number: int, snapshot: Snapshot, writing:
         kept = then.get(("group", number, group_number), {})
         _put_back_values(group, {"params": ("params",), **kept}, snapshot, writing)
         for place, parameter in enumerate(group["params"]):
+            here = number, group_number, place
+            if ("parameter of", *here) in snapshot.tensors:
+                writing.into(parameter, ("parameter of", *here))
+                parameter.grad = writing.into(parameter.grad, ("gradient of", *here))
             kept = then.get(("state", number, group_number, place), {})
             if not kept:
                 optimizer.state.pop(parameter, None)

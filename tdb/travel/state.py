@@ -57,9 +57,7 @@ class State:
         model = model_of(self.target)
         if model is not None:
             self._look_at_model(model, tensors, values)
-        names = {id(each): path[1] for path, each in tensors.items() if path[0] == "parameter"}
-        for number, optimizer in enumerate(optimizers_of(self.target)):
-            look_at_optimizer(optimizer, number, names, tensors, values)
+        self._look_at_optimizers(tensors, values)
         for name, part in self._parts().items():
             values["part", name] = taken_apart(part.save(), ("part", name), tensors)
         for number, (read, _) in enumerate(generators()):
@@ -96,8 +94,7 @@ class State:
         model = model_of(self.target)
         if model is not None:
             self._look_at_model(model, tensors, {})
-        for number, optimizer in enumerate(optimizers_of(self.target)):
-            look_at_optimizer(optimizer, number, {}, tensors, {})
+        self._look_at_optimizers(tensors, {})
         return iter(tensors.items())
 
     def parts(self) -> dict[str, Part]:
@@ -154,6 +151,11 @@ class State:
             for key, buffer in module._buffers.items():  # noqa: SLF001 - those that are not saved with the model too
                 if buffer is not None:
                     tensors["buffer", name, key] = buffer
+
+    def _look_at_optimizers(self, tensors: Tensors, values: Values) -> None:
+        names = {id(each): path[1] for path, each in tensors.items() if path[0] == "parameter"}
+        for number, optimizer in enumerate(optimizers_of(self.target)):
+            look_at_optimizer(optimizer, number, names, tensors, values)
 
     def _parts(self) -> dict[str, Part]:
         """Return what has a state of its own."""

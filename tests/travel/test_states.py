@@ -117,6 +117,12 @@ def with_lbfgs() -> Loop:
     return Loop(model, torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4, history_size=3))
 
 
+def with_a_parameter_of_no_model() -> Loop:
+    model, temperature = small(), nn.Parameter(torch.ones(()))
+    model.register_forward_hook(lambda _, __, output: output * temperature)
+    return Loop(model, torch.optim.Adam([*model.parameters(), temperature], lr=1e-2))
+
+
 def with_scaler() -> Loop:
     model = small()
     return Loop(model, adam(model), scaler=torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3))
@@ -199,6 +205,7 @@ KINDS: dict[str, Callable[[], Loop]] = {
     "bfloat16": in_bfloat16,
     "sparse gradients": with_sparse_gradients,
     "state that grows": with_growing_state,
+    "a parameter of no model": with_a_parameter_of_no_model,
     "a group that is added": with_a_group_that_is_added,
     "StepLR": scheduled(lambda optimizer: lr_scheduler.StepLR(optimizer, 7)),
     "MultiStepLR": scheduled(lambda optimizer: lr_scheduler.MultiStepLR(optimizer, [5, 5, 21])),
