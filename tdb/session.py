@@ -84,6 +84,8 @@ class Session:
         elif name == "checkpoints.spill":
             travel = self.controller.travel
             self.at_boundary(lambda: travel.spill_to(value))
+        elif name == "checkpoints.in_place":
+            self.at_boundary(lambda: self.controller.travel.request(value))
         elif name == "checkpoints.forks":
             keep_forks(self, value)
 

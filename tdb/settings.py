@@ -103,6 +103,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "checkpoints.budget": Setting(2**30, bytes_of, "memory that checkpoints may take, for going back in time", size_of),
     "checkpoints.forks": Setting(0, _count, "copies of the process set aside, for going back in a script; CPU only"),
+    "checkpoints.in_place": Setting(
+        False, _switch, "go back in place in a script, too, where its own variables and counters do not go back"
+    ),
     "checkpoints.spill": Setting(None, _folder, "a folder for checkpoints that do not fit into their memory; or off"),
     "figures": Setting("auto", _choice("auto", "window", "inline", "file", "off"), "where figures go"),
     "guard": Setting(True, _switch, "put back what Python at the prompt does to training modes and buffers"),

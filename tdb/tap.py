@@ -57,6 +57,7 @@ class Pass:
         number: the number of the batch ahead.
         quiet: its batches are told to nobody: they wait here to be asked for. Its end is told.
         batch: the last of those.
+        draw: gives the iterator's next batch in place of the iterator's own method, which it is given, too.
     """
 
     def __init__(self, loader: DataLoader[Any], epoch: int) -> None:
@@ -67,6 +68,7 @@ class Pass:
         self.number = 0
         self.quiet = False
         self.batch: Any = None
+        self.draw: Callable[[Any, Callable[[Any], Any]], Any] | None = None
 
     def take(self, number: int) -> Fetch | None:
         """Return the batch that nobody was told of, which has this number, if there is one, and forget it."""
@@ -80,10 +82,13 @@ class Tap:
 
     Attributes:
         listeners: who is told, in this order; to be replaced as a whole.
+        begun: is told of each pass that begins, with its iterator and what gives an iterator's next batch.
     """
 
     def __init__(self) -> None:
         self.listeners: tuple[Listener, ...] = ()
+        self.begun: Callable[[Any, Pass, Callable[[Any], Any]], None] | None = None
+        self._following: Callable[[Any], Any] = next
         self._last: weakref.ref[Pass] | None = None
         self._patches = Patches()
         self._begun: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -124,6 +129,8 @@ class Tap:
         return _reset
 
     def _reporting_next(self, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        self._following = plain
+
         @functools.wraps(plain)
         def __next__(iterator: Any) -> Any:  # noqa: N807
             under_way: Pass | None = vars(iterator).get(ON_ITERATOR)
@@ -132,7 +139,7 @@ class Tap:
             if not under_way.quiet:
                 return self._told(under_way, iterator, plain)
             try:
-                under_way.batch = batch = plain(iterator)
+                under_way.batch = batch = self._drawn(under_way, iterator, plain)
             except StopIteration:
                 self._tell_end(under_way)
                 raise
@@ -150,7 +157,7 @@ class Tap:
         for listener in listeners:
             listener.fetching(loader, epoch, number)
         try:
-            batch = plain(iterator)
+            batch = self._drawn(under_way, iterator, plain)
         except StopIteration:
             self._tell_end(under_way)
             raise
@@ -161,6 +168,10 @@ class Tap:
             listener.fetched(fetch)
         return batch
 
+    @staticmethod
+    def _drawn(under_way: Pass, iterator: Any, plain: Callable[[Any], Any]) -> Any:
+        return plain(iterator) if under_way.draw is None else under_way.draw(iterator, plain)
+
     def _tell_end(self, under_way: Pass) -> None:
         loader = under_way.loader()
         if loader is not None:
@@ -169,4 +180,7 @@ class Tap:
 
     def _begin(self, iterator: Any, loader: DataLoader[Any]) -> None:
         epoch = self._begun[loader] = self._begun.get(loader, 0) + 1
-        setattr(iterator, ON_ITERATOR, Pass(loader, epoch))
+        under_way = Pass(loader, epoch)
+        setattr(iterator, ON_ITERATOR, under_way)
+        if self.begun is not None:
+            self.begun(iterator, under_way, self._following)

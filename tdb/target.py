@@ -10,12 +10,14 @@ A trainer has most of them already; a loop without a trainer object fills in a `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tdb.passes.passes import Passes
 
 
 @dataclass
@@ -29,6 +31,9 @@ class Training:
     step: int = 0
     last_step: int | None = None
     epoch: int | None = None
+    feed: Callable[[Callable[[], Passes]], str] | None = None
+    """Has the loop's batches come through the passes that it is given a function for, from the boundary on at which
+    training stands, or returns why they cannot; None if nobody sees them."""
 
     @property
     def optimizer(self) -> Any:

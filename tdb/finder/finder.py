@@ -13,6 +13,7 @@ from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
 from tdb.finder.discovery import Discovery, Found, tell_if_compiled
 from tdb.finder.events import Events, Listener, inside_update
+from tdb.finder.feed import Feed
 from tdb.finder.losses import Losses
 from tdb.finder.onlooker import Onlooker
 from tdb.finder.optimizers import HandUpdate, parameters_of
@@ -23,6 +24,7 @@ from tdb.tap import Fetch, Tap
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
+    from tdb.passes.passes import Passes
     from tdb.target import Training
 
 # So many times gradients are cleared without an optimizer's update: the script updates by hand.
@@ -73,6 +75,7 @@ class Finder(Listener):
         self._steady = Steady(controller.pass_by)
         self._line: Line | None = None  # where the step's backward pass began, if it was plain and the only one
         self._scaled = False  # a gradient scaler has its part in the step
+        self._feed: Feed | None = None  # through which batches come that are to be given again
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -288,7 +291,12 @@ class Finder(Listener):
 
     def _is_steady(self) -> bool:
         """Return whether the step ahead is likely to be as the last one, which had one plain backward pass."""
-        if len(self._rule.cycle) != 1 or self._step_on not in ("auto", "tick") or not self._on:
+        if (
+            len(self._rule.cycle) != 1
+            or self._step_on not in ("auto", "tick")
+            or not self._on
+            or self._feed is not None
+        ):
             return False
         if self._batches.from_call:
             return self._listening
@@ -325,7 +333,8 @@ class Finder(Listener):
         """The step is complete: hand it over, and wait if training is to stop here."""
         controller, batches = self._controller, self._batches
         loss, losses = self._losses.take()
-        batch, epoch = batches.batch, batches.epoch
+        feed, batch = self._feed, batches.batch
+        epoch = batches.epoch if feed is None else feed.epoch
         controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=epoch)
         if losses:
             controller.capture_step_data("losses", losses)
@@ -340,9 +349,28 @@ class Finder(Listener):
         self._pending = self._scaled = False
         self._busy = True
         try:
-            controller.wait_if_paused()
+            if feed is None:
+                controller.wait_if_paused()
+            else:
+                feed.step_is_complete()
+                with feed.passes.standing():
+                    controller.wait_if_paused()
         finally:
             self._busy = False
+
+    def _feed_through(self, begin: Callable[[], Passes]) -> str:
+        """Let batches come through passes from here on, or return why they cannot; see `tdb.target.Training.feed`."""
+        if not self._batches.from_loader:
+            return ""
+        under_way = self.tap.last
+        loader = self._batches.loader_of(under_way)
+        if loader is None:
+            return "its steps draw from several loaders, or a batch ahead"
+        assert under_way is not None
+        self._feed = Feed(begin(), loader, self._batches.epoch or 1)
+        self._feed.join(under_way)
+        self.tap.begun = self._feed.begun
+        return ""
 
     # ---- the beginning ---------------------------------------------------------------------------------------------
 
@@ -411,7 +439,9 @@ class Finder(Listener):
     def _begin(self, found: Found) -> None:
         self._thread, self._loop = threading.current_thread(), threading.get_ident()
         self._rule = StepRule()
+        self._feed = self.tap.begun = None
         self._target = found.training
+        self._target.feed = self._feed_through
         self._target.step = self._controller.position.step
         if found.roots is not None:
             self._optimizers.belong_to(found.roots)

@@ -24,7 +24,7 @@ class LoopData:
         registered: the parts that go back with the rest, of which the data's position is one.
 
     Attributes:
-        passes: what the batches of a loop over `controller.steps` come through.
+        passes: what the batches of a loop over `controller.steps`, or on request of a script's, come through.
     """
 
     def __init__(self, registered: dict[str, Part]) -> None:
@@ -36,8 +36,8 @@ class LoopData:
         self.passes = None
         self._registered.pop(NAME, None)
 
-    def begin(self, state: State, tell: Callable[[str], object], timeline: int, budget: int) -> None:
-        """A loop goes over `controller.steps`.
+    def begin(self, state: State, tell: Callable[[str], object], timeline: int, budget: int) -> Passes:
+        """Return what the batches of a loop are to come through from now on.
 
         Args:
             state: all that training consists of.
@@ -47,6 +47,7 @@ class LoopData:
         """
         passes = self.passes = Passes(state, tell, timeline, budget // KEPT_SHARE)
         self._registered[NAME] = Part(passes.place, passes.seek)
+        return passes
 
     def follow(self, timeline: int) -> None:
         """Training is on another branch."""
@@ -64,11 +65,11 @@ class LoopData:
         reached = [each.position.step for each in checkpoints if self.lead_on_from(each, timeline)]
         return min((step if step == floor else step + 1 for step in reached), default=None)
 
-    def refusal(self, origin: Checkpoint | None, timeline: int, horizon: Callable[[], int | None]) -> str:
+    def refusal(self, origin: Checkpoint, timeline: int, horizon: Callable[[], int | None]) -> str:
         """Return why steps cannot be taken again from a checkpoint on, empty if they can; `horizon` takes a while."""
         if self.passes is not None and not self.passes.is_here:
             return "the loop has left its batches here: `step` goes on to where it can go back"
-        if origin is None or self.lead_on_from(origin, timeline):
+        if self.lead_on_from(origin, timeline):
             return ""
         step = horizon()
         back_to = "none is kept" if step is None else f"only the last are kept, which lead back to step {step}"

@@ -54,6 +54,7 @@ class Traveller:
         self.data = LoopData(self._registered)
         self._state: State | None = None
         self._why_not = "training has not begun"
+        self._is_requested = False  # to go back in place in a script, too
         self._taking = Taking()
         self._stops_seen = 0
         self._told = 0
@@ -98,9 +99,24 @@ class Traveller:
         self._why_not = _refusal(target)
         self.branches = Branches(loop.position, max(loop.recorder.history.lineages, default=loop.timeline))
         loop.timeline = self.branches.now.timeline
+        self.due = 0
         if not self._why_not:
             self._state = State(target, loop.panels, self._registered)
             self._take_first()
+
+    def request(self, wanted: bool) -> None:
+        """Go back in place in a script's loop, too, from the boundary on at which training stands, or from its first.
+
+        Raises:
+            StateError: that cannot be, or it is done already and cannot be undone.
+        """
+        if not wanted and self._is_requested and self._state is not None:
+            raise StateError("training goes back in place already", "`restart` begins anew, as it is set then")
+        self._is_requested, self.due = wanted, 0
+        has_begun = self._loop.position.tick > 0
+        if wanted and has_begun and self._state is None and not self._begins_on_request():
+            self._is_requested = False
+            raise StateError(f"this loop cannot go back in place: {self._why_not}")
 
     def begin_passes(self) -> Passes | None:
         """The loop is about to go over batches of `controller.steps`: return what they come through, if anything.
@@ -131,7 +147,15 @@ class Traveller:
         """Return why the data of the steps up to `step` cannot be had again; empty if they can."""
         lineage = (branch or self.branches.now).lineage
         origin = self.checkpoints.before(max(step, self.floor + 1), lineage)
+        if origin is None:
+            first = min((each.position.step for each in self.checkpoints), default=self.furthest)
+            return f"checkpoints begin at step {first}"
         return self.data.refusal(origin, lineage.timeline, lambda: self.horizon)
+
+    @property
+    def leaves_locals(self) -> bool:
+        """Whether the loop has variables of its own that do not go back."""
+        return self.data.passes is not None or (self._state is not None and isinstance(self._loop.target, Training))
 
     @property
     def horizon(self) -> int | None:
@@ -140,6 +164,10 @@ class Traveller:
 
     def arrive(self, position: Position) -> None:
         """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end."""
+        if self._state is None and self._is_requested:
+            if self._begins_on_request():
+                return
+            self._loop.notices.append(f"this loop does not go back in place: {self._why_not}")
         if self._state is None:
             self.due = FOREVER
             return
@@ -360,6 +388,26 @@ class Traveller:
         return branch
 
     # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _begins_on_request(self) -> bool:
+        """Return whether a script's loop can be gone back to from this boundary on; if not, `why_not` says why."""
+        loop = self._loop
+        target = loop.target
+        if not isinstance(target, Training) or target.feed is None:
+            return False
+        state = self._state = State(target, loop.panels, self._registered)
+        timeline, budget = self.branches.now.timeline, self.checkpoints.limit
+
+        def passes() -> Passes:
+            return self.data.begin(state, loop.notices.append, timeline, budget)
+
+        self._why_not = target.feed(passes)
+        if self._why_not:
+            self._state = None
+            return False
+        self._taking.begin(loop.position.tick)
+        self._take_first()
+        return not self._why_not
 
     def _take_first(self) -> None:
         assert self._state is not None
