@@ -209,7 +209,9 @@ class Session:
     def take_notices(self) -> list[str]:
         """Return what has to be said once: what was put back or not assigned, and what stop points wait for."""
         notices = [*self.controller.take_notices(), *self.names.take_notices(), *self.journal.take_notices()]
-        return notices if self.status == RUNNING else [*notices, *self.armed.take_notices()]
+        if self.status == RUNNING:
+            return notices
+        return [*notices, *self.branches.part_from_changes(self), *self.armed.take_notices()]
 
     def python(self, text: str) -> Any:
         """Evaluate Python in the selected frame, in the training thread, so that training does not notice.

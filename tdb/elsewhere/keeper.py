@@ -153,7 +153,7 @@ class Keeper:
         session, interpreter = self._session, self._session.shell
         end_with(self.front, self._handle)
         unmute()
-        show = SentShow(channel)
+        show = SentShow(session, channel)
         session.front.divert(show.output)
         session.go_on_alone(SentFront(channel))
         interpreter.show = show  # type: ignore[attr-defined]

@@ -72,13 +72,27 @@ class KnownBranches:
     def __init__(self, known: Sequence[KnownBranch] = (KnownBranch(MAIN),), here: int = 0) -> None:
         self._now, *others = known
         self._others = {each.name: each for each in others}
-        # Changes that were taken back are not made again: beyond the first, it is no longer this branch's future.
+        # Changes that were taken back are not made again: beyond the first, training is on another branch.
         taken_back = [each.step for each in self._now.changes if each.has_begun and each.step >= here]
         self._ends = min(taken_back, default=FOREVER)
 
     def all(self, session: Session) -> list[KnownBranch]:
         """Return all branches as they are known now, the present one first."""
+        self.part_from_changes(session)
         return [self._present(session), *self._others.values()]
+
+    def part_from_changes(self, session: Session) -> list[str]:
+        """Begin a branch if a step has been passed without what was changed there, and return what has to be said."""
+        at = self._ends
+        if session.controller.position.step <= at:
+            return []
+        left = self._others[self._now.name] = self._now
+        name, changes = name_of_fork(self._others, ""), session.journal.changes
+        before = [each for each in changes if not each.has_begun or each.step < at]
+        self._now = KnownBranch(name, left.name, at, at, inherited=len(before))
+        self._ends = FOREVER
+        undone = ", ".join(each.text for each in left.changes if each.has_begun and each.step == at)
+        return [f"what was changed at step {at} stays on branch {left.name} ({undone}); this is branch {name} now"]
 
     def furthest(self, here: int) -> int:
         """Return the last step of the present branch that was ever taken, if training stands at step `here` of it."""
@@ -94,6 +108,7 @@ class KnownBranches:
         Raises:
             UsageError: there is a branch of this name already.
         """
+        self.part_from_changes(session)
         name = name_of_fork({self._now.name, *self._others}, name)
         left, here = self._present(session), session.controller.position.step
         self._others[left.name] = left
@@ -103,6 +118,7 @@ class KnownBranches:
 
     def fork_for_a_change(self, session: Session) -> KnownBranch | None:
         """Begin a branch if steps are known ahead, which a change here would contradict."""
+        self.part_from_changes(session)
         here = session.controller.position.step
         return self.fork(session, "") if self.furthest(here) > here else None
 

@@ -52,7 +52,8 @@ class HandOver(BaseException):
 class SentShow:
     """Sends answers instead of showing them; see `tdb.shell.show.Show`."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, session: Session, channel: Channel) -> None:
+        self._session = session
         self._channel = channel
         self.silent = False
 
@@ -93,6 +94,7 @@ class SentShow:
         if not self.silent:
             if message[0] in ("result", "error"):
                 flush_streams()  # what training printed comes before the answer that says it has stopped
+                self._channel.send("state", state_of(self._session), self._session.whereabouts())
             self._channel.send(*message)
 
 

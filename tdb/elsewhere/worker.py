@@ -43,7 +43,7 @@ def main() -> None:
     keeper = Keeper(session, lambda step, process, ours: channel.send_with(ours, "parked", step, process), front)
     controller.keep_with(keeper if limit else None)
     session.routes[:] = routes_of_the_front(channel, session.routes)
-    show = SentShow(channel)
+    show = SentShow(session, channel)
     interpreter = Interpreter(session, show, order.log_file)  # type: ignore[arg-type]
     with sent_output(show.output) if order.captures else nullcontext():
         serve_from(interpreter, channel, order)

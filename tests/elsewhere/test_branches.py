@@ -95,6 +95,27 @@ def test_branches_parted_where_their_steps_differ() -> None:
         assert parted_at(known, one, other) == (same.index(False) if False in same else len(same))
 
 
+def test_going_on_without_a_change_leaves_it_on_its_branch(begin: Begin) -> None:
+    session = begin(f"import numpy\nnumpy.random.seed(3)\n{WITHOUT_TORCH}")
+    session.type("set checkpoints.forks 8")
+    session.type("until 6")
+    session.type("! rate = 0.02")
+    session.type("until 10")
+    assert session.answer("p [step, rate, loss, digest()]")["value"] == trained(10, {6: 0.02})
+    session.answer("goto 4")
+    assert session.answer("branches")["now"] == "main"
+    shown = session.type("step 5")
+    assert "what was changed at step 6 stays on branch main (! rate = 0.02); this is branch fork-1 now" in shown
+    assert session.answer("p [step, rate, loss, digest()]")["value"] == trained(9, {})
+    rows = session.answer("branches")["table"]["rows"]
+    assert rows == [["main", "", "", 10, "! rate = 0.02 (step 6)"], ["fork-1", "*", "main at step 6", 9, ""]]
+    session.answer("switch main")
+    assert session.answer("p [step, rate, loss, digest()]")["value"] == trained(10, {6: 0.02})
+    assert json.loads(session.type("step"))["state"] == {"status": "stopped", "step": 11, "epoch": None}
+    session.answer("switch fork-1")
+    assert session.answer("p [step, rate, loss, digest()]")["value"] == trained(9, {})
+
+
 def test_the_weights_at_the_end_of_a_branch_are_kept(begin: Begin) -> None:
     session, weights = begin(SPOILT), {}
     session.type("set checkpoints.forks 8")
