@@ -10,7 +10,7 @@ from tdb.commands import command
 from tdb.commands.arguments import File, Integer, Steps, Word
 from tdb.commands.phases import detect
 from tdb.errors import StateError, UsageError
-from tdb.gate import OVER, STOPPED
+from tdb.gate import CRASHED, OVER, STOPPED
 from tdb.results import Part, Result, Table, Text
 from tdb.stopping import StopReport, stop_report
 from tdb.travel import exchange
@@ -167,7 +167,8 @@ def culprit(session: Session) -> Result:
     """Find what made the first loss that is no number: go back before it, and take those steps again under `detect`.
 
     Nothing has to be paid for during the run: detection is on for the one or two steps that matter. Training then
-    stands at the step that went wrong, with its batch, gradients and weights to look at.
+    stands at the step that went wrong, with its batch, gradients and weights to look at. After a crash with no such
+    loss recorded, as of a script that checks its loss itself, it is the step that crashed.
 
     Example:
         culprit
@@ -175,15 +176,17 @@ def culprit(session: Session) -> Result:
     need_still(session)
     steps, losses = session.controller.recorder.history.loss()
     bad = steps[~np.isfinite(losses)]
-    if not len(bad):
+    is_of_loss, floor = len(bad) > 0, session.controller.travel.floor
+    if not is_of_loss and session.status != CRASHED:
         raise StateError("every recorded loss is finite", "`catch nan` also watches gradients, weights and activations")
-    first, floor = int(bad[0]), session.controller.travel.floor
+    first = int(bad[0]) if is_of_loss else session.controller.position.step + 1
     # The update of the step before may have spoilt the weights: its own loss was still finite.
     goal = max(floor, first - 2)
-    return by_best(session, goal, blamed, goal, first)
+    why = "the first loss that is no finite number is that of" if is_of_loss else "training crashed in"
+    return by_best(session, goal, blamed, goal, first, f"{why} step {first}")
 
 
-def blamed(session: Session, way: Way, goal: int, first: int) -> StopReport:
+def blamed(session: Session, way: Way, goal: int, first: int, why: str) -> StopReport:
     """Go to the step `goal`, and take steps under detection until one has an anomaly, or `first` has been taken."""
     landing = way.goto(session, goal)
     if landing.step != goal:
@@ -193,9 +196,8 @@ def blamed(session: Session, way: Way, goal: int, first: int) -> StopReport:
         found = (report.data or {}).get("anomalies")
         if found or session.state()["step"] >= first or session.status in OVER:
             break
-    lead = Text(f"the first loss that is no finite number is that of step {first}")
     data = {**(report.data or {}), "first": first, "route": landing.route}
-    return StopReport([lead, *report.parts], data, [*landing.notes, *report.notes])
+    return StopReport([Text(why), *report.parts], data, [*landing.notes, *report.notes])
 
 
 @command()

@@ -88,6 +88,17 @@ def test_the_culprit_is_named_by_a_copy(begin: Begin) -> None:
         assert session.answer("p step")["value"] == 13
 
 
+def test_the_culprit_of_a_crash_is_in_the_step_that_crashed(begin: Begin) -> None:
+    session = begin(
+        SPOILT.replace("    optimizer.zero_grad()", "    assert torch.isfinite(loss), step\n    optimizer.zero_grad()")
+    )
+    session.type("set checkpoints.forks 4")
+    assert '"status":"crashed"' in session.type("continue")
+    answer = session.answer("culprit")
+    assert (answer["first"], answer["route"], answer["anomalies"][0]["operation"]) == (13, "fork", "pow")
+    assert session.answer("p [step, float(loss)]")["value"] == [13, "Infinity"]  # it has crashed there again
+
+
 def test_past_steps_are_asked_by_a_process_of_its_own(begin: Begin) -> None:
     norms: list[float] = []
     watched = SPOILT.replace("    optimizer.step()", "    optimizer.step()\n    norms.append(largest())")
