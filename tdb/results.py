@@ -21,7 +21,8 @@ class Table:
     """Rows of equal columns.
 
     Attributes:
-        columns: name -> values, in the order shown; numpy arrays or lists, all of one length.
+        columns: name -> values, in the order shown; numpy arrays or lists, all of one length. If all names are blank,
+            the table has no header.
         status: one word a row ("dead", "contender", "winner"), or empty.
         summary: row label ("mean", "min", "max") -> column -> value, shown under the rows.
         note: how many rows of how many, and how they are sorted.
@@ -52,11 +53,12 @@ class Text:
     """Text as it is, shown without interpretation.
 
     `places` are places in files, "folder/file.py(88) train", that lines end in: where a line is too long for the
-    terminal, they are what is made shorter.
+    terminal, they are what is made shorter. Lines of `is_prose` are broken between words there.
     """
 
     text: str
     places: Sequence[str] = ()
+    is_prose: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from tdb.over_time import (
     trailing_mean,
     trajectory_curves,
 )
-from tdb.over_time.sparklines import ASCII
 from tdb.panel import StatusRule
 from tdb.results import Curves
+from tdb.views.number import printable
 from tdb.watches import Watches
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -239,7 +239,7 @@ def test_a_table_of_curves_has_a_row_a_step() -> None:
 def test_sparklines_rise_and_fall_with_their_values() -> None:
     assert sparkline(np.arange(8)) == "▁▂▃▄▅▆▇█"
     assert sparkline(np.arange(80), width=8) == "▁▂▃▄▅▆▇█"
-    assert sparkline(np.array([0.0, 7.0, 0.0]), marks=ASCII) == "_@_"
+    assert printable(sparkline(np.arange(8)), ascii_only=True) == "_.-=+*#@"
     assert sparkline(np.array([3.0, 3.0])) == "▁▁"
     assert sparkline(np.array([1.0, np.nan, np.inf, 2.0])) == "▁  █"
     assert sparkline(np.array([np.nan])) == " "

@@ -59,7 +59,9 @@ def health(session: Session, *ids: Ids, runs: bool = False) -> Result:
         )
         return Result([table], {**data, "table": table})
     under_way = f", the last one under way for {now[0].steps} steps" if now else ""
-    table = Table(_columns(epochs), title=run["name"], note=f"{len(epochs)} epochs{under_way}")
+    table = Table(
+        _columns(epochs), title=run["name"], note=f"{len(epochs)} epoch{'s' if len(epochs) != 1 else ''}{under_way}"
+    )
     parts: list[Any] = [table]
     if len(epochs) > 1:
         numbers = np.asarray([epoch["epoch"] for epoch in epochs])

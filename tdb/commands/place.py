@@ -62,7 +62,7 @@ def state(session: Session) -> Result:
     """
     known = session.controller.get_state()
     values = {key: value for key, value in known.items() if key != "reason" or value}
-    values["steps_per_second"] = pace(session.controller.recorder.history)
+    values["steps/s"] = pace(session.controller.recorder.history)
     values["watches"] = session.controller.recorder.watched()
     values["stops"] = session.controller.gate.stops
     watched = values["watches"]

@@ -173,9 +173,11 @@ def help_(session: Session, name: CommandName | None = None) -> Result:
         raise UsageError(f"no command {name!r}", near or "`help` lists the commands")
     short = f"   Short: {', '.join(known.short)}" if known.short else ""
     data = {"usage": known.usage, "short": " ".join(known.short), "help": known.document}
-    return Result([Lines(f"{known.usage}{short}\n\n{known.document}")], data)
+    return Result([Lines(f"{known.usage}{short}\n\n{known.document}", is_prose=True)], data)
 
 
 def _listing(commands: list[Command], title: str = "") -> Table:
-    names = [", ".join([each.name, *each.short]) for each in commands]
-    return Table({"command": names, "": [each.summary for each in commands]}, title=title)
+    """Return the commands with what they do, without a header: what stands there is plain."""
+    columns = [", ".join([each.name, *each.short]) for each in commands], [each.summary for each in commands]
+    exact = Table(dict(zip(("command", "summary"), columns, strict=True)))
+    return Table(dict(zip(("", " "), columns, strict=True)), title=title, exact=exact)

@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from tdb.results import Array
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-ASCII = "_.-=+*#@"
 
 
-def sparkline(values: Array, width: int = 40, marks: str = BLOCKS) -> str:
-    """Return `values` [n] as at most `width` characters, the lowest mark for the least, the highest for the most.
+def sparkline(values: Array, width: int = 40) -> str:
+    """Return `values` [n] as at most `width` characters, the lowest block for the least, the highest for the most.
 
     A character stands for the mean of its share of values; a blank for a share without a finite one.
     """
@@ -26,18 +25,18 @@ def sparkline(values: Array, width: int = 40, marks: str = BLOCKS) -> str:
     if not len(known):
         return " " * len(means)
     span = known.max() - known.min()
-    heights = (means - known.min()) / (span if span > 0 else 1.0) * (len(marks) - 1)
-    return "".join(" " if np.isnan(height) else marks[round(height)] for height in heights)
+    heights = (means - known.min()) / (span if span > 0 else 1.0) * (len(BLOCKS) - 1)
+    return "".join(" " if np.isnan(height) else BLOCKS[round(height)] for height in heights)
 
 
-def sparkline_table(curves: Curves, width: int = 40, marks: str = BLOCKS) -> Table:
+def sparkline_table(curves: Curves, width: int = 40) -> Table:
     """Return a row for each line: its first, last, least and greatest value, and its course as text."""
     columns: dict[str, list[object]] = {name: [] for name in ("line", "first", "last", "min", "max", "course")}
     most = 0
     for label, (_, values) in curves.lines.items():
         known = values[np.isfinite(values)]
         ends = (known[0], known[-1], known.min(), known.max()) if len(known) else (np.nan,) * 4
-        for name, value in zip(columns, (label, *map(float, ends), sparkline(values, width, marks)), strict=True):
+        for name, value in zip(columns, (label, *map(float, ends), sparkline(values, width)), strict=True):
             columns[name].append(value)
         most = max(most, len(values))
     each = f"; a mark is the mean of {most / width:.3g} of them" if most > width else ""

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
@@ -81,15 +82,17 @@ class FigureSink:
             picture: what to show.
             name: the command that made it; in a window it takes the place of the last one of that name.
         """
-        said = printable(caption(picture), ascii_only=self._ascii_only)
+        said = [printable(caption(picture), ascii_only=self._ascii_only)]
+        if self._interactive:
+            said = textwrap.wrap(said[0], shutil.get_terminal_size().columns)
         match self._resolved():
             case "window":
-                return [*self._in_window(picture, name), said]
+                return [*self._in_window(picture, name), *said]
             case "inline":
-                return [*self._inline(picture, name), said]
+                return [*self._inline(picture, name), *said]
             case "off":
-                return [said]
-        return [said, self._numbered(picture, name)]
+                return said
+        return [*said, self._numbered(picture, name)]
 
     def save(self, picture: Picture, path: Path) -> str:
         """Write a picture to `path` and return the path; the suffix says how: .png, .svg, .pdf or .npy (its data).

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,7 +18,8 @@ from tdb.files import written_whole
 from tdb.results import Curves, Facts, Part, Picture, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
 from tdb.step import BOUNDARY
-from tdb.views import plain_text, renderable
+from tdb.views import plain_text, renderable, theme
+from tdb.views.lines import prose, styled
 
 if TYPE_CHECKING:
     from tdb.commands.arguments import Options
@@ -100,13 +102,16 @@ class Show:
             self._json(typed, {"ok": False, "error": answer})
         before = f"{location}*** "
         # A caret in a second line has to stand under its place in the first.
-        text = str(error).replace("\n", f"\n{' ' * len(before)}")
-        self._error_console.print(f"{before}{text}", style="red")
+        text = f"{before}{error}".replace("\n", f"\n{' ' * len(before)}")
+        if self.terminal and "\n" not in text:
+            self._error_console.print(styled(prose(text, "red", self._width)), end="")
+        else:
+            self._error_console.print(text, style="red")
 
     def notice(self, text: str) -> None:
         """Show a line that is no answer: on stderr unless a person reads the output."""
         if self.terminal:
-            self._console.print(text, style="dim")
+            self._console.print(styled(prose(text, theme.DIM, self._width)), end="")
         else:
             print(text, file=self.errors)
 
@@ -130,7 +135,7 @@ class Show:
         if options.pattern:
             self._matching(text, options.pattern)
         elif self._needs_pager(text, options):
-            with self._console.pager(styles=self._console.color_system is not None):
+            with _colours_in_less(), self._console.pager(styles=self._console.color_system is not None):
                 self._text(text)
         else:
             self._text(text)
@@ -189,6 +194,20 @@ class Show:
         shown = {key: state[key] for key in ("status", "step", "epoch")}
         shown |= {} if state["phase"] == BOUNDARY else {"phase": state["phase"]}
         self.line(dumps({"v": 1, "cmd": typed.name, "ok": answer["ok"], "state": shown, **answer}))
+
+
+@contextmanager
+def _colours_in_less() -> Iterator[None]:
+    """Have `less` show colours instead of their escapes; the user's own options for it stay."""
+    own = os.environ.get("LESS")
+    os.environ["LESS"] = f"-R {own or ''}".rstrip()
+    try:
+        yield
+    finally:
+        if own is None:
+            del os.environ["LESS"]
+        else:
+            os.environ["LESS"] = own
 
 
 def _table_of(result: Result) -> Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -30,8 +31,14 @@ def facts_lines(
 
 
 def text_lines(text: Text, width: int | None = None, *, ascii_only: bool = False) -> Iterator[Line]:
-    """Yield the lines of a text as they are, folded at `width`."""
-    for line in printable(text.text, ascii_only=ascii_only).expandtabs().splitlines():
+    """Yield the lines of a text as they are, folded at `width`, prose between words."""
+    shown = printable(text.text, ascii_only=ascii_only).expandtabs()
+    if text.is_prose and width:
+        shown = re.sub(r"(?<=.)\n(?=\S)", " ", shown)  # paragraphs are broken anew
+    for line in shown.splitlines():
+        if text.is_prose and line:
+            yield from prose(line, "", width)
+            continue
         place = next((place for place in text.places if line.endswith(place)), "")
         fitting = [line] if width is None or not place else with_place(line.removesuffix(place), place, width)
         for each in fitting:

@@ -43,8 +43,9 @@ def folded(line: Line, width: int | None) -> Iterator[Line]:
 
 
 def prose(text: str, style: str, width: int | None) -> Iterator[Line]:
-    """Yield a sentence, broken between words where `width` asks for it."""
-    for line in textwrap.wrap(text, width) if width else [text]:
+    """Yield a sentence, broken between words where `width` asks for it; all of it is as far from the left."""
+    left = text[: len(text) - len(text.lstrip())]
+    for line in textwrap.wrap(text, width, subsequent_indent=left) if width else [text]:
         yield [(line, style)]
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tdb.over_time.sparklines import BLOCKS
 from tdb.results import Array
 
 _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_IN_ASCII = str.maketrans({"±": "+-", "×": "x", **dict(zip(BLOCKS, "_.-=+*#@", strict=True))})
 
 
 def printable(text: str, *, ascii_only: bool = False) -> str:
@@ -17,7 +19,7 @@ def printable(text: str, *, ascii_only: bool = False) -> str:
     text = text.translate(_UNSEEN)
     if not ascii_only:
         return text
-    return text.replace("±", "+-").replace("×", "x").encode("ascii", "backslashreplace").decode()
+    return text.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode()
 
 
 def as_column(values: Sequence[Any] | Array) -> Array:

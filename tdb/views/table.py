@@ -133,11 +133,12 @@ def _stacked(rows: Sequence[Sequence[str]], heights: Sequence[int]) -> list[str]
 def _block(block: list[Laid], gap: str, rule: str) -> Iterator[Line]:
     """Yield header, rows and summary of columns that stand side by side."""
     height = max((len(laid.header) for laid in block), default=0)
-    for cells in zip(*(laid.padded(laid.header, height) for laid in block), strict=True):
-        yield [(gap.join(cells), theme.HEADER)]
     ruler = [(rule * (sum(laid.width + len(gap) for laid in block) - len(gap)), theme.DIM)]
-    if rule:
-        yield ruler
+    if any(laid.column.name.strip() for laid in block):
+        for cells in zip(*(laid.padded(laid.header, height) for laid in block), strict=True):
+            yield [(gap.join(cells), theme.HEADER)]
+        if rule:
+            yield ruler
     for row, cells in enumerate(zip(*(laid.padded(laid.column.cells) for laid in block), strict=True)):
         yield _row(cells, [laid.column.style(row) for laid in block], gap)
     if block and block[0].column.foot:

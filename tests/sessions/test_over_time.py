@@ -288,7 +288,7 @@ def test_what_a_condition_names_is_recorded_at_every_step(make_session: Make) ->
 
 def test_the_state_names_watches_and_a_pace_without_the_time_at_stops(watched: TypingSession) -> None:
     state = watched.answer("state")
-    assert (state["watches"], state["steps_per_second"] > 0) == (watched.answer("watch")["watched"], True)
+    assert (state["watches"], state["steps/s"] > 0) == (watched.answer("watch")["watched"], True)
     history = History()
     assert pace(history) is None
     for step, wall_time in enumerate([10.0, 10.5, 100.0, 100.5], 1):
