@@ -377,7 +377,7 @@ class DebugController:
             save: returns the state; what it returns is copied.
             load: takes such a copy, which is its own from then on.
         """
-        self.travel.register(name, save, load)
+        self.travel.reach.register(name, save, load)
 
     # ---- the training loop -----------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
     held.py           states of any shape, taken apart into tensors and what is around them
     files.py          a copy in a file, plain.py what is no tensor in it as JSON; spill.py a folder of those
     exchange.py       going on from a file
+    reach.py          what of a loop can be gone back to, and why not
     taking.py         when a copy is taken; pace.py how seldom, to cost next to nothing
     known.py          what history knows of steps that are taken again: each is compared with it
     traveller.py      Traveller: the training thread's side of all this

@@ -33,9 +33,9 @@ def load(travel: Traveller, file: Path) -> Branch:
     Raises:
         StateError: it is no checkpoint, or not all of one, or of another training; nothing has changed then.
     """
-    state = travel.state
+    state = travel.reach.need()
     snapshot, about = files.read(file)
-    if travel.data.passes is not None and about["run"] != files.RUN:
+    if travel.reach.data.passes is not None and about["run"] != files.RUN:
         why = "of a loop over `controller.steps`, only the run that wrote it knows which batches follow"
         raise StateError(f"{file} is of another run: {why}", "Trainers with state() and restore(state) go on")
     try:

@@ -102,4 +102,4 @@ class InPlace:
 
 def _stays(session: Session) -> list[str]:
     """Say once what does not go back in a loop that has no object of its own to keep it in."""
-    return [LOCALS] if session.controller.travel.leaves_locals and session.journal.first("locals") else []
+    return [LOCALS] if session.controller.travel.reach.leaves_locals and session.journal.first("locals") else []

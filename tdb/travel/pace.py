@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
-SHARE = 0.006
-"""Of training time. What a copy does to the caches makes the next step slower too: together they stay below 1 %."""
+SHARE = 0.003
+"""Of training time. What a copy does to the caches makes the next step slower too: together about half a percent."""
 
 LEAST_STEPS = 4
 """Closer together they would be of no use: a few steps are quickly taken again."""

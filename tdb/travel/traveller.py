@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tdb.captures import is_tensor
 from tdb.errors import StateError
 from tdb.history.lineage import FOREVER
-from tdb.passes.data import LoopData
 from tdb.step import Clock, Position, Step
-from tdb.target import Training, model_of, optimizers_of
 from tdb.travel.branches import Branch, Branches, Edit
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
 from tdb.travel.known import Comparison, Known
+from tdb.travel.reach import Reach
 from tdb.travel.snapshot import Snapshot
 from tdb.travel.spill import Spill
-from tdb.travel.state import Part, State
 from tdb.travel.taking import FORESIGHT, Moment, Replay, Taking, foreseen, steps_to_stop
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class Traveller:
         due: the tick from which a boundary has something to do here; 0 if what is foreseen has changed.
         last_hits: the steps at which stop points would have stopped when they were last taken again, and what they
             would have said.
-        data: what is known of the loop's data.
+        reach: what of the loop can be gone back to.
     """
 
     def __init__(self, loop: LoopSide) -> None:
@@ -50,11 +48,7 @@ class Traveller:
         self.comparison = Comparison()
         self.due = 0
         self._loop = loop
-        self._registered: dict[str, Part] = {}
-        self.data = LoopData(self._registered)
-        self._state: State | None = None
-        self._why_not = "training has not begun"
-        self._is_requested = False  # to go back in place in a script, too
+        self.reach = Reach(loop)
         self._taking = Taking()
         self._stops_seen = 0
         self._told = 0
@@ -62,10 +56,6 @@ class Traveller:
         self.last_hits: list[tuple[int, str]] = []
 
     # ---- any thread ------------------------------------------------------------------------------------------------
-
-    def register(self, name: str, save: Callable[[], Any], load: Callable[[Any], Any]) -> None:
-        """Let a state of the user's own go back with the rest."""
-        self._registered[name] = Part(save, load)
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -85,7 +75,7 @@ class Traveller:
     @property
     def why_not(self) -> str:
         """Why training cannot go back in place; empty if it can."""
-        return self._why_not
+        return self.reach.why_not
 
     # ---- what a loop's boundaries call -----------------------------------------------------------------------------
 
@@ -94,14 +84,11 @@ class Traveller:
         loop = self._loop
         self._taking.begin(loop.position.tick)
         self.replay = loop.recorder.known = None
-        self._state = None
-        self.data.forget()
-        self._why_not = _refusal(target)
+        self.reach.begin(target)
         self.branches = Branches(loop.position, max(loop.recorder.history.lineages, default=loop.timeline))
         loop.timeline = self.branches.now.timeline
         self.due = 0
-        if not self._why_not:
-            self._state = State(target, loop.panels, self._registered)
+        if self.reach.state is not None:
             self._take_first()
 
     def request(self, wanted: bool) -> None:
@@ -110,38 +97,25 @@ class Traveller:
         Raises:
             StateError: that cannot be, or it is done already and cannot be undone.
         """
-        if not wanted and self._is_requested and self._state is not None:
+        reach, has_begun = self.reach, self._loop.position.tick > 0
+        if not wanted and reach.requested and reach.state is not None:
             raise StateError("training goes back in place already", "`restart` begins anew, as it is set then")
-        self._is_requested, self.due = wanted, 0
-        has_begun = self._loop.position.tick > 0
-        if wanted and has_begun and self._state is None and not self._begins_on_request():
-            self._is_requested = False
-            raise StateError(f"this loop cannot go back in place: {self._why_not}")
+        reach.requested, self.due = wanted, 0
+        if wanted and has_begun and reach.state is None and not self._begins_on_request():
+            reach.requested = False
+            raise StateError(f"this loop cannot go back in place: {reach.why_not}")
 
     def begin_passes(self) -> Passes | None:
         """The loop is about to go over batches of `controller.steps`: return what they come through, if anything.
 
         A loop that took steps in another way before does not go back in place: only here can its data.
         """
-        loop = self._loop
-        is_fresh = self.data.passes is None and not loop.idle and loop.position.step == self.floor
-        if is_fresh and (model_of(loop.target) is not None or optimizers_of(loop.target)):
-            self._why_not = ""
+        loop, reach = self._loop, self.reach
+        is_fresh = reach.data.passes is None and not loop.idle and loop.position.step == self.floor
+        if is_fresh and reach.begin_passes(self.branches.now.timeline, self.checkpoints.limit):
             self._taking.begin(loop.position.tick)
-            self._state = State(loop.target, loop.panels, self._registered)
-            timeline, budget = self.branches.now.timeline, self.checkpoints.limit
-            self.data.begin(self._state, loop.notices.append, timeline, budget)
             self._take_first()
-        return self.data.passes if self._state is not None else None
-
-    @property
-    def state(self) -> State:
-        """All that training consists of.
-
-        Raises:
-            StateError: training cannot go back in place.
-        """
-        return self._need_state()
+        return reach.data.passes if reach.state is not None else None
 
     def out_of_reach(self, step: int, branch: Branch | None = None) -> str:
         """Return why the data of the steps up to `step` cannot be had again; empty if they can."""
@@ -150,25 +124,20 @@ class Traveller:
         if origin is None:
             first = min((each.position.step for each in self.checkpoints), default=self.furthest)
             return f"checkpoints begin at step {first}"
-        return self.data.refusal(origin, lineage.timeline, lambda: self.horizon)
-
-    @property
-    def leaves_locals(self) -> bool:
-        """Whether the loop has variables of its own that do not go back."""
-        return self.data.passes is not None or (self._state is not None and isinstance(self._loop.target, Training))
+        return self.reach.data.refusal(origin, lineage.timeline, lambda: self.horizon)
 
     @property
     def horizon(self) -> int | None:
         """The first step that can be gone back to; None if none can be."""
-        return self.data.horizon(self.checkpoints, self.floor, self.branches.now.timeline)
+        return self.reach.data.horizon(self.checkpoints, self.floor, self.branches.now.timeline)
 
     def arrive(self, position: Position) -> None:
         """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end."""
-        if self._state is None and self._is_requested:
+        if self.reach.state is None and self.reach.requested:
             if self._begins_on_request():
                 return
-            self._loop.notices.append(f"this loop does not go back in place: {self._why_not}")
-        if self._state is None:
+            self._loop.notices.append(f"this loop does not go back in place: {self.reach.why_not}")
+        if self.reach.state is None:
             self.due = FOREVER
             return
         pace, stops = self._taking.pace, self._loop.stops()
@@ -240,7 +209,7 @@ class Traveller:
         Raises:
             StateError: training cannot go back in place.
         """
-        return self._taking.take(self._need_state(), self._moment(self._edits_here()), name, kept=kept)
+        return self._taking.take(self.reach.need(), self._moment(self._edits_here()), name, kept=kept)
 
     def part(self) -> None:
         """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
@@ -250,7 +219,7 @@ class Traveller:
             return
         if branch.parting is not None:
             self.checkpoints.forget(branch.parting)
-        branch.parting = self._taking.take_again(self._need_state(), self._moment(self._edits_here()))
+        branch.parting = self._taking.take_again(self.reach.need(), self._moment(self._edits_here()))
 
     def spill_to(self, directory: Path | None) -> None:
         """Let checkpoints that do not fit into memory go to files in a folder, or nowhere.
@@ -282,7 +251,7 @@ class Traveller:
         Raises:
             StateError: training cannot go back in place, or not so far.
         """
-        self._need_state()
+        self.reach.need()
         branches = self.branches
         self.part()
         lineage = (branch or branches.now).lineage
@@ -291,7 +260,7 @@ class Traveller:
         )
         if origin is None:
             raise StateError(f"no checkpoint before step {goal} is left", "`checkpoints` lists them")
-        if not self.data.lead_on_from(origin, lineage.timeline):
+        if not self.reach.data.lead_on_from(origin, lineage.timeline):
             raise StateError(f"cannot go to step {goal}", self.out_of_reach(origin.position.step + 1, branch))
         try:
             snapshot = origin.snapshot
@@ -323,7 +292,7 @@ class Traveller:
             StateError: training cannot go back in place, so nobody could return.
             UsageError: there is a branch of this name.
         """
-        self._need_state()
+        self.reach.need()
         loop, position = self._loop, self._loop.position
         self.part()
         branch = self.branches.fork(name, position)
@@ -380,7 +349,7 @@ class Traveller:
         Returns:
             The branch that was begun for it, because the present one has steps ahead that it would contradict.
         """
-        if self._state is None:
+        if self.reach.state is None:
             return None
         position = self._loop.position
         branch = self.fork() if self._loop.recorder.known is not None else None
@@ -391,30 +360,13 @@ class Traveller:
 
     def _begins_on_request(self) -> bool:
         """Return whether a script's loop can be gone back to from this boundary on; if not, `why_not` says why."""
-        loop = self._loop
-        target = loop.target
-        if not isinstance(target, Training) or target.feed is None:
+        if not self.reach.begin_on_request(self.branches.now.timeline, self.checkpoints.limit):
             return False
-        state = self._state = State(target, loop.panels, self._registered)
-        timeline, budget = self.branches.now.timeline, self.checkpoints.limit
-
-        def passes() -> Passes:
-            return self.data.begin(state, loop.notices.append, timeline, budget)
-
-        self._why_not = target.feed(passes)
-        if self._why_not:
-            self._state = None
-            return False
-        self._taking.begin(loop.position.tick)
+        self._taking.begin(self._loop.position.tick)
         self._take_first()
-        return not self._why_not
+        return True
 
     def _take_first(self) -> None:
-        assert self._state is not None
-        lacks = self._state.lacks()
-        if lacks:
-            self._why_not, self._state = lacks, None
-            return
         self.take(kept=True)
         self._look_ahead(self._loop.position)
 
@@ -423,7 +375,7 @@ class Traveller:
         tick = self._loop.position.tick
         may_be_there = self.replay is not None or self._loop.recorder.known is not None
         if not may_be_there or not self.checkpoints.has(tick, self.branches.now.lineage.owner(tick), edits=0):
-            self._taking.take(self._need_state(), self._moment(edits=0))
+            self._taking.take(self.reach.need(), self._moment(edits=0))
 
     def _moment(self, edits: int) -> Moment:
         loop = self._loop
@@ -437,8 +389,7 @@ class Traveller:
 
     def _put_back(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
         loop, lineage = self._loop, self.branches.now.lineage
-        assert self._state is not None
-        self._state.put_back(snapshot)
+        self.reach.need().put_back(snapshot)
         loop.position = checkpoint.position
         loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record
         self._follow(self.branches.now)
@@ -464,7 +415,7 @@ class Traveller:
         self._loop.timeline = history.timeline = branch.timeline
         for each in self.branches:
             history.lineages[each.timeline] = each.lineage
-        self.data.follow(branch.timeline)
+        self.reach.data.follow(branch.timeline)
 
     def _look_ahead(self, position: Position) -> None:
         known = self._loop.recorder.known
@@ -483,23 +434,7 @@ class Traveller:
             self._told = self.comparison.count
             self._loop.notices.append(f"not as before: {self.comparison.differences[0]}")
 
-    def _need_state(self) -> State:
-        if self._state is None:
-            raise StateError(f"training cannot go back in place: {self._why_not}")
-        return self._state
-
 
 def _owned(position: Position) -> Position:
     loss = position.loss
     return position._replace(loss=loss.clone()) if is_tensor(loss) else position
-
-
-def _refusal(target: Any) -> str:
-    """Return why a target cannot be put back, or nothing."""
-    if target is None:
-        return "the loop has not said what it trains: controller.begin(trainer)"
-    if isinstance(target, Training):
-        return "only a loop over `controller.steps(loader)`, or a trainer with state() and restore(state), can"
-    if not (hasattr(target, "state") and hasattr(target, "restore")):
-        return f"{type(target).__name__} has no state() and restore(state), so its data and counters would not go back"
-    return ""

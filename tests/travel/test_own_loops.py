@@ -177,7 +177,7 @@ class Prompt:
         for each in gc.get_objects():
             if isinstance(each, _MultiProcessingDataLoaderIter):
                 each._shutdown_workers()  # left to the garbage collector it waits five seconds for each of them
-        self.controller.travel.data.forget()
+        self.controller.travel.reach.data.forget()
         del self.loop
 
 
@@ -253,7 +253,7 @@ def test_a_branch_with_another_rate_goes_on_over_the_ends_of_epochs(start: Calla
 def test_where_batches_are_kept_the_furthest_step_back_is_said(start: Callable[..., Prompt]) -> None:
     expected, prompt = undisturbed("generator"), start("generator")
     prompt.do("step", 1)
-    passes = prompt.controller.travel.data.passes
+    passes = prompt.controller.travel.reach.data.passes
     assert passes is not None
     passes.shelf.limit = 4 * 128
     prompt.do("step", 5)
