@@ -64,7 +64,9 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     step = session.controller.position.step
     session.branches = KnownBranches(carried.branches, step + carried.is_whole)
     if step < goal and not front.interrupted:
-        raise StateError(f"the run ended at step {step}, before step {goal}")
+        error = session.run.error if session.run is not None else None
+        how = "" if error is None else f", with {type(error).__name__}: {error}"
+        raise StateError(f"the run ended at step {step}, before step {goal}{how}")
     comparison = compare(session, carried) if goal else Comparison()
     landing = Landing(
         route,

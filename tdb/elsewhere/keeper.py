@@ -1,39 +1,33 @@
 """Sets copies of the process aside, in the thread that trains, each to wait at its boundary until it is woken.
 
-Only the thread that trains is in a copy, so it is made only where that thread is all that training consists of: no
-accelerator, no DataLoader workers, no other threads. OpenMP's threads would not be in it either, and the first parallel
-region would wait for them for ever: OpenMP is told to let them go just before.
+Where that can be done, and what is done just before, is in `tdb.elsewhere.copying`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
-import random
 import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import set_active_controller
 from tdb.elsewhere.arriving import arrive
 from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel, end_with, flush_streams, front_handle
+from tdb.elsewhere.copying import exact_copy, release_openmp, why_not
 from tdb.elsewhere.forks import NAME, Fork
 from tdb.elsewhere.front_routes import routes_of_the_front
 from tdb.elsewhere.serving import SentFront, SentShow, Server, unmute
 from tdb.elsewhere.streams import SentStream
 from tdb.errors import TdbError
-from tdb.travel.pace import Pace
+from tdb.travel.pace import LEAST_STEPS, Pace
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -43,7 +37,6 @@ WOKEN = "a copy goes on here"
 REAP_SECONDS = 1.0
 RESTING_SECONDS = 0.5
 """Where training is being stepped, copies are this far apart at least."""
-EVERYTHING = 2  # omp_pause_hard: OpenMP lets go of its threads, and makes new ones when it needs them
 
 
 class Keeper:
@@ -80,7 +73,7 @@ class Keeper:
         if isinstance(route, Fork):
             route.why_not = reason
         if reason:
-            self.due = position.tick + 1
+            self.due = position.tick + LEAST_STEPS
             return ""
         woken = self._set_aside(position)
         if woken:
@@ -189,58 +182,12 @@ class Keeper:
         return WOKEN
 
 
-def why_not() -> str:
-    """Return why this process cannot be copied now, empty if it can; called by the thread that trains."""
-    if not sys.platform.startswith("linux"):
-        return "copies of a process are made on Linux alone"
-    if threading.current_thread() is threading.main_thread() and os.getpid() == _first_process:
-        return "the script runs in the main thread"
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return "an accelerator is in use, which no copy of the process could use"
-    if multiprocessing.active_children():
-        return "DataLoader workers, or other child processes, are at work"
-    others = [each.name for each in threading.enumerate() if _is_of_the_script(each)]
-    return f"the script has other threads ({', '.join(others)}), which would not be in the copy" if others else ""
-
-
-def _is_of_the_script(thread: threading.Thread) -> bool:
-    mine = threading.current_thread(), threading.main_thread()
-    return thread not in mine and not thread.name.startswith(("tdb", "asyncio_", "tqdm", "pytest"))
-
-
-def exact_copy() -> int:
-    """Fork, as `os.fork`; Python seeds its generator anew in the child, where it goes on as it was here."""
-    state = random.getstate()
-    process = os.fork()
-    if process == 0:
-        random.setstate(state)
-    return process
-
-
-def release_openmp() -> None:
-    """Let OpenMP's threads go in this process; the next parallel region makes new ones. 12 to 25 ms."""
-    for library in _openmp_libraries():
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(library).omp_pause_resource_all(EVERYTHING)
-
-
-def _openmp_libraries() -> list[str]:
-    """Return the paths of the OpenMP libraries that are loaded."""
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    paths = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line or "libiomp" in line or "libomp" in line}
-    return sorted(path for path in paths if path.startswith("/"))
-
-
 def _reaped(process: int) -> bool:
     """Return whether a child has ended, and take note of it."""
     try:
         return os.waitpid(process, os.WNOHANG)[0] != 0
     except ChildProcessError:
         return True
-
-
-_first_process = os.getpid()
 
 
 def keep_forks(session: Session, limit: int) -> None:

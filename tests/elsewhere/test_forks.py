@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_a_killed_copy_is_told_and_the_next_best_way_taken(begin: Begin) -> None
     shown = session.type("goto 10")
     assert '"route":"re-run"' in shown
     assert '"step":10' in shown
+
+
+def test_no_copy_is_made_where_torch_has_threads_of_its_own(begin: Begin) -> None:
+    is_over = threading.Event()
+    thread = threading.Thread(target=is_over.wait, name="tqdm")  # as one that Python does not know of
+    thread.start()
+    try:
+        Path(f"/proc/self/task/{thread.native_id}/comm").write_text("pt_autograd_0")
+        session = begin(WITHOUT_TORCH)
+        session.type("set checkpoints.forks 4")
+        session.type("until 6")
+        assert "torch has threads of its own (pt_autograd), which would not" in session.type("checkpoints")
+        assert session.answer("goto 3")["route"] == "re-run"
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def test_a_copy_of_a_copy_prints_what_was_not_printed_yet(tmp_path: Path) -> None:

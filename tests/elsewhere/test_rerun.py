@@ -90,6 +90,13 @@ def test_a_run_that_is_not_the_same_again_is_told_with_step_and_size(begin: Begi
     assert landing["differences"][0]["was"] != landing["differences"][0]["now"]
 
 
+def test_a_run_that_fails_on_the_way_says_with_what_and_training_stays(begin: Begin) -> None:
+    session = begin("import os\nos.mkdir('runs')\n" + WITHOUT_TORCH)
+    session.type("until 4")
+    assert "the run ended at step 0, before step 3, with FileExistsError" in session.type("goto 3")
+    assert session.answer("step")["step"] == 5
+
+
 def test_a_killed_process_is_told_and_training_stands_where_it_was_left(begin: Begin) -> None:
     session = begin(WITHOUT_TORCH)
     session.type("until 6")

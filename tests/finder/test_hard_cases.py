@@ -34,6 +34,8 @@ PLAIN = "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\nfor x, y in lo
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TypingSession]]:
     """Makes a session on a script: a prelude with model and loader, and what is given."""
     monkeypatch.chdir(tmp_path)
+    # Were the first gradients those of a compiled model, this process could not be copied in any test from then on.
+    torch.zeros(1, requires_grad=True).sum().backward()
     made: list[TypingSession] = []
 
     def make(text: str, prelude: str = PRELUDE) -> TypingSession:
