@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tdb.finder.models import Root, find_trained, leaves_of, names_around
+from tdb.finder.models import Root, Trained, find_trained, leaves_of, names_around, objects_around
 from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
 from tdb.target import Training
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tdb.controller import DebugController
 
-# A script that builds optimizers again and again, as in an inner loop, is not searched for models every time.
+# Where optimizers are built again and again, as in an inner loop, the whole process is not searched every time.
 MOST_SEARCHES = 20
 
 
@@ -46,11 +46,8 @@ class Discovery:
 
     def outermost(self) -> list[nn.Module]:
         """Return the modules whose first call may be the first that is heard of the loop ahead."""
-        if self._searches >= MOST_SEARCHES:
-            return []
-        self._searches += 1
         optimizers = self.optimizers.alive()
-        roots = find_trained(optimizers, parameters_of(optimizers), {}).roots
+        roots = self._search(optimizers, parameters_of(optimizers), {}).roots
         return [] if any(root.is_compiled for root in roots) else [root.outer for root in roots]
 
     def of_optimizers(self) -> Found | None:
@@ -75,15 +72,18 @@ class Discovery:
 
     def _found(self, optimizers: list[Any], parameters: list[Any], names: dict[int, str]) -> Found:
         training = Training(optimizers=optimizers)
-        self._searches += 1
-        if self._searches > MOST_SEARCHES and self._model is not None:
-            training.model = self._model
-            return Found(training, None)
-        trained = find_trained(optimizers, parameters, names)
+        trained, known = self._search(optimizers, parameters, names), self._model
         training.model = self._model = trained.model
         training.schedulers = trained.schedulers
         training.scaler = trained.scalers[0] if trained.scalers else None
-        return Found(training, trained.roots)
+        is_known = self._searches > MOST_SEARCHES and training.model is known
+        return Found(training, None if is_known else trained.roots)
+
+    def _search(self, optimizers: list[Any], parameters: list[Any], names: dict[int, str]) -> Trained:
+        """Search the process, and, once that has been done often enough, only what the script has a name for."""
+        self._searches += 1
+        around = objects_around(sys._getframe()) if self._searches > MOST_SEARCHES else None  # noqa: SLF001 - as above
+        return find_trained(optimizers, parameters, names, around)
 
 
 def tell_if_compiled(roots: list[Root], controller: DebugController) -> bool:

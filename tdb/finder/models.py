@@ -55,29 +55,34 @@ class Trained:
     scalers: list[Any]
 
 
-def find_trained(optimizers: Sequence[Any], parameters: Sequence[Tensor], names: Mapping[int, str]) -> Trained:
+def find_trained(
+    optimizers: Sequence[Any],
+    parameters: Sequence[Tensor],
+    names: Mapping[int, str],
+    among: Iterable[Any] | None = None,
+) -> Trained:
     """Find what owns parameters, and what goes with their optimizers.
 
     Args:
         optimizers: they all train.
         parameters: what they train.
         names: the script's names of objects, by id.
+        among: where to look for it; in the whole process if nothing is given.
     """
     import torch
 
-    modules, schedulers, scalers = _instances(
-        torch.nn.Module, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler
-    )
+    kinds = torch.nn.Module, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler
+    modules, schedulers, scalers = _instances(gc.get_objects() if among is None else among, *kinds)
     roots, loose = owners(modules, parameters, names)
     theirs = [each for each in schedulers if any(each.optimizer is optimizer for optimizer in optimizers)]
     return Trained(_as_one(roots, loose, names), roots, theirs, [each for each in scalers if each.is_enabled()])
 
 
-def _instances(*kinds: type) -> tuple[list[Any], ...]:
-    """Return all objects of the process that are of each of these kinds."""
+def _instances(objects: Iterable[Any], *kinds: type) -> tuple[list[Any], ...]:
+    """Return those objects that are of each of these kinds."""
     found: tuple[list[Any], ...] = tuple([] for _ in kinds)
     known: dict[type, list[Any] | None] = {}  # there are hundreds of thousands of objects, and few thousand types
-    for each in gc.get_objects():
+    for each in objects:
         kind = type(each)  # `isinstance` would ask the object, which may be a proxy that wakes up
         try:
             place = known[kind]
@@ -163,15 +168,30 @@ def names_around(frame: FrameType | None) -> dict[int, str]:
     What a framework calls them counts where the script has no name.
     """
     names: dict[int, str] = {}
+    for name, value in _named_around(frame):
+        if not name.startswith("__"):
+            names.setdefault(id(value), name)
+    return names
+
+
+def objects_around(frame: FrameType | None) -> list[Any]:
+    """Return the objects that the script has names for, and the modules inside of those that are modules."""
+    import torch
+
+    found = {id(value): value for _, value in _named_around(frame)}
+    for value in list(found.values()):
+        if issubclass(type(value), torch.nn.Module):
+            found.update({id(module): module for module in value.modules()})
+    return list(found.values())
+
+
+def _named_around(frame: FrameType | None) -> Iterator[tuple[str, Any]]:
     for user in sorted(_user_frames(frame), key=is_library):
         spaces = [user.f_locals, user.f_globals] if user.f_locals is not user.f_globals else [user.f_globals]
         if "self" in user.f_locals:
             spaces.append(getattr(user.f_locals["self"], "__dict__", {}))
         for space in spaces:
-            for name, value in list(space.items()):
-                if not name.startswith("__"):
-                    names.setdefault(id(value), name)
-    return names
+            yield from list(space.items())
 
 
 def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:

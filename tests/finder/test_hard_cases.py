@@ -280,11 +280,16 @@ for layer, optimizer in zip(layers, optimizers):
     assert finished(session) == "Training finished after 11 steps"  # whether the first will go on, too, nobody can know
 
 
-def test_models_one_after_another(script: Callable[..., TypingSession]) -> None:
+@pytest.mark.parametrize("most_searches", [MOST_SEARCHES, 2])
+def test_models_one_after_another(
+    script: Callable[..., TypingSession], monkeypatch: pytest.MonkeyPatch, most_searches: int
+) -> None:
+    """As in a search for hyperparameters, also when the whole process has been searched often enough."""
+    monkeypatch.setattr("tdb.finder.discovery.MOST_SEARCHES", most_searches)
     session = script(
         """
 def fold(number):
-    model = nn.Linear(6, 2 + number)
+    model = nn.Sequential(nn.Sequential(nn.Linear(6, 2 + number)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for x, y in loader:"""
         + ONE_STEP.replace("\n", "\n    ")
@@ -293,9 +298,11 @@ for number in range(3):
     fold(number)
 """
     )
-    session.type("step 6")
-    assert session.controller.layer.info is not None
-    assert session.controller.layer.info.features == 3
+    for step, features in {6: 3, 10: 4}.items():
+        session.type(f"until {step}")
+        assert session.controller.layer.info is not None
+        assert session.controller.layer.info.features == features
+        assert "mean_activation" in session.type("metrics top 1")
     assert finished(session) == "Training finished after 12 steps"
 
 
