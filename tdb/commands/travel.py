@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.arrival import arrive
 from tdb.commands import command
 from tdb.commands.arguments import File, Integer, Steps, Word
 from tdb.commands.phases import detect
 from tdb.errors import StateError, UsageError
 from tdb.gate import CRASHED, OVER, STOPPED
-from tdb.results import Part, Result, Table, Text
+from tdb.results import Result, Table, Text
 from tdb.stopping import StopReport, stop_report
 from tdb.travel import exchange
-from tdb.travel.in_place import InPlace
-from tdb.travel.known import Comparison
-from tdb.travel.route import Landing, by_best, capabilities
+from tdb.travel.in_place import need_in_place
+from tdb.travel.route import by_best, capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tdb.session import Session
     from tdb.travel.route import Way
-
-
-IN_PLACE = InPlace()
-
-
-def arrive(session: Session, landing: Landing) -> StopReport:
-    """Return what is said when training has come to another step."""
-    report = stop_report(session)
-    parts: list[Part] = [*report.parts, Text(str(landing))]
-    if landing.differing:
-        comparison = Comparison()
-        comparison.differences, comparison.count = list(landing.differences[:5]), landing.differing
-        parts.append(comparison.table())
-    data: dict[str, Any] = {
-        **(report.data or {}),
-        "route": landing.route,
-        "checkpoint": landing.checkpoint,
-        "replayed": landing.replayed,
-        "compared": {"losses": landing.losses, "metrics": landing.metrics},
-        "differences": [each._asdict() for each in landing.differences],
-    }
-    on_the_way = [f"stopped on the way to step {landing.goal}"] if landing.step < landing.goal else []
-    return StopReport(parts, data, [*report.notes, *landing.notes, *on_the_way])
 
 
 def go_to(session: Session, way: Way, step: int) -> StopReport:
@@ -57,15 +34,6 @@ def need_still(session: Session) -> None:
     """Raise StateError unless training stands at a boundary, or is over."""
     if session.status not in OVER:
         session.need_boundary()
-
-
-def need_travel(session: Session) -> None:
-    """Raise StateError unless training stands at a boundary and can go back in place."""
-    session.need_boundary()
-    refusal = IN_PLACE.refusal(session, session.controller.position.step)
-    if refusal:
-        hint = "In any script that tdb has started `goto`, `reverse-continue`, `fork` and `switch` work"
-        raise StateError(f"this takes a loop that can go back in place: {refusal}", hint)
 
 
 @command()
@@ -216,7 +184,7 @@ def checkpoint(
         checkpoint -o step-400.safetensors
         checkpoint load step-400.safetensors
     """
-    need_travel(session)
+    need_in_place(session)
     if load is not None:
         if name is not None or output is not None:
             raise UsageError("checkpoint load takes a file, and nothing else", "Example: checkpoint load FILE")

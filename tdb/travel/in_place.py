@@ -100,6 +100,15 @@ class InPlace:
         )
 
 
+def need_in_place(session: Session) -> None:
+    """Raise StateError unless training stands at a boundary and can go back in place."""
+    session.need_boundary()
+    refusal = InPlace().refusal(session, session.controller.position.step)
+    if refusal:
+        hint = "In any script that tdb has started `goto`, `reverse-continue`, `fork` and `switch` work"
+        raise StateError(f"this takes a loop that can go back in place: {refusal}", hint)
+
+
 def _stays(session: Session) -> list[str]:
     """Say once what does not go back in a loop that has no object of its own to keep it in."""
     return [LOCALS] if session.controller.travel.reach.leaves_locals and session.journal.first("locals") else []

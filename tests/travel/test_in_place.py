@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from recipes.conditions import CONDITIONS
-from tdb.commands.travel import IN_PLACE, arrive
+from tdb.arrival import arrive
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.travel.edits import note_python
+from tdb.travel.in_place import InPlace
 from tests.travel.training import STEPS, Parts, Prompt, undisturbed
 
 Start = Callable[..., Prompt]
@@ -230,7 +231,7 @@ def test_a_step_that_comes_out_otherwise_is_told_with_its_size(start: Start) -> 
     prompt.parts.trainer.optimizer.register_step_post_hook(
         lambda *_: weight.data.add_(1e-3) if prompt.parts.trainer.step == 24 else None
     )
-    answer = arrive(prompt.session, IN_PLACE.goto(prompt.session, 29, before=20))
+    answer = arrive(prompt.session, InPlace().goto(prompt.session, 29, before=20))
     first = answer.data["differences"][0]
     assert first["step"] >= 26
     assert first["what"] == "loss"
