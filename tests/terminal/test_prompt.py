@@ -108,8 +108,9 @@ def test_what_training_prints_stands_in_whole_lines_above_a_half_typed_one(
 
 def test_the_toolbar_completion_and_history(open_terminal: Open, write_script: Write, tmp_path: Path) -> None:
     (tmp_path / "look.tdb").write_text("state\n")
-    terminal = open_terminal(write_script(TOLD))
+    terminal = open_terminal(write_script(TOLD), PAGER="echo options: $LESS", LESS="-i")
     terminal.until_prompt()
+    assert terminal.line("help").splitlines()[0] == "options: -R -i"
     terminal.until("ready  step 0")
     terminal.line("step 2")
     terminal.until("stopped  step 2  epoch 1  loss 0.5000")
@@ -221,7 +222,8 @@ def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
     assert "RuntimeError: as told" in shown
     assert "Training crashed after step 3: RuntimeError: as told" in shown.replace("\n", " ")
     assert terminal.line("p step") == "4"
-    assert "*** training is over" in terminal.line("step")
+    refused = ["*** training is over (crashed at step 3): looking commands", "still work, `quit` leaves"]
+    assert terminal.line("step").splitlines() == refused
     terminal.type("quit\r")
     assert terminal.until_end() == 3
     assert termios.tcgetattr(terminal.child.child_fd) == before

@@ -240,3 +240,14 @@ def test_text_is_shown_as_it_is() -> None:
         ["> step 3  loss 0.5", "  .../train.py(88) train"],
     ]
     assert on_terminal(Text("x" * 25), 10).split("\n") == ["x" * 10, "x" * 10, "x" * 5]
+
+
+def test_prose_is_broken_between_words() -> None:
+    text = "one two three\nfour\n\nExample:\n    one two three\n    four\n"
+    assert plain_text(Text(text, is_prose=True)) == text
+    broken = ["one two", "three four", "", "Example:", "    one", "    two", "    three", "    four"]
+    assert on_terminal(Text(text, is_prose=True), 10).split("\n") == broken
+
+
+def test_a_table_of_blank_names_has_no_header() -> None:
+    assert plain_text(Table({"": ["a", "bc"], " ": [1, 2]}, title="counts")) == "counts\na   1\nbc  2\n"
