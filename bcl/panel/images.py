@@ -113,7 +113,8 @@ def image(session: Session, number: Integer) -> Result:
             Images(of, title=heading, caption=f"coverage {facts['coverage']:.3g}, winner {facts['winner']}"),
             Images(weights, [str(row) for row in rows], "weights of the features in the table", signed=True),
         ]
-        parts.append(Page(pictures, columns=2))
+        caption = f"{heading}, and the weights of features {', '.join(map(str, rows))}"
+        parts.append(Page(pictures, columns=2, caption=caption))
     return Result(parts, {**facts, "table": table, "features": columns, "claims": np.flatnonzero(claims)})
 
 

@@ -295,7 +295,8 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, examples: Sequen
             near = did_you_mean(word, words)
             raise UsageError(f"{name} cannot use {word!r}", near or way_out(usage, examples))
     if places and places[0].required:
-        raise UsageError(f"{name} needs {places[0].kind.name}", way_out(usage, examples))
+        short = next((example for example in examples if example != name), "")  # the simplest one that has arguments
+        raise UsageError(f"{name} needs {places[0].kind.name}", way_out(usage, [short] if short else []))
     return bound
 
 

@@ -153,7 +153,8 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
         for name in names
         for row in chosen
     ]
-    title = f"forces on feature{'s' if len(chosen) > 1 else ''} {', '.join(map(str, chosen[:8]))}"
+    named = ", ".join(map(str, chosen[:8])) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
+    title = f"forces on feature{'s' if len(chosen) > 1 else ''} {named}"
     caption = f"{title}: a row each for weight and deltas, one scale a row; the norms stand over the images"
     shape = row_image_shape(session, forces.weights.shape[1])
     stacked = np.concatenate(vectors)

@@ -9,7 +9,9 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import BranchNames, Ids, KeyName, MetricName, SourceName, Text
 from tdb.commands.branches import ends_of_branches
+from tdb.commands.looking import evaluated
 from tdb.errors import TdbError, UsageError
+from tdb.expressions import UnknownNameError, compile_expression
 from tdb.features import sorted_order, sources_of
 from tdb.queries import array_of
 from tdb.results import Array, Histogram, Images, Matrix, Page, Picture, Profiles, Result, Table
@@ -251,12 +253,29 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
 
 @command(running="queued")
 def hist(session: Session, key: Text) -> Result:
-    """Draw the distribution of a tensor's values.
+    """Draw the distribution of the values of a tensor, or of an expression as `break when` takes it.
 
     Example:
         hist bcl_tensors.rank_score
         hist weights[17]
+        hist win_rate * grad_magnitude
     """
-    values = look(session, key)
+    values = _many(session, key)
     picture = Histogram(values, key, caption=f"{key}: {values.size} values, {_bounds(values)}", title=key)
     return Result([picture], {"key": key, "values": values})
+
+
+def _many(session: Session, text: str) -> Array:
+    """Return the values of a tensor by its key, or else of an expression."""
+    try:
+        return look(session, text)
+    except TdbError as error:
+        try:
+            expression = compile_expression(text, "hist ")
+            if not expression.needs_history:
+                values = np.asarray(evaluated(session, expression))
+        except (UsageError, UnknownNameError):
+            raise error from None
+    if expression.needs_history or not values.ndim:
+        raise UsageError(f"{text} is not many values in this step", "Example: hist win_rate * grad_magnitude")
+    return values

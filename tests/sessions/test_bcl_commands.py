@@ -95,6 +95,7 @@ def test_the_trace_says_where_symmetry_appears(slow: TypingSession) -> None:
 def test_a_traced_tensor_is_drawn_by_its_shape(make_session: Make, tmp_path: Path) -> None:
     session = make_session(script("--condition", "bcl-slow"))
     session.type("step")
+    assert "image 3, step 1, and the weights of features " in session.type("image 3")
     for name, shape in (
         ("rank_score", "128x64"),
         ("win_rate", "64"),

@@ -240,6 +240,13 @@ def test_a_heatmap_may_be_reordered(bcl: TypingSession) -> None:
     np.testing.assert_array_equal(answer["values"], array(bcl, "bcl_tensors.rank_score")[:, answer["column_ids"]])
 
 
+def test_a_histogram_is_of_a_tensor_or_an_expression(bcl: TypingSession) -> None:
+    rates, magnitudes = array(bcl, "bcl_metrics.win_rate"), array(bcl, "bcl_metrics.som_magnitude")
+    drawn = bcl.answer("hist win_rate * som_magnitude")["values"]
+    np.testing.assert_allclose(drawn, rates * magnitudes, rtol=1e-6)
+    np.testing.assert_array_equal(bcl.answer("hist bcl_metrics.win_rate")["values"], rates)
+
+
 def test_scatter_shows_this_batch(bcl: TypingSession) -> None:
     points = bcl.answer("scatter")["points"]
     assert points["columns"] == ["feature_id", "grad_magnitude", "som_magnitude", "win_rate"]
@@ -260,6 +267,9 @@ def test_scatter_shows_this_batch(bcl: TypingSession) -> None:
         ("cosmat weight", "no source 'weight'. Did you mean: weights"),
         ("cosmat weights cross", "cosmat cross needs two sources. Example: "),
         ("heatmap bcl_metrics.win_rate", "bcl_metrics.win_rate has shape [64]: a heatmap takes two dimensions"),
+        ("hist loss", "loss is not many values in this step"),
+        ("hist delta(win_rate)", "delta(win_rate) is not many values in this step"),
+        ("hist nope", "nothing captured under 'nope'"),
         ("heatmap bcl_tensors", "bcl_tensors is a set of entries. Take one: "),
         ("metrics where nope > 1", "nope"),
         ("metrics top 0", "metrics top takes a number from 1, not '0'"),
