@@ -18,8 +18,7 @@ from tdb.files import written_whole
 from tdb.results import Curves, Facts, Part, Picture, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
 from tdb.step import BOUNDARY
-from tdb.views import plain_text, renderable, theme
-from tdb.views.lines import prose, styled
+from tdb.views import plain_text, renderable
 
 if TYPE_CHECKING:
     from tdb.commands.arguments import Options
@@ -102,16 +101,13 @@ class Show:
             self._json(typed, {"ok": False, "error": answer})
         before = f"{location}*** "
         # A caret in a second line has to stand under its place in the first.
-        text = f"{before}{error}".replace("\n", f"\n{' ' * len(before)}")
-        if self.terminal and "\n" not in text:
-            self._error_console.print(styled(prose(text, "red", self._width)), end="")
-        else:
-            self._error_console.print(text, style="red")
+        text = str(error).replace("\n", f"\n{' ' * len(before)}")
+        self._error_console.print(f"{before}{text}", style="red")
 
     def notice(self, text: str) -> None:
         """Show a line that is no answer: on stderr unless a person reads the output."""
         if self.terminal:
-            self._console.print(styled(prose(text, theme.DIM, self._width)), end="")
+            self._console.print(text, style="dim")
         else:
             print(text, file=self.errors)
 

@@ -222,8 +222,7 @@ def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
     assert "RuntimeError: as told" in shown
     assert "Training crashed after step 3: RuntimeError: as told" in shown.replace("\n", " ")
     assert terminal.line("p step") == "4"
-    refused = ["*** training is over (crashed at step 3): looking commands", "still work, `quit` leaves"]
-    assert terminal.line("step").splitlines() == refused
+    assert "*** training is over" in terminal.line("step")
     terminal.type("quit\r")
     assert terminal.until_end() == 3
     assert termios.tcgetattr(terminal.child.child_fd) == before
