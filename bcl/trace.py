@@ -102,7 +102,7 @@ class Line:
     Attributes:
         name: of the tensor, as in the formulas.
         shape: its sizes.
-        low: its least value.
+        low: its least value; not a number of the neighbours of a single feature, of which there are none.
         high: its greatest value.
         cosine: mean cosine over all pairs of features: the columns of [B, D], the rows of [D, F]; of the inputs, over
             all pairs of images; None where there is one number a feature.
@@ -130,8 +130,8 @@ def trace(tensors: Mapping[str, Tensor]) -> list[Line]:
         lines[name] = Line(
             name,
             tuple(tensor.shape),
-            tensor.min().item(),
-            tensor.max().item(),
+            tensor.min().item() if tensor.numel() else math.nan,
+            tensor.max().item() if tensor.numel() else math.nan,
             cosine,
             None if name in IDS else variation(tensor),
             _symmetry(name, cosine, lines),

@@ -96,6 +96,8 @@ def _drawn(session: Session, name: str) -> Result:
         return own_copy(tensors[name]), own_copy(panel.bcl.layer.weight)
 
     values, weights = ask(session, look)
+    if not values.size:
+        raise TdbError(f"{name} is empty, for there is only one feature")
     return Result([_picture(session, {name: values}, weights)], {"tensor": name, "values": values})
 
 
@@ -106,7 +108,7 @@ def _page(session: Session, arrays: Mapping[str, Any], weights: Any, caption: st
     for name in arrays:
         together = next((group for group in (FARING, one) if name in group), [name])
         members = [member for member in arrays if member in together]
-        if members not in groups and name not in IDS[1:]:
+        if members not in groups and name not in IDS[1:] and arrays[name].size:
             groups.append(members)
     pictures = [_picture(session, {name: arrays[name] for name in group}, weights) for group in groups]
     return Page(pictures, columns=3, title=f"{title(session, 'the rule')}: {caption}", caption=caption)

@@ -128,11 +128,13 @@ class _Compared(NamedTuple):
 
 
 def _difference(compared: list[_Compared]) -> tuple[str, dict[str, float]]:
-    """Return by how much the second of two is more alike than the first, in words and as data; nothing if it is one."""
+    """Return by how much the second of two is more alike than the first, in words and as data; nothing if unknown."""
     if len(compared) != 2:
         return "", {}
     first, second = compared
     difference = second.similarity.mean - first.similarity.mean
+    if not np.isfinite(difference):
+        return "", {"difference": difference}
     side = "above" if difference > 0 else "below"
     said = f"; the mean of {second.title} is {np.abs(difference):.4f} {side} that of {first.title}"
     return said, {"difference": difference}

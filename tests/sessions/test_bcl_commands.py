@@ -83,6 +83,14 @@ def test_every_rule_is_traced_with_the_tensors_that_it_has_and_asking_changes_no
     assert (tmp_path / "looked").read_bytes() == (tmp_path / "alone").read_bytes()
 
 
+def test_a_single_feature_has_no_neighbours_and_is_looked_at_all_the_same(make_session: Make) -> None:
+    session = make_session(script("--condition", "bcl-slow", "--hidden", "1"), as_json=True)
+    session.answer("step")
+    refused = [line for line in EVERY_COMMAND if not told(session, line)["ok"]]
+    assert refused == ["trace neighbours", "health 31"]
+    assert "is empty, for there is only one feature" in session.type("trace neighbours")
+
+
 def test_the_trace_says_where_symmetry_appears(slow: TypingSession) -> None:
     lines = slow.answer("trace")["lines"]
     marked = {line["name"]: line["symmetry"] for line in lines if line["symmetry"]}
