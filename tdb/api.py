@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Any, Self
 
 from tdb.captures import is_tensor
 from tdb.commands import Command, all_commands
-from tdb.commands.arguments import bind
+from tdb.commands.arguments import Parameter, bind
 from tdb.controller import DebugController
 from tdb.elsewhere.link import Collected
 from tdb.errors import StateError, UsageError, did_you_mean
@@ -27,7 +28,7 @@ from tdb.gate import RUNNING
 from tdb.journal import Entry, standing
 from tdb.launch import Run, Script
 from tdb.queries import array_of
-from tdb.results import Facts, Table, TensorValue, Text
+from tdb.results import Facts, Result, Table, TensorValue, Text
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import AT_FRONT, Interpreter
@@ -192,7 +193,7 @@ class ScriptSession:
         if typed.command is None:
             return plain(self._session.python(typed.text))
         bound = bind(typed.command.name, typed.command.parameters, typed.arguments, typed.command.examples)
-        return self._answer(typed.command, line.strip(), bound.positional, bound.words)
+        return self._answer(typed.command, line.strip(), bound.positional, bound.words, bound.options.output)
 
     def call(self, name: str, *arguments: Any, **words: Any) -> Any:
         """Run the command `name` with Python arguments, and return its data.
@@ -214,9 +215,9 @@ class ScriptSession:
         given = []
         for index, argument in enumerate(arguments):
             place = places[min(index, len(places) - 1)]
-            given.append(place.kind.parse(str(argument)))
+            given.append(_parsed(command, place, argument))
         named = {
-            word: value if value is None or kinds[word].role == "flag" else kinds[word].kind.parse(str(value))
+            word: value if value is None or kinds[word].role == "flag" else _parsed(command, kinds[word], value)
             for word, value in words.items()
         }
         line = " ".join([name, *map(str, arguments)])
@@ -231,7 +232,14 @@ class ScriptSession:
                 return lambda *arguments, **words: self.call(command.name, *arguments, **words)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def _answer(self, command: Command, line: str, arguments: Sequence[Any], words: Mapping[str, Any]) -> Any:
+    def _answer(
+        self,
+        command: Command,
+        line: str,
+        arguments: Sequence[Any],
+        words: Mapping[str, Any],
+        file: Path | None = None,
+    ) -> Any:
         session = self._session
         if command.name in FOR_THE_PROMPT:
             raise StateError(f"{command.name} is for the prompt", "A program has Python, and close() to leave")
@@ -244,23 +252,32 @@ class ScriptSession:
         before = standing(session)
         result = answered(session, lambda: command.function(session, *arguments, **words))
         session.journal.add(Entry(line, before, standing(session), changes=command.changes))
-        self.notes = [*result.notes, *session.take_notices()]
-        if result.data is not None:
-            return plain(result.data)
-        parts = [plain(part) for part in result.parts]
-        return parts[0] if len(parts) == 1 else parts
+        return self._told(replace(result, notes=[*result.notes, *session.take_notices()]), file)
 
     def _answer_elsewhere(self, line: str) -> Any:
         """Let the process in which training goes on run a line."""
         session, collected = self._session, Collected()
         assert session.elsewhere is not None
         session.elsewhere.run(collected, "run", line, None)
-        result = collected.answer()
+        return self._told(collected.answer(), collected.file)
+
+    def _told(self, result: Result, file: Path | None) -> Any:
+        """Return the data of an answer; what is meant for a file is written there, too."""
         self.notes = [*result.notes]
+        file = file or result.file
+        if file is not None:
+            self.notes += [f"wrote {line}" for line in self._interpreter.show.save(result, file)]
         if result.data is not None:
             return plain(result.data)
         parts = [plain(part) for part in result.parts]
         return parts[0] if len(parts) == 1 else parts
+
+
+def _parsed(command: Command, parameter: Parameter, value: object) -> Any:
+    try:
+        return parameter.kind.parse(str(value))
+    except UsageError as error:
+        raise UsageError(f"{command.name} {error.message}", error.hint or command.way_out) from None
 
 
 def plain(value: Any) -> Any:

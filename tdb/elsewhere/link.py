@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from tdb.commands.arguments import Options
@@ -345,12 +346,14 @@ class Collected:
 
     def __init__(self) -> None:
         self.results: list[Result] = []
+        self.file: Path | None = None
         self.error: TdbError | None = None
 
     def result(self, typed: Typed, result: Result, options: Options) -> None:
-        """Keep an answer."""
-        del typed, options
+        """Keep an answer, and which file it is for."""
+        del typed
         self.results.append(result)
+        self.file = options.output
 
     def failed(self, typed: Typed, error: TdbError, location: str) -> None:
         """Keep what was wrong."""

@@ -85,7 +85,7 @@ class Show:
         notes = list(result.notes)
         file = options.output or result.file
         if file is not None:
-            notes += [f"wrote {line}" for line in self._save(result, file)]
+            notes += [f"wrote {line}" for line in self.save(result, file)]
             result = Result((), result.data, ())
         if self.json or options.json:
             self._json(typed, {"ok": True, "data": self._data(result), **({"notes": notes} if notes else {})})
@@ -162,7 +162,13 @@ class Show:
         wanted = self.terminal and options.pager and self.session.settings["pager"]
         return wanted and sys.stdin.isatty() and rows + 6 > self._console.height
 
-    def _save(self, result: Result, path: Path) -> list[str]:
+    def save(self, result: Result, path: Path) -> list[str]:
+        """Write an answer to a file, as its suffix says, and return what was written.
+
+        Raises:
+            UsageError: this answer cannot be such a file.
+            TdbError: the file cannot be written; one that was there is as it was.
+        """
         suffix = path.suffix.lower()
         if suffix == ".json":
             return [written_whole(path, dumps(self._data(result)) + "\n")]

@@ -59,12 +59,23 @@ def test_what_is_looked_at_comes_as_plain_data(session: ScriptSession) -> None:
     assert session.p("step + 1") == {"value": 4}
 
 
+def test_a_line_may_say_which_file_its_answer_is_for(session: ScriptSession, tmp_path: Path) -> None:
+    session.step(3)
+    table = session.do(f"metrics weight_norm -o {tmp_path / 'table.csv'}")["table"]
+    assert session.notes == [f"wrote {tmp_path / 'table.csv'}"]
+    rows = np.genfromtxt(tmp_path / "table.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(rows["weight_norm"].astype(np.float32), table["weight_norm"])
+    session.do(f"loss -o {tmp_path / 'loss.npy'}")
+    assert (tmp_path / "loss.npy").stat().st_size
+
+
 def test_mistakes_are_errors_with_the_way_out(session: ScriptSession) -> None:
     with pytest.raises(tdb.TdbError, match=re.escape("no step has been taken yet: `step` takes the first")):
         session.metrics()
     session.step()
     for mistake, message in {
-        lambda: session.step(0): "takes a number of steps, not '0'",
+        lambda: session.step(0): "^step takes a number of steps, not '0'. Example: step 5",
+        lambda: session.do("metrics -o table.png"): "this answer cannot be written as '.png'",
         lambda: session.metrics(sorted="loss"): "metrics: got an unexpected keyword argument 'sorted'",
         lambda: session.metrics("nosuch"): "no column 'nosuch'. Columns: weight_norm",
         lambda: session.break_("when loss <"): "the expression ends too early",
