@@ -132,12 +132,16 @@ class Armed(StopCheck):
         notices, self._notices = self._notices, []
         return [*notices, *self.points.take_notes()]
 
+    def boundary(self, position: Position) -> int:
+        """Return the number of a boundary on the present branch, for what remembers the one before."""
+        return self._controller.travel.branches.now.lineage.count(position.tick)
+
     def preview(self, point: StopPoint) -> Hit | None:
         """Return the hit there would have been at the step where training stands; nothing is counted."""
         position = self._controller.position
         self.renew()
         return self.points.preview(
-            point.number, self.namespace, position.step, position.epoch, self.tensors, position.tick
+            point.number, self.namespace, position.step, position.epoch, self.tensors, self.boundary(position)
         )
 
     # ---- the controller's questions --------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ class Armed(StopCheck):
             position.step,
             position.epoch,
             self.tensors,
-            boundary=position.tick,
+            boundary=self.boundary(position),
             thorough=self._controller.capturing or self._looks % NAN_EVERY == 0,
         )
         self._look_back(position)
@@ -229,7 +233,7 @@ class Armed(StopCheck):
         if self.points.groups:
             self.tensors.end_step()
         self.renew()
-        moment = Moment(self.namespace, position.step, position.epoch, self.tensors, position.tick)
+        moment = Moment(self.namespace, position.step, position.epoch, self.tensors, self.boundary(position))
         hits = self.points.rehearse(moment)
         self._look_back(position)
         return "\n".join(hit.message for hit in hits)
@@ -248,7 +252,7 @@ class Armed(StopCheck):
 
     def _look_back(self, position: Position) -> None:
         for expression, memory in self.looks_back:
-            memory.look(position.step, position.tick)
+            memory.look(position.step, self.boundary(position))
             with suppress(TdbError):
                 expression.evaluate(self.namespace, memory)
 
@@ -267,7 +271,7 @@ class Armed(StopCheck):
             return f"return from epoch {goal.epoch}" if position.epoch != goal.epoch else ""
         expression, memory = goal.expression, goal.memory
         assert expression is not None
-        memory.look(position.step, position.tick)
+        memory.look(position.step, self.boundary(position))
         try:
             if not truth(expression.evaluate(self.namespace, memory), expression.text):
                 return ""

@@ -105,7 +105,7 @@ def evaluated(session: Session, expression: Expression, display: Display | None 
     def evaluate() -> Any:
         armed.renew()
         if memory is not None:
-            memory.look(session.controller.position.step, session.controller.position.tick)
+            memory.look(session.controller.position.step, armed.boundary(session.controller.position))
         return expression.evaluate(armed.namespace, memory)
 
     return session.at_boundary(evaluate)

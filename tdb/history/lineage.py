@@ -45,6 +45,10 @@ class Lineage:
         """Return whether the boundary `tick`, of whatever timeline, is one of this branch; no tick is used twice."""
         return any(each.first <= tick <= each.last for each in self.spans)
 
+    def count(self, tick: int) -> int:
+        """Return how many boundaries of this branch there are up to `tick`: it grows by one where ticks jump, too."""
+        return sum(min(each.last, tick) - each.first + 1 for each in self.spans if each.first <= tick)
+
     def owner(self, tick: int) -> int:
         """Return the timeline of the boundary `tick` of this branch."""
         return next((each.timeline for each in self.spans if each.first <= tick <= each.last), self.timeline)

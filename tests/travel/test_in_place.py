@@ -56,6 +56,30 @@ def test_random_walks_in_time(condition: str, start: Start) -> None:
     assert torch.equal(torch.tensor(recorded["loss"]).float(), prompt.parts.trainer.losses)
 
 
+def test_what_a_condition_remembers_goes_on_where_a_branch_does(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("break", "while loss < ema(loss, 5)")
+    prompt.do("ignore", "1", 1000)  # its hits are counted, and stop nothing
+    (point,) = prompt.session.armed.points
+    hits = []
+    for name, where in (
+        ("until", "40"),
+        ("goto", 20),
+        ("fork", None),
+        ("until", "30"),
+        ("switch", "main"),
+        ("until", "50"),
+    ):
+        prompt.do(name, *([where] if where else []))
+        hits.append(point.hits)
+    averages, held = [], []
+    for loss in prompt.controller.recorder.history.loss()[1].tolist():
+        averages.append(averages[-1] + (loss - averages[-1]) / 3 if averages else loss)
+        held.append(loss < averages[-1])
+    before, forked, after = sum(held[:40]), sum(held[20:30]), sum(held[40:50])
+    assert hits == [before, before, before, before + forked, before + forked, before + forked + after]
+
+
 @pytest.mark.parametrize(("name", "value"), [("optimizer.lr", 3e-4), ("bcl.som_lr", 1e-4), ("bcl.temperature", 2.0)])
 def test_a_branch_is_the_run_that_was_changed_there(name: str, value: float, start: Start) -> None:
     def change(parts: Parts) -> None:
