@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +103,7 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
         own = {name: value for name, value in found.items() if value.shape == (count,)}
         metrics = {**own, **metrics}
         columns = tuple(name for name in panel.columns if name in own) or columns
-    rule = (panel.status if panel is not None else None) or GENERIC_STATUS
-    rule = replace(
-        rule,
-        dead_below=thresholds.get("dead", rule.dead_below),
-        winner_above=thresholds.get("winner", rule.winner_above),
-    )
+    rule = ((panel.status if panel is not None else None) or GENERIC_STATUS).with_thresholds(thresholds)
     status = rule(metrics[rule.metric]) if rule.metric in metrics else ["unknown"] * count
     scatter = (panel.scatter if panel is not None else None) or ("weight_norm", "update_norm", "active_fraction")
     return Features(layer.name, count, metrics, columns, status, scatter, layer.captured)

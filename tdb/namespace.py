@@ -13,7 +13,6 @@ Used in the training thread only, between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -207,13 +206,8 @@ class StepNamespace(Mapping[str, Any]):
     def _status(self, word: str) -> Any:
         panel = panel_of(self._controller)
         rule = (panel.status if panel is not None else None) or GENERIC_STATUS
-        chosen = self._thresholds()
-        rule = replace(
-            rule,
-            dead_below=chosen.get("dead", rule.dead_below),
-            winner_above=chosen.get("winner", rule.winner_above),
-        )
-        return np.array([each == word for each in rule(self[rule.metric])], dtype=bool)
+        words = rule.with_thresholds(self._thresholds())(self[rule.metric])
+        return np.array([each == word for each in words], dtype=bool)
 
     def _feature_ids(self) -> Any:
         assert self._controller.layer.info is not None

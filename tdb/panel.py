@@ -23,7 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,11 @@ class StatusRule:
             "contender",
         )
         return [str(word) for word in words]
+
+    def with_thresholds(self, chosen: Mapping[str, float]) -> StatusRule:
+        """Return the rule with "dead" and "winner" as the user has set them, where that is so."""
+        dead, winner = chosen.get("dead", self.dead_below), chosen.get("winner", self.winner_above)
+        return replace(self, dead_below=dead, winner_above=winner)
 
 
 @dataclass(frozen=True)

@@ -328,7 +328,7 @@ def test_a_heatmap_has_a_row_a_feature_and_a_column_a_step() -> None:
     assert heat(history, "grad").signed
     with pytest.raises(UsageError, match=r"novelty is one number a step, not one a feature"):
         heat(history, "novelty")
-    with pytest.raises(UsageError, match=r"no win_rate is recorded there"):
+    with pytest.raises(UsageError, match=r"no win_rate is recorded at these steps"):
         heat(history, "win_rate", first=100)
 
 

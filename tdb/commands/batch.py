@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,14 +57,17 @@ def keys(session: Session) -> Result:
     Example:
         keys
     """
-    record = session.record()
-    names = list(record.data)
-    contents = [step_data(session, record, name) for name in names]
+
+    def look() -> tuple[int, list[str], list[Any]]:
+        record = session.controller.record
+        return record.clock.step, list(record.data), [step_data(session, record, name) for name in record.data]
+
+    step, names, contents = session.ask(look)
     kinds = [f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__ for value in contents]
     inside = [", ".join(map(str, value)) if isinstance(value, dict) else "" for value in contents]
     note = f"{len(names)} keys" if names else "nothing was captured in this step"
     table = Table({"key": names, "kind": kinds, "entries": inside}, note=note)
-    return Result([table], {"step": record.clock.step, "keys": names})
+    return Result([table], {"step": step, "keys": names})
 
 
 @command(running="now")
@@ -77,10 +80,13 @@ def data(session: Session, key: KeyName) -> Result:
         data bcl_metrics
         data bcl_tensors.rank_score[0:5, 17]
     """
-    record = session.record()
-    value = look_up(key, {name: partial(step_data, session, record, name) for name in record.data})
-    if isinstance(value, dict):
-        table = tensors_table(value)
-        return Result([table], {"key": key, "entries": value})
-    part = tensor_value(key, value)
-    return Result([part], {"key": key, "tensor": part})
+
+    def look() -> Result:
+        record = session.controller.record
+        value = look_up(key, {name: partial(step_data, session, record, name) for name in record.data})
+        if isinstance(value, dict):
+            return Result([tensors_table(value)], {"key": key, "entries": value})
+        part = tensor_value(key, value)
+        return Result([part], {"key": key, "tensor": part})
+
+    return session.ask(look)

@@ -9,7 +9,7 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import Count, Expression, Ids, LayerName, MetricName, Word
 from tdb.errors import UsageError
-from tdb.features import Choice, Forces, forces_of, metrics_table
+from tdb.features import Choice, Features, Forces, features_of, forces_of, metrics_table
 from tdb.ids import looks_like_ids
 from tdb.layer import layers_with_features
 from tdb.results import Facts, Images, Profiles, Result, Scatter, Table, Text
@@ -97,7 +97,7 @@ def metrics(
     return Result([table], {"layer": features.layer, "table": table, "status": table.status}, notes)
 
 
-@command("f")
+@command("f", running="now")
 def force(session: Session, *ids: Ids) -> Result:
     """Look at the forces on features: weight, the optimizer's part of the step, the rule's part, and their sum.
 
@@ -109,8 +109,12 @@ def force(session: Session, *ids: Ids) -> Result:
         force 17
         force 3 17 42 -o forces.png
     """
-    features = features_now(session)
-    forces = session.ask(lambda: forces_of(session.controller, features.status))
+
+    def look() -> tuple[Features, Forces]:
+        features = features_of(session.controller, session.settings.thresholds())
+        return features, forces_of(session.controller, features.status)
+
+    features, forces = session.ask(look)
     if not ids:
         return _agreement(forces)
     chosen = feature_ids(session, ids, features)

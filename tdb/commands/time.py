@@ -23,6 +23,7 @@ from tdb.travel.route import by_best
 
 if TYPE_CHECKING:
     from tdb.history import History
+    from tdb.panel import StatusRule
     from tdb.results import Array
     from tdb.session import Session
     from tdb.travel.route import Way
@@ -177,14 +178,14 @@ def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *,
     return Result([picture], data, notes)
 
 
-@command()
+@command(running="now")
 def pairs(session: Session) -> Result:
     """Draw the cosine similarity of the watched features' weights now.
 
     Example:
         pairs
     """
-    matrix = over_time.pair_matrix(session.controller.recorder.watches)
+    matrix = session.at_boundary(lambda: over_time.pair_matrix(session.controller.recorder.watches))
     return Result([matrix], {"ids": matrix.row_ids, "cosines": matrix.values})
 
 
@@ -211,12 +212,16 @@ def summary(session: Session, metric: MetricName) -> Result:
         summary win_rate
     """
     history = _history(session)
-    panel = panel_of(session.controller)
-    rule = panel.status if panel is not None else GENERIC_STATUS
-    if rule is not None and rule.metric not in history.metric_names():
-        rule = None
-    table = over_time.feature_summary(history, metric, rule)
+    table = over_time.feature_summary(history, metric, _status_beside(session, history, metric))
     return Result([_last_rows(table), over_time.summary_page(table, metric)], {"table": table}, _notes(session))
+
+
+def _status_beside(session: Session, history: History, metric: str) -> StatusRule | None:
+    """Return how the status of the features is read of which a metric is recorded; None if that was not recorded."""
+    panels = [panel_of(session.controller), *session.controller.panels]
+    rules = [*(panel.status for panel in panels if panel is not None and panel.status), GENERIC_STATUS]
+    known = (rule for rule in rules if history.is_beside(metric, rule.metric))
+    return next((rule.with_thresholds(session.settings.thresholds()) for rule in known), None)
 
 
 def _last_rows(table: Table, count: int = 10) -> Table:

@@ -98,6 +98,14 @@ class Recorded:
         chosen = _between(rows, steps, first, last)
         return steps[chosen], metrics.values(snapshot, name)[chosen]
 
+    def is_beside(self, name: str, other: str) -> bool:
+        """Return whether another metric is recorded of the layer, too, of which `metric(name)` is.
+
+        Raises:
+            UsageError: no such metric was recorded.
+        """
+        return other in self._metrics(name, None).names
+
     def at(self, step: int) -> dict[str, Any]:
         """Return what is recorded of one step: the columns of `range`, the metrics by name, and its mark or "".
 

@@ -69,7 +69,8 @@ def feature_summary(
     columns: dict[str, Array] = {"step": steps}
     if status is not None:
         deciding = found[status.metric]
-        dead, winner = deciding < status.dead_below, deciding > status.winner_above
+        dead = deciding < status.dead_below
+        winner = ~dead & (deciding > status.winner_above)
         columns["dead"], columns["winner"] = dead.sum(axis=1), winner.sum(axis=1)
         columns["contender"] = (~dead & ~winner & ~np.isnan(deciding)).sum(axis=1)
         columns = {name: columns[name] for name in ("step", *COUNTS)}
@@ -123,5 +124,5 @@ def _of_features(metric: str, steps: Array, values: Array) -> Array:
     if values.ndim != 2:
         raise UsageError(f"{metric} is one number a step, not one a feature", f"See it over time: traj {metric}")
     if not len(steps):
-        raise UsageError(f"no {metric} is recorded there", "`history` says which steps are")
+        raise UsageError(f"no {metric} is recorded at these steps")
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,20 @@ def test_a_heatmap_may_be_reordered(bcl: TypingSession) -> None:
     answer = bcl.answer("heatmap bcl_tensors.rank_score columns win_rate")
     assert answer["column_ids"] == np.argsort(-rates, kind="stable").tolist()
     np.testing.assert_array_equal(answer["values"], array(bcl, "bcl_tensors.rank_score")[:, answer["column_ids"]])
+
+
+def test_what_is_asked_while_training_runs_is_of_one_whole_step(make_session: Callable[..., TypingSession]) -> None:
+    session = make_session(Script("recipes.gradient_gating_l0", ("--steps", "1000000"), is_module=True), as_json=True)
+    session.answer("watch 3 17")
+    session.answer("step 2")
+    session.answer("continue &")
+    assert session.answer("keys")["keys"] == ["bcl_metrics", "bcl_tensors"]
+    np.testing.assert_allclose(array(session, "bcl_metrics.effective_win").sum(), 1, rtol=1e-5)
+    parts = {name: np.array(value) for name, value in session.answer("force 3")["vectors"]["3"].items()}
+    np.testing.assert_allclose(parts["grad_delta"] + parts["som_delta"], parts["combined"], atol=1e-7)
+    assert session.answer("pairs")["ids"] == [3, 17]
+    assert session.session.status == "running"
+    session.answer("pause")
 
 
 def test_a_histogram_is_of_a_tensor_or_an_expression(bcl: TypingSession) -> None:

@@ -253,6 +253,19 @@ def test_every_layer_keeps_its_own_watches_when_the_focus_moves(make_session: Ma
     assert session.controller.recorder.failure == ""
 
 
+def test_a_summary_counts_by_the_layer_s_own_status_and_the_user_s_thresholds(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "40"), as_json=True)
+    session.answer("until 30")
+    rates = session.controller.recorder.history.metric("win_rate")[1]
+    session.answer("set status.dead 0.3")  # above what a winner needs: dead goes first
+    for line in "focus encoder.0", "focus decoder.0":
+        session.answer(line)
+        table = session.answer("summary win_rate")["table"]
+        counts = {name: [row[table["columns"].index(name)] for row in table["rows"]] for name in ("dead", "winner")}
+        assert counts["dead"] == (rates < 0.3).sum(axis=1).tolist()
+        assert counts["winner"] == (rates >= 0.3).sum(axis=1).tolist()
+
+
 def test_a_layer_too_large_for_the_budget_says_so(make_session: Make) -> None:
     session = make_session(recipe("--steps", "60"))
     session.type("step 2")
