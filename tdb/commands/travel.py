@@ -30,6 +30,13 @@ def go_to(session: Session, way: Way, step: int) -> StopReport:
     return arrive(session, way.goto(session, step))
 
 
+def before_first(session: Session) -> int:
+    """Return the step before the first that can be taken again: of this loop in place, of the whole run elsewhere."""
+    travel = session.controller.travel
+    steps, _ = session.controller.recorder.history.loss()
+    return min(travel.floor, int(steps[0]) - 1) if travel.why_not and len(steps) else travel.floor
+
+
 def need_still(session: Session) -> None:
     """Raise StateError unless training stands at a boundary, or is over."""
     if session.status not in OVER:
@@ -51,8 +58,8 @@ def back(session: Session, count: Steps = 1) -> Result:
     need_still(session)
     here = session.controller.position.step
     goal = here - count
-    if goal < session.controller.travel.floor:
-        most = here - session.controller.travel.floor
+    most = here - before_first(session)
+    if count > most:
         raise UsageError(f"there {'is 1 step' if most == 1 else f'are {most} steps'} to go back, not {count}")
     return by_best(session, goal, go_to, goal)
 
@@ -88,7 +95,7 @@ def reverse_continue(session: Session) -> Result:
     need_still(session)
     if not any(point.enabled for point in session.armed.points):
         raise StateError("no stop point is set", "`break when EXPR` sets one; `back N` and `goto STEP` need none")
-    last, floor = session.controller.position.step, session.controller.travel.floor
+    last, floor = session.controller.position.step, before_first(session)
     if session.status not in OVER:  # otherwise training is past that one, too
         last -= 1
     return by_best(session, max(last, floor), last_hit, last, floor)
@@ -126,7 +133,7 @@ def restart(session: Session) -> Result:
         restart
     """
     need_still(session)
-    floor = session.controller.travel.floor
+    floor = before_first(session)
     return by_best(session, floor, go_to, floor)
 
 
@@ -144,7 +151,7 @@ def culprit(session: Session) -> Result:
     need_still(session)
     steps, losses = session.controller.recorder.history.loss()
     bad = steps[~np.isfinite(losses)]
-    is_of_loss, floor = len(bad) > 0, session.controller.travel.floor
+    is_of_loss, floor = len(bad) > 0, before_first(session)
     if not is_of_loss and session.status != CRASHED:
         raise StateError("every recorded loss is finite", "`catch nan` also watches gradients, weights and activations")
     first = int(bad[0]) if is_of_loss else session.controller.position.step + 1

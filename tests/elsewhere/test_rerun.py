@@ -80,6 +80,18 @@ def test_after_the_end_a_branch_is_gone_back_on_with_its_own_changes(begin: Begi
     assert session.answer("p digest()") == digests[branch]
 
 
+def test_loops_before_this_one_are_gone_back_to(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH.replace("    error =", "    if step in (5, 9): tdb.attach()\n    error ="))
+    session.type("until 11")
+    assert session.answer("back 8")["step"] == 3
+    session.type("until 11")
+    session.type("break 4")
+    assert session.answer("reverse-continue")["step"] == 4
+    session.type("until 11")
+    assert "there are 11 steps to go back, not 12" in session.type("back 12")
+    assert session.answer("restart")["step"] == 1  # it does not say where it begins
+
+
 def test_a_run_that_is_not_the_same_again_is_told_with_step_and_size(begin: Begin) -> None:
     session = begin(
         WITHOUT_TORCH.replace("    weights -=", "    loss += 1e-6 * os.getpid() * (step == 4)\n    weights -=")
