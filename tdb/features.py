@@ -16,6 +16,7 @@ from tdb.panel import StatusRule
 from tdb.queries import array_of
 from tdb.results import Array, Table
 from tdb.step import not_yet
+from tdb.target import model_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,11 +91,13 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
         thresholds: "dead" and "winner" where the user has set them.
 
     Raises:
-        StateError: there is no focus layer yet.
+        StateError: there is no focus layer.
     """
     layer, panel = controller.layer, panel_of(controller)
     if layer.info is None:
-        raise StateError("no focus layer", "`focus` lists the layers once training has begun")
+        has_begun = model_of(controller.target) is not None
+        hint = "The model has no layer with features" if has_begun else "It is there once training has begun: `start`"
+        raise StateError("no focus layer", hint)
     count = layer.info.features
     metrics = {name: array_of(value) for name, value in layer.metrics().items()}
     columns = tuple(name for name in GENERIC_METRICS if name in metrics)

@@ -62,6 +62,7 @@ class Phases:
         self._updating = 0
         self._input: Any = None
         self._loss: Any = None
+        self._scaled: tuple[Any, Any] | None = None  # what a gradient scaler has made of a loss, and that loss
         self._handles: list[Handle | RemovableHandle] = []
         self._patches = Patches()
 
@@ -122,6 +123,7 @@ class Phases:
             self._handles.append(register_module_forward_pre_hook(self._before_forward))
             self._handles.append(register_module_forward_hook(self._after_forward, always_call=True))
         self._patches.replace(torch.autograd, "backward", self._around)
+        self._patches.replace(torch.amp.GradScaler, "scale", self._around_scaling)
 
     def end_step(self, *, whole: bool = False) -> None:
         """Take the hooks off: the step is over, complete if it is `whole`."""
@@ -131,7 +133,7 @@ class Phases:
             handle.remove()
         self._patches.take_off()
         self._handles, self._passing = [], []
-        self._input = self._loss = None
+        self._input = self._loss = self._scaled = None
         self._progress.begin(BOUNDARY)
 
     def _reach(self, phase: str, about: str = "") -> None:
@@ -195,7 +197,8 @@ class Phases:
         @wraps(original)
         def backward(tensors: Any, *arguments: Any, **words: Any) -> Any:
             if self._listens():
-                self._loss = tensors
+                scaled, loss = self._scaled or (None, None)
+                self._loss = loss if tensors is scaled else tensors
                 self._reach("loss")
             result = original(tensors, *arguments, **words)
             if self._listens():
@@ -204,6 +207,16 @@ class Phases:
             return result
 
         return backward
+
+    def _around_scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def scale(scaler: Any, outputs: Any) -> Any:
+            scaled = original(scaler, outputs)
+            if self._listens():
+                self._scaled = scaled, outputs
+            return scaled
+
+        return scale
 
     def _before_update(self, _optimizer: Any) -> None:
         if self._listens():

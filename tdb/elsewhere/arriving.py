@@ -42,6 +42,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     front.wait(session, None)  # a copy that was woken is on its way to its boundary
     origin = session.controller.position.step
     session.branches = KnownBranches()
+    show.json = carried.answers_json
 
     def silently(line: str) -> None:
         try:

@@ -48,6 +48,7 @@ class Carried:
         last_number: of the stop points.
         branches: those there are, the one to go on with first.
         left_behind: the names of further ones, which stay in the process in which training was over.
+        answers_json: a program reads the answers.
         is_whole: what was changed at the very step that training is to go to is changed again there, too.
         asks: a condition to be asked at every step on the way, empty if there is none.
     """
@@ -60,6 +61,7 @@ class Carried:
     last_number: int
     branches: list[KnownBranch]
     left_behind: tuple[str, ...] = ()
+    answers_json: bool = False
     is_whole: bool = False
     asks: str = ""
 
@@ -82,6 +84,7 @@ def carried_from(session: Session) -> Carried:
         points.last_number,
         branches,
         left_behind,
+        session.shell.answers_json,
     )
 
 

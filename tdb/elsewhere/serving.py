@@ -55,7 +55,7 @@ class SentShow:
     def __init__(self, session: Session, channel: Channel) -> None:
         self._session = session
         self._channel = channel
-        self.silent = False
+        self.silent = self.json = False
 
     def result(self, typed: Typed, result: Result, options: Options) -> None:
         """Send the answer to a command."""

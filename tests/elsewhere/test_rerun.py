@@ -32,6 +32,7 @@ def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
     assert session.answer("p digest()") == digest
     assert session.answer("p len(seen)")["value"] == 9
     assert session.answer("where_now")["value"] == 9
+    assert "pdb, which does not answer in JSON" in session.type("pystep")
     assert len(session.answer("break")["stops"]["rows"]) == 1
     assert session.answer("step")["displays"]
     link = session.session.elsewhere
@@ -144,7 +145,8 @@ AT_EXIT = "import atexit\natexit.register(print, 'at exit')\n"
 @pytest.mark.parametrize(("ending", "status"), [("sys.exit(7)", 7), ("1 / 0", 3), ("", 0)])
 def test_the_exit_status_is_that_of_the_run_that_counts(tmp_path: Path, ending: str, status: int) -> None:
     (tmp_path / "train.py").write_text(f"import sys\n{AT_EXIT}{textwrap.dedent(WITHOUT_TORCH)}\n{ending}\n")
-    ended = run_tdb(tmp_path, "-c", "until 6", "-c", "goto 2", "-c", "continue")
+    ended = run_tdb(tmp_path, "-c", "until 6", "-c", "goto 2", "-c", "pystep", "-c", "c", "-c", "continue")
+    assert "> step 3 " in ended.stdout
     assert ended.returncode == status, ended.stderr
     assert ended.stdout.count("trained to") == ended.stdout.count("at exit") == 1
     assert "re-run: 2 steps from the start; 2 losses" in ended.stdout

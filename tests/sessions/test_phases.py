@@ -260,14 +260,23 @@ def test_quit_a_crash_and_a_breakpoint_from_inside(make_session: Make) -> None:
 
 
 def test_a_script_that_has_never_heard_of_tdb(make_session: Make) -> None:
-    """Its boundary lies inside the optimizer's update."""
-    script = loop(PLAIN).replace("import tdb\n", "\n").replace("controller.wait_if_paused()", "pass")
+    """Its boundary lies inside the optimizer's update, and its loss is shown without the gradient scaler's factor."""
+    scaled = PLAIN.replace("loss.backward()", "scaler.scale(loss).backward()")
+    scaled = scaled.replace("optimizer.step()", "scaler.step(optimizer)\n            scaler.update()")
+    script = (
+        loop(scaled)
+        .replace("torch.set_num", "scaler = torch.amp.GradScaler('cpu')\n    torch.set_num")
+        .replace("import tdb\n", "\n")
+        .replace("controller.wait_if_paused()", "pass")
+    )
     script = script.replace("train(tdb.attach(model, optimizer))", "train(None)")
     script = "\n".join(line for line in script.splitlines() if "controller.capture" not in line)
     session = make_session(script, as_json=True)
     session.answer("step 2")
-    phases = [session.answer("phase")["phase"] for _ in range(7)]
+    stops = [session.answer("phase") for _ in range(7)]
+    phases = [stop["phase"] for stop in stops]
     assert phases == ["batch", "forward", "loss", "backward", "update", "boundary", "batch"]
+    assert {stop["loss"] for stop in stops[2:6]} == {stops[5]["loss"]}
     assert session.answer("step")["step"] == 4
     session.answer("continue")
     assert session.session.status == "finished"
