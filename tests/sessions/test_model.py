@@ -193,7 +193,7 @@ def test_layers_reads_at_80_columns_and_opens_what_is_folded(make_session: Make,
         (tdb) layers bloks
         *** no module 'bloks'. Did you mean: blocks, ...
         (tdb) layers depth 0
-        *** layers depth takes a number from 1, not '0'. Example: layers all -o layers.csv
+        *** layers depth takes a number from 1, not '0'. Example: layers depth 3
     """)
     session.type(f"layers all -o {tmp_path}/layers.csv")
     rows = list(csv.DictReader((tmp_path / "layers.csv").open()))
