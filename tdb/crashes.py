@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tdb.errors import UsageError
+from tdb.errors import UsageError, in_words
 from tdb.stops import Hit, Stop, StopPoint
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -43,7 +43,7 @@ def crash_hits(points: Iterator[StopPoint], error: BaseException, step: int) -> 
             if point.ignored:
                 point.ignored -= 1
                 continue
-            message = f"{point.label} after step {step}: {type(error).__name__}: {error}"
+            message = f"{point.label} after step {step}: {in_words(error)}"
             hits.append(Hit(point.number, message, step, tuple(point.commands), point.temporary, is_catch=True))
     return hits
 

@@ -61,6 +61,11 @@ class TrainingStopped(SystemExit):
     """
 
 
+def in_words(error: BaseException) -> str:
+    """Return "ValueError: too big", or, as Python does, the type alone of an exception that says nothing."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "Did you mean: a, b" for the known names close to `word`, or containing it, or an empty string."""
     names = list(known)

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tdb.errors import TdbError
+from tdb.errors import TdbError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,7 +199,7 @@ class Namespace:
             # One dictionary for all, so that a comprehension sees the frame's variables too.
             return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # `p exit()` is no way out, as in pdb
-            raise TdbError(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
+            raise TdbError(in_words(error)) from error
 
     def _execute(
         self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any], lasting: bool

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tdb.active import current_controller, set_active_controller
 from tdb.carry import carried_signals
 from tdb.elsewhere.beginning import beginning_now
-from tdb.errors import TrainingStopped, UsageError
+from tdb.errors import TrainingStopped, UsageError, in_words
 from tdb.finder import Finder
 from tdb.gate import CRASHED, ENDED, FINISHED
 from tdb.jobs import HEARTBEAT_SECONDS
@@ -218,7 +218,7 @@ class Run:
             except BaseException as error:  # noqa: BLE001 - whatever the script raises is shown in post-mortem
                 self.error = error
                 self.finder.crashed()
-                return CRASHED, f"{type(error).__name__}: {error}"
+                return CRASHED, in_words(error)
             finally:
                 self.finder.take_off()
         return FINISHED, f"the script left with exit status {self.exit_code}" if self.exit_code else ""

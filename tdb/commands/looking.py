@@ -12,7 +12,7 @@ from tdb.armed import ALWAYS_KNOWN
 from tdb.commands import command
 from tdb.commands.arguments import Count, Integer, Text, Word
 from tdb.commands.python import part_of
-from tdb.errors import StateError, TdbError, UsageError
+from tdb.errors import StateError, TdbError, UsageError, in_words
 from tdb.expressions import UnknownNameError, compile_expression, short
 from tdb.frames import compiled
 from tdb.gate import CRASHED
@@ -300,11 +300,11 @@ def exceptions(session: Session, number: Integer | None = None) -> Result:
         {
             "": [">" if error is chosen else "" for error in chain],
             "number": list(range(len(chain))),
-            "exception": [f"{type(error).__name__}: {error}" for error in chain],
+            "exception": [in_words(error) for error in chain],
         },
         note="the last one ended training",
     )
-    return Result([table], {"exceptions": [f"{type(error).__name__}: {error}" for error in chain]})
+    return Result([table], {"exceptions": [in_words(error) for error in chain]})
 
 
 def _argument(value: Any) -> str:

@@ -13,7 +13,7 @@ from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
 from tdb.elsewhere.known_branches import Columns, KnownBranches
 from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
-from tdb.errors import StateError, UsageError
+from tdb.errors import StateError, UsageError, in_words
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
@@ -66,7 +66,7 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     session.branches = KnownBranches(carried.branches, step + carried.is_whole)
     if step < goal and not front.interrupted:
         error = session.run.error if session.run is not None else None
-        how = "" if error is None else f", with {type(error).__name__}: {error}"
+        how = "" if error is None else f", with {in_words(error)}"
         raise StateError(f"the run ended at step {step}, before step {goal}{how}")
     comparison = compare(session, carried) if goal else Comparison()
     landing = Landing(

@@ -15,7 +15,7 @@ from tdb.commands.flow import Quit
 from tdb.elsewhere.carried import carried_from
 from tdb.elsewhere.channel import Channel, flush_streams, kill_children
 from tdb.elsewhere.portable import portable
-from tdb.errors import TdbError
+from tdb.errors import TdbError, in_words
 from tdb.front import still_running
 from tdb.gate import OVER, RUNNING
 from tdb.results import Result
@@ -152,7 +152,7 @@ def state_of(session: Session) -> dict[str, Any]:
     return {
         **state,
         "crashed": run is not None and run.error is not None,
-        "error": "" if run is None or run.error is None else f"{type(run.error).__name__}: {run.error}",
+        "error": "" if run is None or run.error is None else in_words(run.error),
         "exit code": run.exit_code if run is not None and over else 0,
         "caught": any(hit.is_catch for hit in session.armed.now),
     }

@@ -151,6 +151,11 @@ def test_a_crash_stops_in_post_mortem(make_session: Make) -> None:
     """)
 
 
+def test_an_exception_that_says_nothing_is_its_type(make_session: Make) -> None:
+    session = make_session(LOOP.replace("Trainer.optimizer.step()", "assert step != 2"), "9")
+    assert session.type("continue").endswith("\nTraining crashed after step 1: AssertionError\n")
+
+
 def test_a_script_that_never_asks_for_the_controller(make_session: Make) -> None:
     make_session("print('nothing here')").play("""
         (tdb) step
