@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tdb.captures import given
+from tdb.captures import given, is_tensor
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -48,8 +48,9 @@ class Batches:
         self._ended.add((id(loader), epoch))
 
     def called(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        """The model is called, in a way that gradients may follow from."""
-        self._inputs = given(inputs, keywords)
+        """The model, or one of several, is called, in a way that gradients may follow from."""
+        if self._inputs is None or not are_computed(inputs, keywords):
+            self._inputs = given(inputs, keywords)
 
     def is_for_training(self, loader: Any) -> bool:
         """Return whether the last step was taken on a batch of this loader."""
@@ -110,6 +111,12 @@ class Batches:
     def end_step(self) -> None:
         """The step is complete."""
         self.batch = self._inputs = None
+
+
+def are_computed(inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
+    """Return whether what a module is called with was computed by another one: all its tensors pass gradients on."""
+    tensors = [each for each in (*inputs, *keywords.values()) if is_tensor(each)]
+    return bool(tensors) and all(each.grad_fn is not None for each in tensors)
 
 
 def labels_in(batch: Any) -> Any:

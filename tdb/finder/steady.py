@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+from tdb.finder.batches import are_computed
 from tdb.finder.losses import value_of
 from tdb.tap import Fetch, Pass
 
@@ -113,7 +114,8 @@ class Steady:
         """Note what the model is called with; False if that may not be all there is to it."""
         if self._pass is not None or threading.get_ident() != self._thread:
             return False
-        self._inputs = inputs, keywords
+        if self._inputs is None or not are_computed(inputs, keywords):
+            self._inputs = inputs, keywords
         return True
 
     def differentiating(self, root: Any, gradient: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -87,4 +88,4 @@ def pair_of(
 
 def _mean(values: Array) -> Array:
     """Return one number a step: the mean over the features, where there are any."""
-    return values if values.ndim == 1 else values.reshape(len(values), -1).mean(axis=1)
+    return values if values.ndim == 1 else values.reshape(len(values), math.prod(values.shape[1:])).mean(axis=1)

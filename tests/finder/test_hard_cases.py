@@ -227,6 +227,22 @@ def test_inputs_by_name_are_the_batch(script: Callable[..., TypingSession]) -> N
     assert re.search(r"^input +32x6 ", session.type("batch"), re.MULTILINE)
 
 
+def test_of_modules_one_after_another_the_first_is_given_the_batch(script: Callable[..., TypingSession]) -> None:
+    session = script("""
+encoder, decoder = nn.Embedding(9, 4), nn.Linear(4, 1)
+optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()])
+for number in range(8):
+    ids = torch.randint(0, 9, (8,))
+    optimizer.zero_grad()
+    decoder(encoder(ids)).square().mean().backward()
+    optimizer.step()
+""")
+    for line in ("step", "step 5"):  # the second goes a shorter way
+        session.type(line)
+        batch = session.controller.get_batch()["batch"]
+        assert torch.equal(torch.as_tensor(batch), session.session.python("ids"))
+
+
 def test_an_input_that_is_in_no_batch(script: Callable[..., TypingSession]) -> None:
     session = script(PLAIN.replace("model(x), y", "model(x[0]), y[0]"))
     session.type("step 2")
