@@ -309,6 +309,7 @@ class Traveller:
             position: where it was; its tick does not matter.
         """
         loop, branches = self._loop, self.branches
+        loop.captures.skip.give_up()
         branches.leave(loop.position)
         branch, loop.position = branches.load(position)
         loop.record = Step(Clock(branch.timeline, *loop.position[:2]))
@@ -389,6 +390,7 @@ class Traveller:
 
     def _put_back(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
         loop, lineage = self._loop, self.branches.now.lineage
+        loop.captures.skip.give_up()  # it was of the step after the boundary that is left
         self.reach.need().put_back(snapshot)
         loop.position = checkpoint.position
         loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record

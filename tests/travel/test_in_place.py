@@ -175,6 +175,22 @@ def test_weights_of_a_branch_are_those_that_it_was_left_with(start: Start) -> No
     assert not prompt.controller.travel.weights_of("main").any()
 
 
+def test_an_update_is_left_out_of_the_step_that_it_was_asked_for(start: Start) -> None:
+    plain = undisturbed("bcl-med")
+    prompt = start("bcl-med")
+    prompt.do("until", "10")
+    prompt.do("skip")
+    prompt.do("goto", 4)
+    prompt.do("until", "9")
+    assert prompt.digest() == plain[9]
+    prompt.do("step", 2)  # past the boundary at which it was asked for
+    weights = prompt.parts.trainer.model.encoder[0].weight.detach().clone()
+    assert prompt.digest() != plain[11]
+    prompt.do("goto", 3)
+    prompt.do("goto", 11)
+    assert torch.equal(prompt.parts.trainer.model.encoder[0].weight, weights)
+
+
 def test_a_change_at_the_last_boundary_is_there_when_one_comes_back(start: Start) -> None:
     prompt = start("control")
     prompt.do("until", "20")
