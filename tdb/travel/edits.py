@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # `weight.zero_()`, `torch.nn.init.normal_(weight)`: by custom, what ends in an underscore changes its argument.
 IN_PLACE = re.compile(r"\w_\(")
+INSIDE = "this is inside a step: going back and passing it again does not change it again, as it would at a boundary"
 
 
 def changes(text: str, *, forced: bool) -> bool:
@@ -47,10 +48,11 @@ def _python_again(session: Session, text: str) -> None:
 
 def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
     """Note a change that was made, and return what has to be said: a branch may have been begun for it."""
-    controller = session.controller
-    if session.status != STOPPED or controller.is_inside:
+    controller, travel = session.controller, session.controller.travel
+    if session.status != STOPPED:
         return []
-    travel = controller.travel
+    if controller.is_inside:
+        return [INSIDE] if not travel.why_not and session.journal.first("changes inside a step") else []
     if travel.why_not:
         branch: Forked | None = session.branches.fork_for_a_change(session)
     else:

@@ -14,7 +14,7 @@ import torch
 from recipes.conditions import CONDITIONS
 from tdb.arrival import arrive
 from tdb.errors import StateError, TdbError, UsageError
-from tdb.travel.edits import note_python
+from tdb.travel.edits import INSIDE, note_python
 from tdb.travel.in_place import InPlace
 from tests.travel.training import STEPS, Parts, Prompt, undisturbed
 
@@ -189,6 +189,9 @@ def test_an_update_is_left_out_of_the_step_that_it_was_asked_for(start: Start) -
     prompt.do("goto", 3)
     prompt.do("goto", 11)
     assert torch.equal(prompt.parts.trainer.model.encoder[0].weight, weights)
+    prompt.do("phase", "loss")
+    assert prompt.do("skip").notes == [INSIDE]
+    prompt.do("step")
 
 
 def test_a_change_at_the_last_boundary_is_there_when_one_comes_back(start: Start) -> None:
