@@ -108,7 +108,8 @@ class ModelCapture:
         self._samples = False  # something in this model overwrites outputs
 
     def begin_step(self, model: nn.Module | None) -> None:
-        """The step ahead is captured."""
+        """The step ahead is captured; the memory of a step that was captured just before is taken up again."""
+        spare = self.before
         self.forget_step()
         if model is None:
             return
@@ -120,7 +121,7 @@ class ModelCapture:
         self._samples |= any(getattr(module, "inplace", False) for module in modules.values())
         self._names = {id(module): name for name, module in modules.items()}
         self._parameters = {id(weight): name for name, weight in weights.items()}
-        self.before = {name: weight.detach().clone() for name, weight in weights.items() if _moves(weight)}
+        self.before = {name: _copied(weight, spare.get(name)) for name, weight in weights.items() if _moves(weight)}
         self._handles = [
             before_updates(self._keep_grads),
             after_updates(self._count_update),
@@ -208,6 +209,15 @@ def is_compiled(module: nn.Module) -> bool:
 def dense_values(tensor: Tensor) -> Tensor:
     """Return the entries of a tensor; of a sparse one those that are there."""
     return tensor.coalesce().values() if tensor.is_sparse else tensor
+
+
+def _copied(weight: Tensor, spare: Tensor | None) -> Tensor:
+    """Return a copy of a weight, in memory that nobody needs any more if that has its form."""
+    now = weight.detach()
+    if spare is None or (spare.shape, spare.dtype, spare.device) != (now.shape, now.dtype, now.device):
+        return now.clone()
+    alike = spare.layout == now.layout and not now.is_sparse and spare.stride() == now.stride()
+    return spare.copy_(now) if alike else now.clone()
 
 
 def _moves(weight: Tensor) -> bool:

@@ -76,9 +76,11 @@ class Snapshot:
 
     def rows_after(self, tick: int, dtype: np.dtype[Any]) -> Array:
         """Return the rows after `tick` as an owned array of `dtype`, in the order of their ticks."""
-        parts = [part[part["tick"] > tick] for part in self._parts if len(part) and part["tick"].max() > tick]
+        # What was not set aside is in the order of its ticks: a look at the last row of each part is enough.
+        newest = np.max if self._order is not None else _last
+        parts = [part[part["tick"] > tick] for part in self._parts if len(part) and newest(part["tick"]) > tick]
         rows = np.concatenate([np.empty(0, dtype), *(cast_rows(part, dtype) for part in parts)])
-        return rows[np.argsort(rows["tick"], kind="stable")]
+        return rows if self._order is None else rows[np.argsort(rows["tick"], kind="stable")]
 
     def extended(self, rows: Array) -> Snapshot:
         """Return a snapshot that holds `rows` too, which are newer than the rest."""
@@ -196,3 +198,7 @@ class Series:
         self._budget.used += nbytes - self.nbytes
         self.nbytes = nbytes
         self._state = state
+
+
+def _last(values: Array) -> Any:
+    return values[-1]

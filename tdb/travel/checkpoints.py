@@ -123,7 +123,7 @@ class Checkpoints:
         return len(self._all())
 
     def __iter__(self) -> Iterator[Checkpoint]:
-        return iter(sorted(self._all(), key=lambda each: (each.tick, each.edits)))
+        return iter(sorted(self._all(), key=_moment))
 
     def _all(self) -> list[Checkpoint]:
         return [*self._kept, *self._even, *self._recent, *self._in_files]
@@ -145,10 +145,13 @@ class Checkpoints:
     def before(self, step: int, lineage: Lineage) -> Checkpoint | None:
         """Return the last one on a branch that was taken before `step`, or None."""
         last: Checkpoint | None = None
-        for each in reversed(self._all()):  # there are many, and the newest stand last in each list
-            is_later = last is None or (each.tick, each.edits) > (last.tick, last.edits)
-            if is_later and each.position.step < step and lineage.holds(each.timeline, each.tick):
-                last = each
+        for some in (sorted(self._kept, key=_moment), self._even, self._recent, self._in_files):
+            for each in reversed(some):  # there are many, and the newest stand last in each list
+                if last is not None and _moment(each) <= _moment(last):
+                    break
+                if each.position.step < step and lineage.holds(each.timeline, each.tick):
+                    last = each
+                    break
         return last
 
     def has(self, tick: int, timeline: int, edits: int) -> bool:
@@ -232,3 +235,7 @@ class Checkpoints:
             self.slots.release(copy.tensors)
         elif checkpoint.file is not None and self.spill is not None:
             self.spill.remove(checkpoint.file)
+
+
+def _moment(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.position.tick, checkpoint.edits
