@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tdb.arrival import arrive
@@ -124,7 +125,12 @@ class InNoProcess:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._known = session.branches.all(session)
+
+    @cached_property
+    def _known(self) -> list[KnownBranch]:
+        return self._session.branches.all(
+            self._session
+        )  # reads all that is recorded: not for a fork, which does so itself
 
     @property
     def now(self) -> str:

@@ -83,6 +83,12 @@ def panel_of(controller: DebugController) -> Panel | None:
     return next((panel for panel in controller.panels if panel.layer == controller.layer.name), None)
 
 
+def status_rule_of(controller: DebugController) -> StatusRule:
+    """Return how a feature's status is read, as the focus layer's rule says, or for layers without one."""
+    panel = panel_of(controller)
+    return (panel.status if panel is not None else None) or GENERIC_STATUS
+
+
 def features_of(controller: DebugController, thresholds: Mapping[str, float]) -> Features:
     """Return the features of this step; called in the training thread.
 
@@ -106,7 +112,7 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
         own = {name: value for name, value in found.items() if value.shape == (count,)}
         metrics = {**own, **metrics}
         columns = tuple(name for name in panel.columns if name in own) or columns
-    rule = ((panel.status if panel is not None else None) or GENERIC_STATUS).with_thresholds(thresholds)
+    rule = status_rule_of(controller).with_thresholds(thresholds)
     status = rule(metrics[rule.metric]) if rule.metric in metrics else ["unknown"] * count
     scatter = (panel.scatter if panel is not None else None) or ("weight_norm", "update_norm", "active_fraction")
     return Features(layer.name, count, metrics, columns, status, scatter, layer.captured)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tdb.captures import number, reading
-from tdb.errors import TdbError, TrainingStopped
+from tdb.errors import TdbError, TrainingStopped, in_words
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, Recorder
@@ -456,7 +456,7 @@ class LoopSide:
             try:
                 self.guarded(partial(self.captures.under_way.computed, key), user_code=True)
             except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
-                self.notices.append(f"step data {key!r} could not be computed: {type(error).__name__}: {error}")
+                self.notices.append(f"step data {key!r} could not be computed: {in_words(error)}")
 
     def _hand_out(self) -> None:
         """Give the record to those who asked for a step without stopping."""

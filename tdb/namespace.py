@@ -20,7 +20,7 @@ import numpy as np
 
 from tdb.captures import number
 from tdb.errors import TdbError
-from tdb.features import GENERIC_STATUS, panel_of, sources_of
+from tdb.features import panel_of, sources_of, status_rule_of
 from tdb.layer import GENERIC_METRICS
 from tdb.queries import array_of
 from tdb.step import Position
@@ -200,13 +200,11 @@ class StepNamespace(Mapping[str, Any]):
         return self._generic
 
     def _status_metric(self) -> str:
-        panel = panel_of(self._controller)
-        return ((panel.status if panel is not None else None) or GENERIC_STATUS).metric
+        return status_rule_of(self._controller).metric
 
     def _status(self, word: str) -> Any:
-        panel = panel_of(self._controller)
-        rule = (panel.status if panel is not None else None) or GENERIC_STATUS
-        words = rule.with_thresholds(self._thresholds())(self[rule.metric])
+        rule = status_rule_of(self._controller).with_thresholds(self._thresholds())
+        words = rule(self[rule.metric])
         return np.array([each == word for each in words], dtype=bool)
 
     def _feature_ids(self) -> Any:

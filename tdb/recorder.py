@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tdb.errors import StateError, TdbError
+from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
 from tdb.some_metrics import SomeMetrics
 from tdb.watches import Watches
@@ -197,7 +197,7 @@ class Recorder:
             except (LookupError, StateError):
                 pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
-                self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
+                self._failure = f"metrics are not recorded any more: {in_words(error)}"
         if steps and not self._may_wait(steps[-1][1]):
             self._recorded_at = steps[-1][1]
             self.flush()
@@ -234,7 +234,7 @@ class Recorder:
                 else:
                     some.record(self.history)
         except Exception as error:  # noqa: BLE001 - as above
-            self._failure = f"metrics are not recorded any more: {type(error).__name__}: {error}"
+            self._failure = f"metrics are not recorded any more: {in_words(error)}"
 
     def leave_out(self, timeline: int, steps: Sequence[tuple[Position, float]]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""

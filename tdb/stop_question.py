@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tdb.errors import in_words
+
 if TYPE_CHECKING:
     from tdb.step import Position
     from tdb.travel.traveller import Traveller
@@ -102,7 +104,7 @@ class StopQuestion:
                 return self._travel.may_stop(step)
             return self.check is not None and self.check.may_stop(step)
         except Exception as error:  # noqa: BLE001 - see the class
-            self._notices.append(f"a stop condition failed: {type(error).__name__}: {error}")
+            self._notices.append(f"a stop condition failed: {in_words(error)}")
             return False
 
     def _ask(self, position: Position) -> str:
@@ -111,4 +113,4 @@ class StopQuestion:
                 return self._travel.reason(position)
             return self.check.reason(position) if self.check is not None else ""
         except Exception as error:  # noqa: BLE001 - see the class
-            return f"a stop condition failed: {type(error).__name__}: {error}"
+            return f"a stop condition failed: {in_words(error)}"

@@ -101,8 +101,8 @@ def compare(session: Session, one: Word, other: Word, *metrics: MetricName) -> R
     if one == other:
         raise UsageError("compare takes two branches", "`branches` lists them")
     kept = branching_of(session)
-    branches = [named(kept.listed(), name) for name in (one, other)]
-    forks = [each.forked_at for each in branches if each.forked_at is not None]
+    listed = kept.listed()
+    forks = [at for name in (one, other) if (at := named(listed, name).forked_at) is not None]
     found = [
         pair_of(metric, (one, other), [kept.column(name, metric) for name in (one, other)], forks)
         for metric in metrics or ("loss",)

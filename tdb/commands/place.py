@@ -30,8 +30,9 @@ def where(session: Session) -> Result:
         where
     """
     state = session.controller.get_state()
-    frames, place = session.stack.places(), session.stack.place()
+    frames = session.stack.places()
     selected = session.stack.selection.index(frames)
+    place = frames[selected] if selected >= 0 else None
     lines, inner = [f"  {each}" for each in frames[:selected]], [f"  {each}" for each in frames[selected + 1 :]]
     if state["status"] == READY:
         name = session.run.script.name if session.run is not None else "training"

@@ -26,7 +26,7 @@ from tdb.elsewhere.forks import NAME, Fork
 from tdb.elsewhere.front_routes import routes_of_the_front
 from tdb.elsewhere.serving import SentFront, SentShow, Server, unmute
 from tdb.elsewhere.streams import SentStream
-from tdb.errors import TdbError
+from tdb.errors import TdbError, in_words
 from tdb.travel.pace import LEAST_STEPS, Pace
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Keeper:
                 channel.send("not arrived", error.message, error.hint)
                 os._exit(1)
             except BaseException as error:  # noqa: BLE001 - told where somebody reads it
-                channel.send("not arrived", f"a bug in tdb: {type(error).__name__}: {error}", "")
+                channel.send("not arrived", f"a bug in tdb: {in_words(error)}", "")
                 os._exit(1)
             server = Server(interpreter, channel)  # type: ignore[arg-type]
             server.arrived(landing)

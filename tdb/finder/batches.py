@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from tdb.captures import given, is_tensor
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
     from tdb.tap import Fetch, Pass
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
@@ -65,10 +63,6 @@ class Batches:
         """Return whether steps are taken on the batches of this pass, and none was drawn for the step ahead."""
         same = len(self._training) == 1 and self._pass == (id(under_way.loader()), under_way.epoch)
         return same and not self._drawn
-
-    def loader_of(self, under_way: Pass | None) -> DataLoader[Any] | None:
-        """Return the one loader that steps are taken on, if this pass is over it and nothing is drawn ahead."""
-        return under_way.loader() if under_way is not None and self.are_of(under_way) else None
 
     def use(self) -> None:
         """Gradients are about to be computed on what was drawn or called with last."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import when_explicit
+from tdb.errors import in_words
 from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
@@ -363,10 +364,9 @@ class Finder(Listener):
         if not self._batches.from_loader:
             return ""
         under_way = self.tap.last
-        loader = self._batches.loader_of(under_way)
-        if loader is None:
+        loader = under_way.loader() if under_way is not None else None
+        if under_way is None or loader is None or not self._batches.are_of(under_way):
             return "its steps draw from several loaders, or a batch ahead"
-        assert under_way is not None
         self._feed = Feed(begin(), loader, self._batches.epoch or 1)
         self._feed.join(under_way)
         self.tap.begun = self._feed.begun
@@ -407,7 +407,7 @@ class Finder(Listener):
             begin()
         except Exception as error:  # noqa: BLE001 - anything may be met there
             self.take_off()
-            self.notify(f"tdb cannot find the loop of this script: {type(error).__name__}: {error}")
+            self.notify(f"tdb cannot find the loop of this script: {in_words(error)}")
         finally:
             self._busy = False
 

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import current_controller
+from tdb.errors import in_words
 from tdb.finder.discovery import tell_if_compiled
 from tdb.finder.events import Events, Listener
 from tdb.target import Training
@@ -83,7 +84,7 @@ class Onlooker(Listener):
                     self._found = found.training
                     self._controller.discovered(found.training)
         except Exception as error:  # noqa: BLE001 - anything may be met there, and it must not end the script
-            self._controller.notify(f"tdb cannot find what this script trains: {type(error).__name__}: {error}")
+            self._controller.notify(f"tdb cannot find what this script trains: {in_words(error)}")
         finally:
             self._busy = False
         self._discovery.optimizers.fresh = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from tdb.errors import TdbError
+from tdb.errors import TdbError, in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def logged(error: Exception, log_file: Path) -> TdbError:
     """Write the traceback of a bug to a log file, and return the line that says so."""
     text = "".join(traceback.format_exception(error))
-    message = f"a bug in tdb: {type(error).__name__}: {error}"
+    message = f"a bug in tdb: {in_words(error)}"
     try:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("a", encoding="utf-8") as log:

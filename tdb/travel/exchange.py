@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdb.errors import StateError
+from tdb.errors import StateError, in_words
 from tdb.step import Position
 from tdb.travel import files
 
@@ -48,5 +48,5 @@ def load(travel: Traveller, file: Path) -> Branch:
         state.put_back(snapshot)
     except Exception as error:  # noqa: BLE001 - a part of the user's own may raise anything
         state.put_back(before.snapshot)
-        raise StateError(f"{file} does not fit here: {type(error).__name__}: {error}") from None
+        raise StateError(f"{file} does not fit here: {in_words(error)}") from None
     return travel.go_on_from(Position(0, about["step"], about["epoch"], about["loss"]))

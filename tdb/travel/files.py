@@ -11,7 +11,7 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tdb.errors import StateError, TdbError
+from tdb.errors import StateError, TdbError, in_words
 from tdb.files import replacing
 from tdb.step import Position
 from tdb.travel.plain import decoded, encoded
@@ -98,7 +98,7 @@ def read(file: File) -> tuple[Snapshot, dict[str, Any]]:
     except SafetensorError as error:
         raise StateError(f"{file} is no whole safetensors file: {error}", "`checkpoint -o FILE` writes one") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise StateError(f"{file} is damaged: {type(error).__name__}: {error}") from None
+        raise StateError(f"{file} is damaged: {in_words(error)}") from None
 
 
 def _name(path: Path) -> str:

@@ -132,21 +132,19 @@ def going_back() -> list[Row]:
     thread.start()
     controller.wait()
     step = do("until", str(LONG_RUN)) / LONG_RUN
-    state = State(made, [], {})
-    snapshot = controller.gate.call(lambda: state.take(Slots()))
+    state, firsts, again = State(made, [], {}), [], []
 
     def put_back() -> float:
-        return controller.gate.call(lambda: seconds(lambda: state.put_back(snapshot)))
+        snapshot = state.take(Slots())
+        return seconds(lambda: state.put_back(snapshot))
 
-    firsts, seconds_ones = [], []
     for _ in range(BACKS):  # close together: this machine is not as fast at any time
         one = do("until", str(controller.position.step + WAY)) / WAY
         first, second = do("back"), do("back")
         do("goto", controller.position.step + 2)
-        snapshot = controller.gate.call(lambda: state.take(Slots()))
-        allowed = put_back() + 2 * one
+        allowed = controller.gate.call(put_back) + 2 * one
         firsts.append(first / allowed)
-        seconds_ones.append(second / allowed)
+        again.append(second / allowed)
     controller.resume()
     time.sleep(20 * step)
     controller.pause()
@@ -162,7 +160,7 @@ def going_back() -> list[Row]:
             "1x",
             statistics.median(found) <= 1,
         )
-        for name, found in (("back 1 from where `until` stopped", firsts), ("back 1 once more", seconds_ones))
+        for name, found in (("back 1 from where `until` stopped", firsts), ("back 1 once more", again))
     ]
     return [
         *rows,
