@@ -33,8 +33,10 @@ def go_to(session: Session, way: Way, step: int) -> StopReport:
 def before_first(session: Session) -> int:
     """Return the step before the first that can be taken again: of this loop in place, of the whole run elsewhere."""
     travel = session.controller.travel
+    if not travel.why_not:
+        return travel.floor
     steps, _ = session.controller.recorder.history.loss()
-    return min(travel.floor, int(steps[0]) - 1) if travel.why_not and len(steps) else travel.floor
+    return min(travel.floor, int(steps[0]) - 1) if len(steps) else travel.floor
 
 
 def need_still(session: Session) -> None:

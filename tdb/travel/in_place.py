@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tdb.results import Result
     from tdb.session import Session
     from tdb.travel.branches import Branch
-
+    from tdb.travel.taking import Replay
 
 LOCALS = (
     "model, optimizers, schedulers, generators and data went back; the loop's own variables, such as counters and "
@@ -75,12 +75,19 @@ class InPlace:
             StateError: no checkpoint before it is left.
         """
         controller, travel = session.controller, session.controller.travel
-        replay = controller.gate.call(lambda: travel.set_out(step, before, branch, reason))
+
+
+        def set_out() -> Replay | None:
+            replay = travel.set_out(step, before, branch, reason)
+            if replay is not None:
+                controller.resume()  # from here: it need not be woken again
+            return replay
+
+        replay = controller.gate.call(set_out)
         if replay is None:
             stale = "variables of the loop's frame keep their values until the next step"
             notes = _stays(session) or [stale]
             return Landing(self.name, controller.position.step, step, controller.position.step, notes=notes)
-        controller.resume()
         session.front.wait(session, step)
         if travel.replay is not None and session.status not in OVER:
             controller.gate.call(travel.give_up)
