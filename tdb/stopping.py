@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.captures import number
 from tdb.frames import HERE
-from tdb.gate import CRASHED, ENDED, FINISHED, STOPPED
+from tdb.gate import CRASHED, ENDED, FINISHED, RUNNING, STOPPED
 from tdb.results import Result, Text
 from tdb.step import BOUNDARY
 
@@ -36,6 +36,17 @@ def position_line(session: Session, place: Place | None) -> str:
     words += [about[key] for key in ("recipe", "condition") if key in about]
     words += losses_in_words(session, state["loss"])
     return f"> {'  '.join(words)}{f'        {place}' if place is not None else ''}"
+
+
+def moment(session: Session) -> str:
+    """Return "seen at step 120 of branch slower, bcl-med": when, and of what run; empty before the first step."""
+    state, branches, about = session.state(), session.controller.travel.branches, session.controller.about
+    if not state["step"]:
+        return ""
+    where = "near" if state["status"] == RUNNING else "at"
+    inside = "" if state["phase"] == BOUNDARY else f" at {state['phase']}"
+    branch = f" of branch {branches.now.name}" if len(branches) > 1 else ""
+    return ", ".join(filter(None, [f"seen {where} step {state['step']}{inside}{branch}", about.get("condition")]))
 
 
 def losses_in_words(session: Session, loss: float | None) -> list[str]:

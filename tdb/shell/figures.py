@@ -69,6 +69,7 @@ class FigureSink:
     ) -> None:
         self.mode = mode
         self.on_click = on_click
+        self.moment: Callable[[], str] = str  # what is to stand on a figure besides what it shows: when that was
         self._folder = folder
         self._out = out
         self._interactive = interactive
@@ -108,7 +109,7 @@ class FigureSink:
             if suffix == ".npy":
                 np.save(file, to_array(picture), allow_pickle=False)
             else:
-                draw(picture).savefig(file, format=suffix[1:])
+                draw(picture, moment=self.moment()).savefig(file, format=suffix[1:])
         return str(path)
 
     @property
@@ -145,7 +146,7 @@ class FigureSink:
         if self._windows is None:
             self._windows = Windows(lambda feature: self.on_click and self.on_click(feature))
         try:
-            self._windows.show(picture, name)
+            self._windows.show(picture, name, self.moment())
         except StateError as error:
             self.mode = "file"
             return [str(error), self._numbered(picture, name)]
@@ -158,7 +159,7 @@ class FigureSink:
             return [self._numbered(picture, name)]
         columns = shutil.get_terminal_size().columns
         if graphics in ("kitty", "iterm2"):
-            figure = draw(picture)
+            figure = draw(picture, moment=self.moment())
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png")
             wanted = round(figure.get_figwidth() * CELLS_PER_INCH)

@@ -53,7 +53,7 @@ class CellFigures(FigureSink):
 
         del name
         buffer = io.BytesIO()
-        draw(picture).savefig(buffer, format="png")
+        draw(picture, moment=self.moment()).savefig(buffer, format="png")
         display(Image(data=buffer.getvalue()))  # type: ignore[no-untyped-call]
         return []
 

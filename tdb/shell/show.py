@@ -18,6 +18,7 @@ from tdb.files import written_whole
 from tdb.results import Curves, Facts, Part, Picture, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
 from tdb.step import BOUNDARY
+from tdb.stopping import moment
 from tdb.views import plain_text, renderable
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Show:
         self._error_console = Console(file=self.errors, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
         self.session.settings.on_change(self._setting_changed)
+        self.sink.moment = lambda: moment(self.session)
 
     def _setting_changed(self, name: str, value: Any) -> None:
         if name == "figures":

@@ -45,10 +45,11 @@ def has_display(environ: Mapping[str, str]) -> bool:
 
 @dataclass
 class Window:
-    """An open window: matplotlib's manager of it, what it shows, and a selector that has to be kept alive."""
+    """An open window: matplotlib's manager of it, what it shows and when that was, and a selector to be kept alive."""
 
     manager: FigureManagerBase
     picture: Picture
+    moment: str = ""
     selector: Any = None
 
     @property
@@ -74,8 +75,13 @@ class Windows:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def show(self, picture: Picture, name: str) -> None:
+    def show(self, picture: Picture, name: str, moment: str = "") -> None:
         """Show a picture in the window `name`, opening it if it is not open. Only the main thread may call this.
+
+        Args:
+            picture: what to show.
+            name: of the window.
+            moment: when it was seen; see `draw`.
 
         Raises:
             StateError: no toolkit can open a window here.
@@ -84,6 +90,7 @@ class Windows:
         if window is None:
             self._windows[name] = window = Window(self._open(picture, name), picture)
             self._connect(window, name)
+        window.moment = moment
         self._fill(window, picture)
         self.pump()
 
@@ -148,7 +155,7 @@ class Windows:
         if window.selector is not None:
             window.selector.disconnect_events()
         window.picture = picture
-        draw(part or picture, window.figure)
+        draw(part or picture, window.figure, window.moment)
         window.selector = self._selector(window) if isinstance(picture, Curves) else None
         if isinstance(window.manager.toolbar, NavigationToolbar2):
             window.manager.toolbar.update()

@@ -60,8 +60,14 @@ class Pair:
         return Table(columns, note=f"{len(rows)} of {len(self.steps)} common steps; {self.metric}")
 
     def curves(self) -> Curves:
-        """Return both as lines over the steps."""
-        lines = dict(zip(self.names, self.lines, strict=True))
+        """Return both as lines over the steps, from a little before the fork on: before that they are one."""
+        end = max((int(steps[-1]) for steps, _ in self.lines if len(steps)), default=0)
+        fork = min(self.forks, default=0)
+        begin = fork - max(1, (end - fork) // 10)
+        lines = {
+            name: (steps[steps >= begin], values[steps >= begin])
+            for name, (steps, values) in zip(self.names, self.lines, strict=True)
+        }
         marks = dict.fromkeys(self.forks, "fork")
         return Curves(
             lines,

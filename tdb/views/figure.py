@@ -30,11 +30,17 @@ NARROWEST, WIDEST_PAGE = 4.0, 16.0
 """Inches that a title gets at least, and that the pictures of a page take side by side at most."""
 
 
-def draw(picture: Picture, figure: Figure | None = None) -> Figure:
-    """Return a figure of `picture`: a new one that belongs to no window, or `figure`, cleared and resized for it."""
+def draw(picture: Picture, figure: Figure | None = None, moment: str = "") -> Figure:
+    """Return a figure of `picture`: a new one that belongs to no window, or `figure`, cleared and resized for it.
+
+    Args:
+        picture: what to draw.
+        figure: a figure to draw into.
+        moment: when and of what run that was seen, such as "seen at step 120, bcl-slow"; it stands under the caption.
+    """
     from matplotlib.figure import Figure
 
-    ready = view_of(picture)
+    ready = view_of(picture, moment)
     if figure is None:
         figure = Figure(figsize=(ready.width, ready.height), dpi=DPI)
     else:
@@ -56,9 +62,9 @@ def _remarks(picture: Picture) -> list[str]:
     return said
 
 
-def view_of(picture: Picture) -> View:
-    """Return a picture ready to be painted, with its header, the bar of its colours and its margins."""
-    return _framed(picture, _body(picture))
+def view_of(picture: Picture, moment: str = "") -> View:
+    """Return a picture ready to be painted, with its header, the bar of its colours and its margins; see `draw`."""
+    return _framed(picture, _body(picture), moment)
 
 
 def _body(picture: Picture) -> View:
@@ -66,10 +72,10 @@ def _body(picture: Picture) -> View:
     return body
 
 
-def _framed(picture: Picture, body: View) -> View:
+def _framed(picture: Picture, body: View, moment: str = "") -> View:
     """Return `body` with the header of its picture, a bar if it has a scale, and margins."""
     captioned = isinstance(picture, Page) and all(part.caption for part in picture.pictures)
-    notes = list(filter(None, ["" if captioned else picture.caption, "; ".join(body.remarks)]))
+    notes = list(filter(None, ["" if captioned else picture.caption, "; ".join(body.remarks), moment]))
     width = max(body.width + (BAR_WIDTH if body.scale else 0), NARROWEST)
     height = body.height + canvas.header_height(picture.title, notes, width)
 

@@ -100,6 +100,18 @@ def test_the_trace_says_where_symmetry_appears(slow: TypingSession) -> None:
     assert slow.answer("trace")["symmetry"].startswith("the SOM targets are alike, and the symmetry appears in global_")
 
 
+def test_a_figure_says_when_and_of_what_run_it_was_seen(make_session: Make, tmp_path: Path) -> None:
+    session = make_session(script("--condition", "bcl-slow"))
+    for line, seen in (
+        ("step 2", "seen at step 2, bcl-slow"),
+        ("fork slower", "seen at step 2 of branch slower, bcl-slow"),
+        ("phase backward", "seen at step 3 at backward of branch slower, bcl-slow"),
+    ):
+        session.type(line)
+        session.type(f"cosmat weights -o {tmp_path}/seen.svg")
+        assert f"<!-- {seen} -->" in (tmp_path / "seen.svg").read_text()
+
+
 def test_a_traced_tensor_is_drawn_by_its_shape(make_session: Make, tmp_path: Path) -> None:
     session = make_session(script("--condition", "bcl-slow"))
     session.type("step")

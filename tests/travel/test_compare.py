@@ -30,3 +30,13 @@ def test_the_first_difference_and_the_common_steps(one: dict[int, list[float]], 
     assert np.array_equal(pair.values, np.array(means).reshape(2, len(common)), equal_nan=True)
     assert pair.sentence().startswith("win_rate: main and fork-1 ")
     assert len(pair.table().columns["step"]) <= len(common)
+
+
+def test_the_figure_begins_a_little_before_the_fork() -> None:
+    steps = np.arange(1, 101)
+    branches = [(steps, steps / 2.0), (steps, np.where(steps > 60, 0, steps / 2.0))]
+    pair = pair_of("loss", ("main", "fork-1"), branches, [60])
+    for name, (_, values) in zip(("main", "fork-1"), branches, strict=True):
+        drawn, of_branch = pair.curves().lines[name]
+        assert drawn.tolist() == list(range(56, 101))
+        assert of_branch.tolist() == values[55:].tolist()
