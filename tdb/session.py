@@ -154,14 +154,19 @@ class Session:
             StateError: no step was captured yet.
         """
         if self.status == RUNNING:
-            return self.answer(self.controller.peek(lambda record: record))
+            return self.answer(self.controller.peek(lambda record: record), at_a_stop=self.record)
         record = self.controller.record
         if record.clock.step == 0 and not record.has_batch:
             raise StateError("no step has been taken yet", "`step` takes the first")
         return record
 
-    def answer(self, future: Future[Value]) -> Value:
-        """Wait for something that the training thread was asked for."""
+    def answer(self, future: Future[Value], at_a_stop: Callable[[], Value] | None = None) -> Value:
+        """Wait for something that the training thread was asked for.
+
+        Args:
+            future: what was asked for.
+            at_a_stop: asks anew, for where training has stopped there is no next step to wait for.
+        """
         waited = 0.0
         while waited < PEEK_SECONDS:
             try:
@@ -169,7 +174,10 @@ class Session:
             except TimeoutError:
                 self.main_thread.attend()
                 waited += 0.05
-                if self.status in OVER and not future.done():
+                status = self.status
+                if status == STOPPED and at_a_stop is not None and future.cancel():
+                    return at_a_stop()
+                if status in OVER and not future.done():
                     break
         raise StateError("training did not reach the end of a step", "`where` shows what it is doing")
 
@@ -180,7 +188,8 @@ class Session:
             StateError: no step has been taken yet.
         """
         if self.status == RUNNING:
-            return self.answer(self.controller.peek(lambda record: function()))  # noqa: ARG005
+            peeked = self.controller.peek(lambda record: function())  # noqa: ARG005
+            return self.answer(peeked, at_a_stop=lambda: self.ask(function))
         self.record()
         return self.controller.call(function)
 

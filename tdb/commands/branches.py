@@ -149,5 +149,6 @@ def diff(session: Session, what: Word, one: Word, other: Word) -> Result:
         {name: values[:MOST_SHOWN] for name, values in table.columns.items()},
         note=f"{min(MOST_SHOWN, len(order))} of {len(order)} features; {table.note}",
     )
-    matrix = Matrix(cosines, caption=caption, title=f"weights of {one} and {other}", row_name=one, column_name=other, limits=(-1, 1))
+    title = f"weights of {one} and {other}"
+    matrix = Matrix(cosines, caption=caption, title=title, row_name=one, column_name=other, limits=(-1, 1))
     return Result([shown, matrix], {"table": table, "cosines": cosines})

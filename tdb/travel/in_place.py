@@ -76,7 +76,6 @@ class InPlace:
         """
         controller, travel = session.controller, session.controller.travel
 
-
         def set_out() -> Replay | None:
             replay = travel.set_out(step, before, branch, reason)
             if replay is not None:

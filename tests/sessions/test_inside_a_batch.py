@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from tdb.launch import Script
+from tdb.step import Step
 from tests.typing_session import TypingSession
 
 COLUMNS = [
@@ -252,6 +254,26 @@ def test_what_is_asked_while_training_runs_is_of_one_whole_step(make_session: Ca
     assert session.answer("pairs")["ids"] == [3, 17]
     assert session.session.status == "running"
     session.answer("pause")
+
+
+def test_where_training_stops_meanwhile_it_is_of_the_step_of_the_stop(
+    make_session: Callable[..., TypingSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(Script("recipes.gradient_gating_l0", ("--steps", "1000000"), is_module=True), as_json=True)
+    session.answer("step")
+    peek = session.controller.peek
+
+    def peek_too_late(look: Callable[[Step], Any]) -> Future[Any]:
+        session.controller.pause()
+        assert session.controller.wait() == "stopped"
+        return peek(look)
+
+    monkeypatch.setattr(session.controller, "peek", peek_too_late)
+    for line in ("batch", "force 3"):
+        session.answer("continue &")
+        seen = session.answer(line)  # and does not wait for a step that nobody takes
+        assert seen == session.answer(line)
+        assert session.session.status == "stopped"
 
 
 def test_a_histogram_is_of_a_tensor_or_an_expression(bcl: TypingSession) -> None:
