@@ -38,6 +38,8 @@ def activations_of(model: nn.Module, capture: ModelCapture) -> dict[str, Array]:
         values = capture.outputs[name].values()[0] if name in capture.outputs else None
         if next(module.children(), None) is None and values is not None:
             found[name] = _thinned(values)
+    if not found:
+        raise StateError("no module has given real numbers in this step")
     return found
 
 
@@ -66,7 +68,12 @@ def weights_of_model(model: nn.Module) -> dict[str, Array]:
 
 
 def _thinned(values: Tensor) -> Array:
-    return array_of(values.flatten()[:: max(1, -(-values.numel() // MOST_VALUES))].float())
+    import torch
+
+    if values.is_complex():  # its real and its imaginary part are two values
+        values = torch.view_as_real(values.resolve_conj())
+    thinned = values.flatten()[:: max(1, -(-values.numel() // MOST_VALUES))]
+    return array_of(thinned if thinned.dtype == torch.float64 else thinned.float())
 
 
 def distributions(arrays: Mapping[str, Array], what: str, step: int) -> Distributions:

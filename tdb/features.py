@@ -34,7 +34,7 @@ class Features:
     """The features of one step.
 
     Attributes:
-        layer: the focus layer's name.
+        layer: the focus layer in words.
         count: D.
         metrics: name -> [D].
         columns: the metrics that the table shows if none is named.
@@ -115,7 +115,7 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
     rule = status_rule_of(controller).with_thresholds(thresholds)
     status = rule(metrics[rule.metric]) if rule.metric in metrics else ["unknown"] * count
     scatter = (panel.scatter if panel is not None else None) or ("weight_norm", "update_norm", "active_fraction")
-    return Features(layer.name, count, metrics, columns, status, scatter, layer.captured)
+    return Features(layer.title, count, metrics, columns, status, scatter, layer.captured)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def metrics_table(features: Features, choice: Choice) -> Table:
         {"feature_id": shown, **{name: value[shown] for name, value in values.items()}},
         status=[features.status[row] for row in shown],
         summary=_summary({name: value[rows] for name, value in values.items()}) if chosen else {},
-        note=f"{len(shown)} of {features.count} rows of layer {features.layer}{condition}{order}",
+        note=f"{len(shown)} of {features.count} rows of {features.layer}{condition}{order}",
     )
 
 

@@ -149,6 +149,11 @@ class FocusLayer:
         self._optimizer = optimizer_of(target, module.weight)
         self.name, self.info = chosen.name, chosen
 
+    @property
+    def title(self) -> str:
+        """The layer in a sentence: "layer encoder.0"; a model that is a single layer has no name in itself."""
+        return f"layer {self.name}" if self.name else "the model"
+
     def info_text(self) -> str:
         """Return the layer in a few words: "Linear, 64 features of 784"."""
         if self.info is None:
@@ -222,6 +227,8 @@ class FocusLayer:
             return
         if not (module.training and getattr(output, "requires_grad", False)):
             return
+        if not output.numel() or output.is_complex():  # neither has a mean, nor a share above 0
+            return
         output = output.detach()
         if output.dim() == 1:  # of one input that is not in a batch
             output = output[None]
@@ -267,7 +274,7 @@ class FocusLayer:
             raise not_yet("gradients", self._progress)
         grad = self._grad if self._grad is not None else self._module_grad()
         if grad is None:
-            raise StateError(f"{self.name} had no gradient in this step", "Is it frozen, or unused by the loss?")
+            raise StateError(f"{self.title} had no gradient in this step", "Is it frozen, or unused by the loss?")
         return grad.clone()
 
     def combined(self) -> Tensor:
@@ -392,8 +399,15 @@ class FocusLayer:
         return self._as_rows(weight).clone()
 
     def _as_rows(self, weight: Any) -> Tensor:
-        """Return a weight or its gradient as rows [D, F], without copying where that can be."""
+        """Return a weight or its gradient as rows [D, F], without copying where that can be.
+
+        A complex number is two entries of a row, its real and its imaginary part: norms are as before, cosines real.
+        """
         weight = weight.detach()
         dense = weight.to_dense() if weight.is_sparse else weight
+        if dense.is_complex():
+            from torch import view_as_real
+
+            dense = view_as_real(dense.resolve_conj())
         rows: Tensor = (dense.transpose(0, 1) if self._transposed else dense).flatten(1)
         return rows

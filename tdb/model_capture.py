@@ -129,6 +129,16 @@ class ModelCapture:
         if not self.compiled:  # torch warns of global hooks around compiled modules
             self._handles.append(register_module_forward_hook(self._keep_output))
 
+    @property
+    def capturing(self) -> bool:
+        """Whether a step is being captured."""
+        return bool(self._handles)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was done in the step that is captured: a pass through a module, or an update."""
+        return bool(self.outputs or self.grads or self.updates)
+
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
         self._last = None  # it holds the graph

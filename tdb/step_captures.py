@@ -73,7 +73,13 @@ class StepCaptures:
         self.model.forget_step()
 
     def end(self, *, whole: bool = False) -> None:
-        """Take off the hooks of the step that is over, complete if it is `whole`."""
+        """Take off the hooks of the step that is over, complete if it is `whole`.
+
+        One that has not begun, because the loop had ended before it, leaves nothing: a layer that nobody has called
+        was not left unchanged by an update.
+        """
+        if not whole and self.model.capturing and not self.model.has_begun:
+            self.leave_out()
         self.layer.step_is_over()
         self.model.end_step()
         self.detection.take_off()  # what was put on last comes off first

@@ -90,7 +90,7 @@ def look(session: Session, text: str) -> Array:
     def find() -> Array:
         record = session.controller.record
         values: dict[str, Callable[[], Any]] = dict(sources_of(session.controller))
-        values.update({name: partial(step_data, session, record, name) for name in record.data})
+        values.update({name: partial(step_data, session, record, name) for name in data_names(session, record)})
         value = look_up(text, values)
         if isinstance(value, Mapping):
             raise TdbError(f"{text} is a set of entries", f"Take one: {', '.join(map(str, value))}")
@@ -99,15 +99,27 @@ def look(session: Session, text: str) -> Array:
     return session.ask(find)
 
 
+def is_of_now(session: Session, record: Step) -> bool:
+    """Return whether `record` is of the step at which training stands: it may have run on to its end without one."""
+    return record.clock.tick == session.controller.position.tick
+
+
+def data_names(session: Session, record: Step) -> list[str]:
+    """Return the keys under which the step at which training stands has captured something."""
+    return list(record.data) if is_of_now(session, record) else []
+
+
 def step_data(session: Session, record: Step, key: str) -> Any:
     """Return what `record` holds under `key`, computing it if nobody has looked at it yet.
 
     Raises:
         UnknownKeyError: nothing was captured under `key`.
     """
-    if key in record.data and record is not session.controller.record:
+    controller = session.controller
+    of_another_step = record is not controller.record or key not in controller.list_step_data_keys()
+    if key in record.data and of_another_step:  # after the last step nothing more was captured
         return record.data[key]
-    return session.controller.get_step_data(key)
+    return controller.get_step_data(key)
 
 
 def shapes_of(session: Session, names: Iterable[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:

@@ -259,6 +259,8 @@ def test_a_sparkline_table_has_a_row_a_line() -> None:
         "course": ["▁▂▃▃▄▅▆▆▇█", "▁ █▆"],
     }
     assert table.note == "2 lines of at most 100 points; a mark is the mean of 10 of them"
+    diverged = sparkline_table(Curves({"loss": (np.arange(3), np.array([2.0, 1.0, np.nan]))}, y_name="loss"))
+    np.testing.assert_equal([diverged.columns[name][0] for name in ("first", "last", "min")], [2.0, np.nan, 1.0])
 
 
 # ---- features --------------------------------------------------------------------------------------------------------

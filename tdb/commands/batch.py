@@ -12,7 +12,7 @@ from tdb.commands.arguments import KeyName
 from tdb.queries import array_of, batch_images, batch_table
 from tdb.results import Array, Facts, Result, Table
 from tdb.tensors import look_up, tensor_value, tensors_table
-from tdb.this_step import step_data
+from tdb.this_step import data_names, is_of_now, step_data
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -37,7 +37,9 @@ def batch(session: Session) -> Result:
     data = {**facts, "tensors": table, "labels": labels}
     parts: list[Facts | Table] = [Facts({**facts, **_labels(labels)}), table]
     images = batch_images(record.batch, record.labels, record.clock.step, session.controller.image_shape)
-    return Result([*parts, images] if images is not None else parts, data)
+    now = session.controller.position.step
+    notes = [] if is_of_now(session, record) else [f"training stands at step {now}: no batch was kept of it"]
+    return Result([*parts, images] if images is not None else parts, data, notes)
 
 
 def _labels(labels: Array | None) -> dict[str, str]:
@@ -60,7 +62,9 @@ def keys(session: Session) -> Result:
 
     def look() -> tuple[int, list[str], list[Any]]:
         record = session.controller.record
-        return record.clock.step, list(record.data), [step_data(session, record, name) for name in record.data]
+        names = data_names(session, record)
+        clock = record.clock if is_of_now(session, record) else session.controller.position
+        return clock.step, names, [step_data(session, record, name) for name in names]
 
     step, names, contents = session.ask(look)
     kinds = [f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__ for value in contents]
@@ -83,7 +87,7 @@ def data(session: Session, key: KeyName) -> Result:
 
     def look() -> Result:
         record = session.controller.record
-        value = look_up(key, {name: partial(step_data, session, record, name) for name in record.data})
+        value = look_up(key, {name: partial(step_data, session, record, name) for name in data_names(session, record)})
         if isinstance(value, dict):
             return Result([tensors_table(value)], {"key": key, "entries": value})
         part = tensor_value(key, value)

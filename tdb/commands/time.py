@@ -111,7 +111,7 @@ def _watched(session: Session) -> Result:
             "watched": ["yes" if feature in watched else "no" for feature in shown],
             "points": [points.get(feature, 0) for feature in shown],
         },
-        note=f"watching {len(watched)} features of layer {session.controller.layer.name}",
+        note=f"watching {len(watched)} features of {session.controller.layer.title}",
     )
     return Result([table], {"watched": watched, "trajectories": {str(key): value for key, value in points.items()}})
 
@@ -171,7 +171,12 @@ def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *,
     if as_table:
         return Result(list(tables.values()), data, notes)
     if session.settings["figures"] == "off":
-        lines = [replace(over_time.sparkline_table(curve), exact=tables[curve.y_name]) for curve in curves]
+        from tdb.views.curves import remarks
+
+        lines = [
+            replace(line, exact=tables[curve.y_name], note="; ".join([line.note, *remarks(curve)]))
+            for line, curve in zip(map(over_time.sparkline_table, curves), curves, strict=True)
+        ]
         return Result(lines, data, notes)
     caption = "; ".join(curve.caption for curve in curves)
     picture = curves[0] if len(curves) == 1 else Page(curves, columns=2, caption=caption)

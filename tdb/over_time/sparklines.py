@@ -30,12 +30,13 @@ def sparkline(values: Array, width: int = 40) -> str:
 
 
 def sparkline_table(curves: Curves, width: int = 40) -> Table:
-    """Return a row for each line: its first, last, least and greatest value, and its course as text."""
+    """Return a row for each line: its first and last value, its least and greatest finite one, its course as text."""
     columns: dict[str, list[object]] = {name: [] for name in ("line", "first", "last", "min", "max", "course")}
     most = 0
     for label, (_, values) in curves.lines.items():
         known = values[np.isfinite(values)]
-        ends = (known[0], known[-1], known.min(), known.max()) if len(known) else (np.nan,) * 4
+        ends = [*(values[[0, -1]] if len(values) else (np.nan, np.nan))]
+        ends += (known.min(), known.max()) if len(known) else (np.nan, np.nan)
         for name, value in zip(columns, (label, *map(float, ends), sparkline(values, width)), strict=True):
             columns[name].append(value)
         most = max(most, len(values))

@@ -1,4 +1,4 @@
-"""Runs that history was not made for: a second loop, no epochs, step numbers that go back, an export broken off."""
+"""Runs that nobody had in mind: a second loop, step numbers that go back, no batch, no real numbers, a sudden end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.typing_session import TypingSession
 
@@ -70,6 +71,80 @@ def test_a_second_loop_without_epochs_on_the_same_controller(
     assert "held at 30 of 30 recorded steps" in session.type("find loss > 0 all")
     session.type(f"export {tmp_path / 'run.json'}")
     assert len(json.loads((tmp_path / "run.json").read_text())["steps"]["step"]) == 50
+
+
+SMALL = """
+    import torch
+    torch.manual_seed(0)
+    dtype, sizes = {dtype}, {sizes}
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2)).to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for size in sizes:
+        inputs = torch.randn(size, 4).to(dtype)
+        optimizer.zero_grad()
+        loss = model(inputs).abs().square().sum()
+        before = model[0].weight.detach().clone()
+        loss.backward()
+        optimizer.step()
+    weight, grad = model[0].weight.detach().clone(), model[0].weight.grad
+"""
+
+
+def test_a_step_that_never_began_is_not_one_that_changed_nothing(make_session: Callable[..., TypingSession]) -> None:
+    session = make_session(SMALL.format(dtype="torch.float32", sizes=[5, 5, 5]))
+    assert "update_norm" in session.type("step 3;; metrics")
+    assert session.type("step").strip() == "Training finished after 3 steps"
+    shown = session.type("metrics")
+    assert "update_norm" not in shown
+    assert "this step was not captured" in shown
+    assert session.type("force").startswith("*** the weight before this step was not captured")
+    assert "0%" not in session.type("layers")
+    assert "not so at step 3" not in session.type("catch frozen")
+    assert "it is so" not in session.type("catch frozen")
+    # What the loop handed over in its last step is still there; of a step that nobody looked at there is nothing.
+    assert "losses" in session.type("keys")
+    assert "loss " in session.type("data losses")
+    freely = make_session(SMALL.format(dtype="torch.float32", sizes=[5, 5, 5]))
+    freely.type("continue")
+    assert "nothing was captured in this step" in freely.type("keys")
+    assert "training stands at step 3: no batch was kept of it" in freely.type("batch")
+
+
+def test_an_empty_batch_is_a_step_without_activations(make_session: Callable[..., TypingSession]) -> None:
+    session = make_session(SMALL.format(dtype="torch.float32", sizes=[5, 0, 5, 0]))
+    session.type("step 2")
+    assert "mean_activation" not in session.type("metrics")
+    assert session.type("layers activations") == "*** no module has given real numbers in this step\n"
+    session.type("continue")
+    steps, means = session.controller.recorder.history.metric("mean_activation")
+    _, norms = session.controller.recorder.history.metric("grad_norm")
+    assert dict(zip(steps.tolist(), np.isfinite(means).all(axis=1).tolist(), strict=True)) == {1: True, 2: False}
+    assert np.isfinite(norms).all()
+
+
+def test_complex_weights_have_the_metrics_that_complex_numbers_can_have(
+    make_session: Callable[..., TypingSession], recwarn: pytest.WarningsRecorder
+) -> None:
+    session = make_session(SMALL.format(dtype="torch.complex64", sizes=[5]))
+    session.type("step")
+    metrics = session.controller.layer.metrics()
+    for line in ("metrics", "layers gradients", "layers weights", "heatmap weights", "grid weights", "cosmat weights"):
+        assert "***" not in session.type(f"set figures off;; {line}")
+    session.type("continue")
+    script = vars(session.session.run.module)  # type: ignore[union-attr]
+    before, after, grad = (script[name].numpy() for name in ("before", "weight", "grad"))
+    np.testing.assert_allclose(metrics["weight_norm"], np.linalg.norm(after, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(metrics["update_norm"], np.linalg.norm(after - before, axis=1), rtol=1e-4)
+    norms = np.linalg.norm(after, axis=1) * np.linalg.norm(before, axis=1)
+    np.testing.assert_allclose(metrics["cos_to_init"], (after * before.conj()).sum(axis=1).real / norms, rtol=1e-5)
+    np.testing.assert_allclose(metrics["grad_norm"], np.linalg.norm(grad, axis=1), rtol=1e-5)
+    assert "mean_activation" not in metrics
+    assert not [str(each.message) for each in recwarn if "imaginary" in str(each.message)]
+
+
+def test_a_model_of_one_layer_is_called_the_model(make_session: Callable[..., TypingSession]) -> None:
+    session = make_session(FOLDS)
+    assert "3 of 3 rows of the model" in session.type("step;; metrics")
 
 
 def test_ctrl_c_in_the_middle_of_an_export_leaves_the_old_file_whole(tmp_path: Path) -> None:
