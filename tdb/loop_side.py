@@ -19,6 +19,7 @@ from tdb.errors import TdbError, TrainingStopped, in_words
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, Recorder
+from tdb.skip import LEFT_OUT
 from tdb.step import Clock, Position, Step
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
@@ -44,8 +45,6 @@ class Keeper(Protocol):
     def arrive(self, position: Position, *, is_stepped: bool) -> str:
         """A step is complete; return why training stops here: in a copy that was woken it does, otherwise empty."""
 
-
-LEFT_OUT = "update left out"
 
 # Steps come into history in handfuls: so far behind it may be while training runs freely.
 MOST_UNRECORDED = 64
@@ -299,7 +298,7 @@ class LoopSide:
 
     def _busy_boundary(self, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
-        skipped = self.captures.skip.end_step(self.position.step) if self.captures.skip.asked else False
+        skipped = self.captures.skip.end_step() if self.captures.skip.asked else False
         if self.captures.layer.capturing or self.captures.under_way.capturing:
             self.captures.end(whole=True)
         unrecorded, self._unrecorded = self._unrecorded, []
@@ -320,7 +319,7 @@ class LoopSide:
         is_busy = ahead_of_last or bool(woken) or self.question.is_answered or self.travel.wants_boundary(self.position)
         # A stop check is asked once a boundary: last, and only if nothing else is a reason to go through all of it.
         if is_busy or (self._gate.attention.is_set() and (self._overhead is not None or not self._passes())):
-            self._boundary(woken, left_out=left_out)
+            self._boundary(woken, left_out=left_out, skipped=skipped)
         else:
             self._record_looked_at()
             self._forget()
@@ -329,7 +328,7 @@ class LoopSide:
         if self._in_loop:
             self._look_ahead()
 
-    def _boundary(self, woken: str, *, left_out: bool) -> None:
+    def _boundary(self, woken: str, *, left_out: bool, skipped: bool) -> None:
         hit = self.question.reason(self.position, woken)
         if not left_out:
             self._record_looked_at()
@@ -358,8 +357,7 @@ class LoopSide:
             self._leave_loop()
             raise
         if self._gate.stops != stops and not woken:
-            left_out = clock.step in self.captures.skip.steps[-1:]
-            self.recorder.history.mark(clock.step, LEFT_OUT if left_out else self._gate.reason, clock.tick)
+            self.recorder.history.mark(clock.step, LEFT_OUT if skipped else self._gate.reason, clock.tick)
             if self._overhead is overhead:  # it was not begun at this very stop
                 self.stop_measuring()
         if self._is_last(self.position.step):

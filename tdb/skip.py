@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LEFT_OUT = "update left out"
+"""How history marks a step without its update."""
+
+
 class Skip:
     """Whether the update of one step is left out: of the one under way, or from a boundary of the next.
 
     Attributes:
         asked: updates are left out from here to the end of the step.
-        steps: the steps whose update was left out so far.
     """
 
     def __init__(self) -> None:
         self.asked = False
-        self.steps: list[int] = []
         self._left_out = False
         self._before: dict[int, tuple[Any, _Before]] = {}  # by the optimizer's identity
         self._handles: list[Handle] = []
@@ -44,15 +46,13 @@ class Skip:
             handle.remove()
         self.asked, self._handles, self._before = False, [], {}
 
-    def end_step(self, step: int) -> bool:
+    def end_step(self) -> bool:
         """The step has ended: return whether an update of it was left out."""
         for optimizer, before in self._before.values():  # a boundary may lie inside the update
             before.put_back(optimizer)
             self._left_out = True
         self.give_up()
         left_out, self._left_out = self._left_out, False
-        if left_out:
-            self.steps.append(step)
         return left_out
 
     def _before_update(self, optimizer: Any) -> None:

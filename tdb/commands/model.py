@@ -12,6 +12,7 @@ from tdb.model_tree import chosen_rows, exact_table, remarks_text, tree_table
 from tdb.model_view import ModuleRow, model_rows
 from tdb.optimizer_view import groups_table, scheduler_facts
 from tdb.results import Facts, Part, Result, Table
+from tdb.skip import LEFT_OUT
 from tdb.target import optimizers_of, scaler_of, schedulers_of
 from tdb.this_step import trained_model
 from tdb.travel.captured import want_captured
@@ -115,13 +116,16 @@ def optim(session: Session) -> Result:
     if not optimizers:
         raise StateError("no optimizer is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
 
+    here, marks = session.controller.position.step, session.controller.recorder.history.marks()
+    left_out = [step for step, word in marks.items() if word == LEFT_OUT and step <= here]
+
     def look() -> tuple[Table, dict[str, str]]:
         updates = capture.updates if capture.captured and capture.progress.has_update else None
-        if session.controller.position.step in session.controller.skip.steps[-1:]:
+        if here in left_out:
             updates = {}
         return groups_table(optimizers, updates), scheduler_facts(schedulers_of(target), scaler_of(target))
 
     table, facts = session.at_boundary(look)
-    if session.controller.skip.steps:
-        facts["updates left out by skip"] = ", ".join(f"step {step}" for step in session.controller.skip.steps)
+    if left_out:
+        facts["updates left out by skip"] = ", ".join(f"step {step}" for step in left_out)
     return Result([table, *([Facts(facts)] if facts else [])], {"groups": table, **facts})

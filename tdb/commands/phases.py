@@ -81,7 +81,7 @@ def skip(session: Session, *, off: bool = False) -> Result:
     step = controller.position.step + 1
     if off:
         controller.call(controller.skip.give_up)
-        notes = note(session, "skip off", controller.skip.give_up)
+        notes = note(session, "skip off", controller.skip.give_up, is_ahead=True)
         return Result([Text(f"step {step} will have its update")], {"step": step, "skip": False}, notes)
     if controller.is_inside and controller.progress.updates:
         raise StateError("this step has made its update", "`step` completes it, then `skip` leaves out the next one")
@@ -95,7 +95,7 @@ def skip(session: Session, *, off: bool = False) -> Result:
 
     controller.call(ask)
     text = "\n".join([f"step {step} leaves out its update", *_what_goes_on(session)])
-    return Result([Text(text)], {"step": step, "skip": True}, note(session, "skip", ask))
+    return Result([Text(text)], {"step": step, "skip": True}, note(session, "skip", ask, is_ahead=True))
 
 
 def _what_goes_on(session: Session) -> list[str]:

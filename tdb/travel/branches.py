@@ -59,6 +59,7 @@ class Edit:
         step: its step.
         text: what was typed; Python with the "!" that says so.
         apply: does it again, in the training thread.
+        is_ahead: it concerns the step ahead, and is no part of the state that a checkpoint keeps.
     """
 
     timeline: int
@@ -66,6 +67,7 @@ class Edit:
     step: int
     text: str
     apply: Callable[[], Any]
+    is_ahead: bool = False
 
 
 class Forked(Protocol):

@@ -46,8 +46,15 @@ def _python_again(session: Session, text: str) -> None:
     session.controller.call(run, user_code=bool(session.settings["guard"]))
 
 
-def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
-    """Note a change that was made, and return what has to be said: a branch may have been begun for it."""
+def note(session: Session, text: str, apply: Callable[[], Any], *, is_ahead: bool = False) -> list[str]:
+    """Note a change that was made, and return what has to be said: a branch may have been begun for it.
+
+    Args:
+        session: whose training.
+        text: what was typed.
+        apply: does it again, in the training thread.
+        is_ahead: it concerns the step ahead, and is no part of the state that a checkpoint keeps.
+    """
     controller, travel = session.controller, session.controller.travel
     if session.status != STOPPED:
         return []
@@ -56,7 +63,7 @@ def note(session: Session, text: str, apply: Callable[[], Any]) -> list[str]:
     if travel.why_not:
         branch: Forked | None = session.branches.fork_for_a_change(session)
     else:
-        branch = controller.gate.call(lambda: travel.note_edit(text, apply))
+        branch = controller.gate.call(lambda: travel.note_edit(text, apply, is_ahead=is_ahead))
     if branch is None:
         return []
     session.route("fork").drop_after(branch.forked_at)

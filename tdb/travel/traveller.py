@@ -192,10 +192,17 @@ class Traveller:
         return replay.reason
 
     def repeat_edits(self, position: Position, done: int = 0) -> None:
-        """Do again what the user changed at this boundary, when it is passed again."""
+        """Do again what the user changed at this boundary, when it is passed again.
+
+        Args:
+            position: the boundary.
+            done: how many of the changes a checkpoint that was put back has in its state.
+        """
         if not self._passing_again:
             return
-        for edit in self.branches.edits_at(position.tick)[done:]:
+        for number, edit in enumerate(self.branches.edits_at(position.tick)):
+            if number < done and not edit.is_ahead:
+                continue
             try:
                 edit.apply()
             except Exception as error:  # noqa: BLE001 - told, and then seen in the comparison
@@ -344,8 +351,13 @@ class Traveller:
         branch = self.branches.get(name)
         return self._loop.position.step if branch is self.branches.now else branch.head.step
 
-    def note_edit(self, text: str, apply: Callable[[], Any]) -> Branch | None:
+    def note_edit(self, text: str, apply: Callable[[], Any], *, is_ahead: bool = False) -> Branch | None:
         """Remember what the user has changed here, so that it is done again when this boundary is passed again.
+
+        Args:
+            text: what was typed.
+            apply: does it again.
+            is_ahead: see `Edit`.
 
         Returns:
             The branch that was begun for it, because the present one has steps ahead that it would contradict.
@@ -354,7 +366,7 @@ class Traveller:
             return None
         position = self._loop.position
         branch = self.fork() if self._loop.recorder.known is not None else None
-        self.branches.edits.append(Edit(self._loop.timeline, position.tick, position.step, text, apply))
+        self.branches.edits.append(Edit(self._loop.timeline, position.tick, position.step, text, apply, is_ahead))
         return branch
 
     # ---- inside ----------------------------------------------------------------------------------------------------
