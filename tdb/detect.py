@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
+from tdb.autograd import inside_backward, without_transforms
+from tdb.captures import is_tensor
 from tdb.frames import HERE, is_own, is_torch, place_of
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled
@@ -84,11 +86,13 @@ class Detection:
     Attributes:
         asked: the step ahead is to run under it.
         anomalies: what the last step under it has shown: the first NaN and the first infinity of each phase.
+        blind: why forward and update of that step could not be seen; nothing if they could.
     """
 
     def __init__(self) -> None:
         self.asked = False
         self.anomalies: list[Anomaly] = []
+        self.blind = ""
         self._when = "forward"
         self._modules: list[str] = []
         self._names: dict[int, str] = {}
@@ -107,7 +111,7 @@ class Detection:
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
         self.asked, self.anomalies, self._when, self._modules, self._made = False, [], "forward", [], {}
-        self._meant = False
+        self._meant, self.blind = False, ""
         self._recorded = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
         if not self._recorded[0]:
             torch.autograd.set_detect_anomaly(True, check_nan=False)
@@ -115,7 +119,11 @@ class Detection:
         self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
         named = list(model.named_modules()) if model is not None else []
         if any(is_compiled(module) for _, module in named):
-            return  # a mode or hooks around it would make torch compile it anew
+            self.blind = "the model is compiled"  # a mode or hooks around it would make torch compile it anew
+        elif inside_backward():
+            self.blind = "it begins inside the backward pass of the step before"  # torch takes off what is put on there
+        if self.blind:
+            return
         self._names = {id(module): name or type(module).__name__ for name, module in named}
         self._handles.append(register_module_forward_pre_hook(self._enter_module))
         self._handles.append(register_module_forward_hook(self._leave_module, always_call=True))
@@ -149,9 +157,10 @@ class Detection:
         if result is None and name.endswith("_") and arguments:
             result = arguments[0]  # the many tensors that an update changes in place
         for value in _floats(result):
-            if value.grad_fn is not None:
+            node = _node_of(value)
+            if node is not None:
                 made = made or self._here(name)
-                self._made[value.grad_fn] = made
+                self._made[node] = made
             self._judge(name, value, given)
         return result
 
@@ -250,23 +259,34 @@ def _mode(operate: Callable[..., Any]) -> Any:
 
 def _floats(value: Any) -> Iterator[Any]:
     """Give the tensors of real or complex numbers in a value."""
-    return (each for _, each in tensors_in(value) if hasattr(each, "grad_fn") and _can_be_wrong(each))
+    return (each for _, each in tensors_in(value) if is_tensor(each) and _can_be_wrong(each))
 
 
 def _can_be_wrong(value: Tensor) -> bool:
     return (value.is_floating_point() or value.is_complex()) and value.numel() > 0 and not value.is_sparse
 
 
+def _node_of(value: Tensor) -> Any:
+    """Return the node of the graph that a tensor was made by, if one is being built.
+
+    Of a view that an update makes of a weight, as of complex ones, torch refuses to say.
+    """
+    import torch
+
+    return value.grad_fn if torch.is_grad_enabled() else None
+
+
 def _wrong_in(value: Tensor) -> str:
     """Return "NaN" or "inf" if a tensor has one, or nothing."""
-    value = value.detach()
+    value = without_transforms(value.detach())
     if bool(value.isfinite().all()):
         return ""
     return "NaN" if bool(value.isnan().any()) else "inf"
 
 
 def _entries(value: Tensor) -> str:
-    wrong = int((~value.detach().isfinite()).sum())
+    value = without_transforms(value.detach())
+    wrong = int((~value.isfinite()).sum())
     return f"{wrong:,} of {value.numel():,} entries"
 
 

@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tdb.autograd import inside_backward, is_transformed
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
+from tdb.layer_weight import gradient_of, has_lazy, trained_for, weight_of
+from tdb.model_capture import class_of
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 
@@ -53,7 +56,7 @@ class LayerInfo:
         name: its name in the model.
         kind: its class.
         features: D, the number of rows.
-        row_shape: the shape of one row before it is flattened to F.
+        row_shape: the shape of one row before it is flattened to F; of complex numbers, real and imaginary parts last.
     """
 
     name: str
@@ -66,14 +69,16 @@ def layers_with_features(model: nn.Module) -> list[LayerInfo]:
     """Return the layers of a model whose weight has a row for each feature, in the model's order."""
     found = []
     for name, module in model.named_modules():
-        kind = next((base.__name__ for base in type(module).__mro__ if base.__name__ in ROW_LAYERS), None)
-        weight = getattr(module, "weight", None)
+        names = (class_of(module), *(base.__name__ for base in type(module).__mro__))
+        kind = next((each for each in names if each in ROW_LAYERS), None)
+        weight = weight_of(module) if kind is not None else None
         if kind is None or weight is None or weight.dim() < 2:
             continue
+        parts = (2,) if weight.is_complex() else ()
         if kind not in TRANSPOSED:
-            found.append(LayerInfo(name, kind, weight.shape[0], tuple(weight.shape[1:])))
+            found.append(LayerInfo(name, kind, weight.shape[0], (*weight.shape[1:], *parts)))
         elif getattr(module, "groups", 1) == 1:
-            found.append(LayerInfo(name, kind, weight.shape[1], (weight.shape[0], *weight.shape[2:])))
+            found.append(LayerInfo(name, kind, weight.shape[1], (weight.shape[0], *weight.shape[2:], *parts)))
     return found
 
 
@@ -85,7 +90,7 @@ def why_no_features(model: nn.Module, name: str, known: Mapping[str, LayerInfo])
         return UsageError(f"no layer {name!r} with features", near)
     inside = [each for each in known if each.startswith(f"{name}.")]
     hint = f"Inside it: {', '.join(inside[:3])}" if inside else f"`layers {name}` and `layers gradients {name}` show it"
-    return UsageError(f"{name} is a {type(modules[name]).__name__}, which has no row of weights a feature", hint)
+    return UsageError(f"{name} is a {class_of(modules[name])}, which has no row of weights a feature", hint)
 
 
 class FocusLayer:
@@ -132,21 +137,23 @@ class FocusLayer:
         if model is None:
             raise StateError("no model is known", "It is once training has begun: `start`")
         known = {info.name: info for info in layers_with_features(model)}
+        if not known and has_lazy(model):
+            raise UsageError("the model's layers have no weights yet", "They have after a step")
         if not known:
             raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
         chosen = known.get(name or next(iter(known)))
         if chosen is None:
             raise why_no_features(model, name, known)
-        module = model.get_submodule(chosen.name)
+        module = dict(model.named_modules())[chosen.name]  # a scripted model finds none by its name
         if module is not self._module:
             self._module, self._transposed = module, chosen.kind in TRANSPOSED
             self.forget_step()
-            self._initial = self._rows(module.weight)
+            self._initial = self.weights()
             self._initial_norm = self._initial.norm(dim=1)
             in_host = in_host_memory(self._initial)
             self._of_weights = WeightMetrics(self._initial) if in_host else None
             self._batch = StepBatch(self._initial) if in_host and steps_together(self._initial) > 1 else None
-        self._optimizer = optimizer_of(target, module.weight)
+        self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
 
     @property
@@ -176,7 +183,7 @@ class FocusLayer:
         """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
         self.forget_step()
         if self._module is not None:
-            self._before = self._rows(self._module.weight)
+            self._before = self.weights()
             self._put_hooks_on()
 
     def follow_step(self) -> None:
@@ -188,7 +195,7 @@ class FocusLayer:
             self.forget_step()
             self._put_hooks_on()
             self.following = True
-        self._before = self._batch.begin_step(self._as_rows(self._bound().weight))
+        self._before = self._batch.begin_step(self._as_rows(self._weight()))
         self._grad = self._output = None
 
     def forget_step(self) -> None:
@@ -222,12 +229,13 @@ class FocusLayer:
 
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
-        # A forward without gradients is no training.
-        if module is not self._module or at_the_prompt():
+        # A forward without gradients is no training; in a backward pass a checkpointed part is computed once more.
+        if module is not self._module or at_the_prompt() or inside_backward():
             return
         if not (module.training and getattr(output, "requires_grad", False)):
             return
-        if not output.numel() or output.is_complex():  # neither has a mean, nor a share above 0
+        # Neither of the first two has a mean, nor a share above 0.
+        if not output.numel() or output.is_complex() or is_transformed(output):
             return
         output = output.detach()
         if output.dim() == 1:  # of one input that is not in a batch
@@ -250,11 +258,11 @@ class FocusLayer:
 
     def weights(self) -> Tensor:
         """Return the weight now, [D, F]."""
-        return self._rows(self._bound().weight)
+        return self._as_rows(self._weight()).clone()
 
     def rows_of(self, ids: Array) -> Array:
         """Return the weights of some features, [n, F]: a copy."""
-        weight: Tensor = self._bound().weight.detach()
+        weight = self._weight().detach()
         if in_host_memory(weight) and not self._transposed:
             chosen: Array = weight.numpy().take(ids, axis=0)
             return chosen.reshape(len(ids), -1)
@@ -308,7 +316,7 @@ class FocusLayer:
         """
         import torch
 
-        weights = self._as_rows(self._bound().weight)
+        weights = self._as_rows(self._weight())
         norm = torch.linalg.vector_norm(weights, dim=1)
         found = {"weight_norm": norm}
         tiny = torch.finfo(norm.dtype).tiny
@@ -340,7 +348,7 @@ class FocusLayer:
 
         They are the same as those of `metrics`, of a layer in host memory.
         """
-        weight = self._bound().weight.detach()
+        weight = self._weight().detach()
         if self._before is not None or self._output is not None or self._of_weights is None:
             return None
         grad = self._module_grad()
@@ -353,7 +361,7 @@ class FocusLayer:
 
         To be called again, when it has been emptied, if what waits has other metrics.
         """
-        batch, weight = self._batch, self._bound().weight.detach()
+        batch, weight = self._batch, self._weight().detach()
         if batch is None or self._before is None or not in_host_memory(weight):
             return None
         if self._output is not None and not self._can_wait:
@@ -387,7 +395,7 @@ class FocusLayer:
         return self._batch
 
     def _module_grad(self) -> Tensor | None:
-        grad = self._bound().weight.grad
+        grad = gradient_of(self._bound())
         return None if grad is None else self._as_rows(grad)
 
     def _bound(self) -> Any:
@@ -395,8 +403,10 @@ class FocusLayer:
             raise StateError("no model is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
         return self._module
 
-    def _rows(self, weight: Any) -> Tensor:
-        return self._as_rows(weight).clone()
+    def _weight(self) -> Tensor:
+        weight = weight_of(self._bound())
+        assert weight is not None
+        return weight
 
     def _as_rows(self, weight: Any) -> Tensor:
         """Return a weight or its gradient as rows [D, F], without copying where that can be.

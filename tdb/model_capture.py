@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tdb.autograd import inside_backward, is_transformed
+from tdb.captures import is_tensor
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
 from tdb.step import Progress
@@ -160,7 +162,8 @@ class ModelCapture:
         import torch
 
         name = self._names.get(id(module))
-        if name is None or at_the_prompt() or not torch.is_grad_enabled():  # without gradients it is no training
+        # Without gradients it is no training; inside a backward pass a checkpointed part is computed once more.
+        if name is None or at_the_prompt() or not torch.is_grad_enabled() or inside_backward():
             return
         before = self.outputs.get(name)
         calls = 1 if before is None else before.calls + 1
@@ -211,8 +214,20 @@ def weights_of(optimizers: Iterable[Any]) -> list[Tensor]:
     return [weight for group in groups for weight in group["params"]]
 
 
+def class_of(module: nn.Module) -> str:
+    """Return the name of a module's class, before it was scripted."""
+    import torch
+
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    return str(module.original_name) if scripted else type(module).__name__
+
+
 def is_compiled(module: nn.Module) -> bool:
-    """Return whether torch.compile has compiled a module: hooks put on later do not fire inside."""
+    """Return whether a module was compiled, by torch.compile or torch.jit: hooks put on later do not fire inside."""
+    import torch
+
+    if isinstance(module, torch.jit.ScriptModule):
+        return True
     return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
 
 
@@ -237,7 +252,7 @@ def _moves(weight: Tensor) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return hasattr(value, "is_floating_point") and value.is_floating_point() and value.numel() > 0
+    return is_tensor(value) and value.is_floating_point() and value.numel() > 0 and not is_transformed(value)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tdb.model_capture import ModelCapture, Output, dense_values
+from tdb.model_capture import ModelCapture, Output, class_of, dense_values
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,7 +80,7 @@ def model_rows(model: nn.Module, capture: ModelCapture) -> list[ModuleRow]:
     sees_outputs = capture.captured and not capture.compiled
     rows = []
     for path, module in model.named_modules():
-        row = ModuleRow(path, type(module).__name__, path.count(".") + bool(path), len(list(module.children())))
+        row = ModuleRow(path, class_of(module), path.count(".") + bool(path), len(list(module.children())))
         inside = {names[id(weight)] for weight in module.parameters()}
         own = {name: weights[names[id(weight)]] for name, weight in module.named_parameters(recurse=False)}
         _fill_weights(row, [weights[name] for name in inside])
@@ -187,7 +188,8 @@ def _computes(module: nn.Module) -> bool:
     """Return whether a module is there to be called: a list of modules is not."""
     import torch
 
-    return type(module).forward is not torch.nn.Module.forward
+    # Of a scripted module the class has something in its place that cannot be asked without an instance.
+    return inspect.getattr_static(type(module), "forward") is not torch.nn.Module.forward
 
 
 def _remarks(path: str, module: nn.Module, names: Mapping[int, str], *, training: bool) -> Iterator[str]:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from tdb.autograd import inside_backward
 from tdb.captures import given
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
@@ -116,7 +117,9 @@ class Phases:
         self._trained = {id(weight) for weight in trained}
         self._progress.begin(PHASES[0])
         self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
-        if model is not None and any(map(is_compiled, model.modules())):  # torch warns of global hooks around those
+        scripted = isinstance(model, torch.jit.ScriptModule)  # takes no hooks, and calls global ones
+        if model is not None and not scripted and any(map(is_compiled, model.modules())):
+            # torch warns of global hooks around those.
             self._handles.append(model.register_forward_pre_hook(self._before_forward))
             self._handles.append(model.register_forward_hook(self._after_forward, always_call=True))
         else:
@@ -173,7 +176,7 @@ class Phases:
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         import torch
 
-        if not self._listens() or not torch.is_grad_enabled():
+        if not self._listens() or not torch.is_grad_enabled() or inside_backward():
             return
         if self._passing:
             if module is self._passing[0]:
@@ -196,12 +199,15 @@ class Phases:
     def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
         def backward(tensors: Any, *arguments: Any, **words: Any) -> Any:
+            if inside_backward():  # a part of the pass that was checkpointed
+                return original(tensors, *arguments, **words)
             if self._listens():
                 scaled, loss = self._scaled or (None, None)
                 self._loss = loss if tensors is scaled else tensors
                 self._reach("loss")
+            handles = self._handles
             result = original(tensors, *arguments, **words)
-            if self._listens():
+            if self._listens() and self._handles is handles:  # hooks of its own may have ended the step
                 self._progress.backwards += 1
                 self._reach("backward")
             return result

@@ -128,10 +128,14 @@ def detect(session: Session) -> Result:
     may_go(session)
     detection = session.controller.detection
     detection.asked, detection.anomalies = True, []
+    step = session.controller.position.step + 1
     session.controller.step(1)
     report = go(session, None, background=False)
     detection.asked = False
-    step = session.controller.position.step
-    lines = [str(each) for each in detection.anomalies] or [f"no anomaly: all that step {step} has computed is finite"]
+    what = "its gradients are" if detection.blind else f"all that step {step} has computed is"
+    lines = [str(each) for each in detection.anomalies] or [f"no anomaly: {what} finite"]
+    if session.controller.position.step < step:
+        lines.append(f"step {step} has not come to its end")
+    notes = [f"forward and update of step {step} cannot be seen: {detection.blind}"] if detection.blind else []
     data = {**(report.data or {}), "anomalies": [asdict(each) for each in detection.anomalies]}
-    return type(report)([Text("\n".join(lines)), *report.parts], data, report.notes)
+    return type(report)([Text("\n".join(lines)), *report.parts], data, [*notes, *report.notes])

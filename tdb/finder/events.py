@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from tdb.autograd import inside_backward
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 
@@ -136,7 +137,8 @@ class Events:
 
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            is_followed = listener.differentiating(tensors, grad_tensors)
+            # Inside another pass it is a part of that one, which was checkpointed.
+            is_followed = not inside_backward() and listener.differentiating(tensors, grad_tensors)
             plain(tensors, grad_tensors, *args, **kwargs)
             if is_followed:
                 listener.differentiated()

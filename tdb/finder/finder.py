@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import when_explicit
-from tdb.errors import in_words
+from tdb.errors import TdbError, in_words
 from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
@@ -21,6 +21,7 @@ from tdb.finder.optimizers import HandUpdate, parameters_of
 from tdb.finder.steady import Line, Steady, line_of
 from tdb.finder.steps import StepRule
 from tdb.frames import user_frame
+from tdb.layer_weight import has_lazy
 from tdb.tap import Fetch, Tap
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Finder(Listener):
         self._steady = Steady(controller.pass_by)
         self._line: Line | None = None  # where the step's backward pass began, if it was plain and the only one
         self._scaled = False  # a gradient scaler has its part in the step
+        self._has_lazy = False  # the model has weights that are made when it is called for the first time
         self._feed: Feed | None = None  # through which batches come that are to be given again
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -276,6 +278,8 @@ class Finder(Listener):
             self._by_hand = None
             self._events.ignore_clearing()
         self._pending = True
+        if self._batches.batch is None:  # no backward pass was seen: torch.autograd.grad, torch.func
+            self._batches.use()
         self._losses.update()
         if self._step_on == "auto":
             complete = self._rule.tick(self._optimizers.number(optimizer), self._taking_part)
@@ -333,6 +337,9 @@ class Finder(Listener):
     def _complete(self) -> None:
         """The step is complete: hand it over, and wait if training is to stop here."""
         controller, batches = self._controller, self._batches
+        if self._has_lazy:
+            self._has_lazy = False
+            self._safely(self._focus_late)
         loss, losses = self._losses.take()
         feed, batch = self._feed, batches.batch
         epoch = batches.epoch if feed is None else feed.epoch
@@ -427,6 +434,15 @@ class Finder(Listener):
         if outermost:
             self._events.listen_to(outermost)
 
+    def _focus_late(self) -> None:
+        """The weights are there that were not when the loop began."""
+        controller = self._controller
+        try:
+            controller.layer.bind(self._target, controller.focus_name)
+        except TdbError as error:
+            controller.notify(str(error))
+        controller.recorder.begin()
+
     def _begin_with_optimizers(self) -> None:
         found = self._discovery.of_optimizers()
         if found is not None:
@@ -443,6 +459,7 @@ class Finder(Listener):
         self._target = found.training
         self._target.feed = self._feed_through
         self._target.step = self._controller.position.step
+        self._has_lazy = has_lazy(found.training.model)
         if found.roots is not None:
             self._optimizers.belong_to(found.roots)
             compiled = tell_if_compiled(found.roots, self._controller)

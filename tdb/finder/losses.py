@@ -1,8 +1,9 @@
 """What was differentiated in a step, under the names that its author gave it, without the gradient scaler's factor.
 
 The objective of an update is the sum of the roots of all backward passes since the update before: several losses, or
-the parts of one that is accumulated over small batches. An optimizer with a closure evaluates its objective many times
-in one update: the first time counts, as in what its `step` returns.
+the parts of one that is accumulated over small batches. Where the script calls one of several `loss`, it is that one:
+the others may be for something else, as the losses of an attack on the inputs. An optimizer with a closure evaluates
+its objective many times in one update: the first time counts, as in what its `step` returns.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Losses:
 
     def add(self, roots: Any, gradients: Any, frame: FrameType | None, *, in_closure: bool) -> None:
         """A backward pass begins at these roots, in the user's `frame`."""
-        if in_closure and self._in_closure:
+        if in_closure and (self._in_closure or self._of_update):
             return
         self._in_closure = in_closure
         names = self._names_at(frame)
@@ -49,14 +50,16 @@ class Losses:
         tensors = [roots] if is_tensor(roots) else list(roots)
         factors = list(gradients) if isinstance(gradients, Sequence) else [gradients] * len(tensors)
         if len(names) != len(tensors):
-            names = names[:1] if len(tensors) == 1 else [f"{names[0]}_{n}" for n in range(1, len(tensors) + 1)]
+            names = (
+                names[:1] if len(tensors) == 1 else [f"{names[0] or UNNAMED}_{n}" for n in range(1, len(tensors) + 1)]
+            )
         for root, factor, name in zip(tensors, factors, names, strict=True):
             self._add(root, factor, name)
 
     def _add(self, root: Any, factor: Any, name: str) -> None:
         if self._scaled is not None and root is self._scaled[0]:
             _, root, original = self._scaled
-            name = name if original == UNNAMED else original
+            name = original or name
         self._scaled = None
         value = value_of(root, factor)
         if value is None:
@@ -70,15 +73,16 @@ class Losses:
 
     def update(self) -> None:
         """An update has been made of these gradients."""
-        if self._objective is None and self._of_update:
-            self._objective = sum(self._of_update.values())
-        for name, value in self._of_update.items():
-            free = name
-            number = 1
+        found = self._of_update
+        if self._objective is None and found:
+            self._objective = found[UNNAMED] if UNNAMED in found else sum(found.values())
+        for name in sorted(found, key=lambda name: not name):  # without a name last: it may well be taken
+            wanted = name or UNNAMED
+            free, number = wanted, 1
             while free in self._of_step:
                 number += 1
-                free = f"{name}_{number}"
-            self._of_step[free] = value
+                free = f"{wanted}_{number}"
+            self._of_step[free] = found[name]
         self._of_update = {}
         self._in_closure = False
 
@@ -92,11 +96,11 @@ class Losses:
 
     def _names_at(self, frame: FrameType | None) -> list[str]:
         if frame is None:
-            return [UNNAMED]
+            return [""]
         key = frame.f_code, frame.f_lasti
         names = self._names.get(key)
         if names is None:
-            names = self._names[key] = names_in_call(frame) or [UNNAMED]
+            names = self._names[key] = names_in_call(frame) or [""]
         return names
 
 
@@ -112,7 +116,10 @@ def value_of(root: Any, factor: Any) -> Any:
 
 
 def names_in_call(frame: FrameType) -> list[str]:
-    """Return what the roots of the backward pass that a frame calls are named in its source; empty if unknown."""
+    """Return what the roots of the backward pass that a frame calls are named in its source; empty if unknown.
+
+    One that has no name is "".
+    """
     call = _call_in(frame)
     if call is None:
         return []
@@ -124,8 +131,7 @@ def names_in_call(frame: FrameType) -> list[str]:
     elif call.args and called in ("backward", "scale", "manual_backward"):
         first = call.args[0]
         subjects = first.elts if isinstance(first, ast.List | ast.Tuple) else [first]
-    names = [_name(subject) for subject in subjects]
-    return [name or UNNAMED for name in names]
+    return [_name(subject) for subject in subjects]
 
 
 def _is_tensor_in(subject: ast.expr, frame: FrameType) -> bool:

@@ -126,8 +126,9 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """Return what a compiling or parallel wrapper is around, or the module itself."""
     import torch
 
+    children = dict(module._modules.items())  # noqa: SLF001 - an attribute may be anything; a scripted module's is no dict
     for name in ("_orig_mod", "module", "_forward_module"):
-        inner = module._modules.get(name)  # noqa: SLF001 - an attribute of the same name may be anything
+        inner = children.get(name)
         wrapper = type(module).__module__.startswith(WRAPPERS)
         if isinstance(inner, torch.nn.Module) and wrapper:
             return unwrapped(inner)
@@ -202,13 +203,9 @@ def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _size(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters() if not _is_lazy(parameter))
+    from torch.nn.parameter import is_lazy
 
-
-def _is_lazy(parameter: Any) -> bool:
-    import torch
-
-    return bool(torch.nn.parameter.is_lazy(parameter))
+    return sum(parameter.numel() for parameter in module.parameters() if not is_lazy(parameter))
 
 
 def _as_one(roots: Sequence[Root], loose: Sequence[Tensor], names: Mapping[int, str]) -> nn.Module:

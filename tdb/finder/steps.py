@@ -6,6 +6,8 @@ them, such as the two updates of a GAN (AB) or the six of a Wasserstein GAN (AAA
     until the cycle is known   a step ends when every optimizer that takes part in it has had its turn
     three equal steps          are the cycle from then on
     no three equal steps       but a sequence that repeats: its period is the cycle (AABCBC of delayed policy updates)
+    the first alone, others,   steps begin with the first: the second step also has what the first one lacked
+    and the first again
     a tick out of turn         updates before it were left out; if it fits nowhere, the cycle is learned anew
 
 An optimizer that has not had its turn for `PATIENCE` ticks of others is not waited for: it may be for another phase.
@@ -29,6 +31,7 @@ class StepRule:
         self._word: list[int] = []  # the ticks of the step under way
         self._words: deque[tuple[int, ...]] = deque(maxlen=EQUAL_STEPS)
         self._idle: set[int] = set()
+        self._together: set[int] = set()  # these have their turn in every step, whatever else it shows
         self._history: deque[int] = deque(maxlen=EQUAL_STEPS * LONGEST_CYCLE)
         self._ticks = 0
         self._cycle: tuple[int, ...] = ()
@@ -60,14 +63,26 @@ class StepRule:
         self._history.append(optimizer)
         self._word.append(optimizer)
         self._idle.discard(optimizer)
-        missing = set(taking_part()) - self._idle - set(self._word)
+        missing = (taking_part() | self._together) - self._idle - set(self._word)
         if missing and len(self._word) >= PATIENCE:
             self._idle |= missing
+            self._together.clear()
             missing = set()
+        if not missing and self._begins_again(optimizer):
+            self._words.clear()
+            self._together, self._word = set(self._word), [optimizer]
+            return False
         if not missing:
             self._words.append(tuple(self._word))
             self._word = []
         return self._learn(complete=not missing)
+
+    def _begins_again(self, optimizer: int) -> bool:
+        """Return whether a turn of all begins with this update, which was taken for the end of one.
+
+        As when the loop's very first update was taken for a step, because nothing of the others was known yet.
+        """
+        return len(self._words) == 1 and self._words[0] == (optimizer,) and len(self._word) > 1
 
     def _follow(self, optimizer: int) -> bool:
         """Go on in the cycle to this optimizer's update; False, and no cycle any more, if it has none left."""
@@ -76,6 +91,7 @@ class StepRule:
         except ValueError:
             self._word = list(self._cycle[: self._next])
             self._cycle, self._next, self._ticks = (), 0, len(self._word)
+            self._together.clear()
             self._words.clear()
             self._history.clear()
             self._history.extend(self._word)

@@ -28,6 +28,24 @@ def test_a_cycle_in_which_the_others_come_more_than_once_is_found_by_its_period(
     assert cut("ABB" * 20).endswith("ABB " * 15)
 
 
+def test_others_that_nothing_was_known_of_in_the_first_step_have_their_turn_after_the_first() -> None:
+    """As in loops with a critic that is trained before what it criticises was ever called."""
+    called = {"A": "A", "B": "AB", "C": "ABC"}  # by the name of who updates
+
+    def cut_as_known(ticks: str) -> str:
+        rule, cut_up, known = StepRule(), "", ""
+        for tick in ticks:
+            known += called[tick]
+            complete = rule.tick(ord(tick), lambda: set(map(ord, known)))  # noqa: B023 - called at once
+            cut_up += tick + (" " if complete else "")
+            known = "" if complete else known
+        return cut_up
+
+    assert cut_as_known("AB" * 10) == "A BAB " + "AB " * 8
+    assert cut_as_known("ABC" * 10) == "A BCABC " + "ABC " * 8
+    assert cut_as_known("A" * 20) == "A " * 20
+
+
 def test_an_optimizer_for_another_phase_is_not_waited_for_for_long() -> None:
     assert cut("A" * 20, "AB") == "A" * PATIENCE + " " + "A " * (20 - PATIENCE)
     assert cut("A" * 20 + "B" * 20, "AB").endswith("B " * 12)

@@ -1,0 +1,31 @@
+"""Where torch is in its differentiation, and what lies inside the tensors of its function transforms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def inside_backward() -> bool:
+    """Return whether this thread is inside a backward pass: in a hook, or in what a checkpointed part computes anew."""
+    import torch
+
+    return bool(torch._C._current_graph_task_id() != -1)  # noqa: SLF001 - torch has no other name for it
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for others inside `torch.func` (vmap, grad): it is of no use once that is over."""
+    import torch
+
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))  # noqa: SLF001 - as above
+
+
+def without_transforms(tensor: Tensor) -> Tensor:
+    """Return the tensor with the numbers: what `torch.func` has put around it is taken off."""
+    import torch
+
+    while is_transformed(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)  # noqa: SLF001 - as above
+    return tensor

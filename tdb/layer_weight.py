@@ -1,0 +1,63 @@
+"""The weight of a layer, read so that training does not notice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def weight_of(module: nn.Module) -> Tensor | None:
+    """Return a layer's weight as the layer uses it; None if it has none, or none yet.
+
+    One that is parametrized is computed whenever it is read. In training mode that may change what it is computed of:
+    the power iteration of `spectral_norm` takes another step.
+    """
+    import torch
+
+    parametrization = _parametrization_of(module)
+    if parametrization is None:
+        weight = getattr(module, "weight", None)
+        return weight if isinstance(weight, torch.Tensor) and not torch.nn.parameter.is_lazy(weight) else None
+    modes = [(each, each.training) for each in parametrization.modules()]
+    try:
+        for each, _ in modes:
+            each.training = False
+        with torch.no_grad():
+            computed: Tensor = parametrization.forward()
+            return computed
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def gradient_of(module: nn.Module) -> Tensor | None:
+    """Return the gradient of a layer's weight; None if it has none, as one that is computed of parameters."""
+    if _parametrization_of(module) is not None:
+        return None
+    weight: Any = module.weight
+    return weight.grad if weight.is_leaf or weight.retains_grad else None
+
+
+def trained_for(module: nn.Module) -> Tensor:
+    """Return the parameter that is trained for a layer's weight: it, or one that it is computed of."""
+    parametrization = _parametrization_of(module)
+    weight: Any = module.weight if parametrization is None else next(parametrization.parameters())
+    return weight  # type: ignore[no-any-return]
+
+
+def has_lazy(model: nn.Module | None) -> bool:
+    """Return whether a model has parameters that are made when it is called for the first time."""
+    from torch.nn.parameter import is_lazy
+
+    return model is not None and any(map(is_lazy, model.parameters()))
+
+
+def _parametrization_of(module: nn.Module) -> Any:
+    """Return the module that computes a layer's weight; None if the layer simply has it."""
+    modules: Any = module._modules  # noqa: SLF001 - an attribute of that name may be anything
+    if "parametrizations" not in modules:  # a scripted module's have no `get`
+        return None
+    every = modules["parametrizations"]
+    return every["weight"] if "weight" in every else None  # noqa: SIM401 - `every` has no `get`, either
