@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.active import current_controller, set_active_controller
+from tdb.breakpoint_hook import breakpoints_stop_here
 from tdb.carry import carried_signals
 from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError, in_words
@@ -29,7 +30,6 @@ from tdb.finder import Finder
 from tdb.gate import CRASHED, ENDED, FINISHED
 from tdb.jobs import HEARTBEAT_SECONDS
 from tdb.origin import seed_generators
-from tdb.trace import breakpoints_stop_here
 
 if TYPE_CHECKING:
     from tdb.carry import MainThread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,34 @@ later = lambda: __import__("ten")
     found = set(imports(ast.parse(source), "tdb.shell"))
     at_once = {"one", "two.inner", "three.four", "tdb.shell.sibling", "tdb.above.thing", "six", "seven", "eight"}
     assert found == {Import(name, True) for name in at_once} | {Import("five", False), Import("nine", False)}
+
+
+class _AsItRuns(ast.NodeTransformer):
+    """Leaves out what only the type checker imports."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        return ast.Pass() if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+
+
+def test_no_module_imports_one_that_imports_it_not_even_inside_functions() -> None:
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in ("tdb", "bcl", "recipes")
+        for path in modules_of(package)
+    }
+
+    def module_of(imported: str) -> str:
+        while imported and imported not in paths:
+            imported = imported.rpartition(".")[0]
+        return imported
+
+    graph = {}
+    for name, path in paths.items():
+        tree = _AsItRuns().visit(ast.parse(path.read_text(encoding="utf-8")))
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        graph[name] = {module_of(found.module) for found in imports(tree, package)} - {name, ""}
+    assert len(graph["tdb.session"]) > 5
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_tdb_knows_nothing_of_bcl_and_recipes() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tdb.trace import breakpoints_stop_here
+from tdb.breakpoint_hook import breakpoints_stop_here
 from tests.typing_session import TypingSession
 
 SCRIPT = """
