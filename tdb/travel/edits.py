@@ -58,7 +58,9 @@ def note(session: Session, text: str, apply: Callable[[], Any], *, is_ahead: boo
     controller, travel = session.controller, session.controller.travel
     if session.status != STOPPED:
         return []
-    if controller.is_inside:
+    # What concerns the step ahead is as good at the boundary before it, unless that has steps after it already.
+    is_late = controller.is_inside and not (is_ahead and controller.recorder.known is None)
+    if is_late or (controller.is_inside and travel.why_not):
         return [INSIDE] if not travel.why_not and session.journal.first("changes inside a step") else []
     if travel.why_not:
         branch: Forked | None = session.branches.fork_for_a_change(session)

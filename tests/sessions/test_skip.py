@@ -99,10 +99,11 @@ def test_an_optimizer_that_calls_the_loops_closure(make_session: Make) -> None:
     assert not torch.equal(outcome(session)["weights"][0], before["weights"][0])
 
 
-def test_time_travel_leaves_the_update_out_again(make_session: Make) -> None:
+@pytest.mark.parametrize("asking", [("skip", "checkpoint asked"), ("phase backward", "skip")], ids=["before", "in it"])
+def test_time_travel_leaves_the_update_out_again(make_session: Make, asking: tuple[str, ...]) -> None:
     recipe = Script("recipes.gradient_gating_l0", ("--condition", "control", "--steps", "60"), is_module=True)
     session = make_session(recipe)
-    for line in ("step 5", "skip", "checkpoint asked", "step"):
+    for line in ("step 5", *asking, "step"):
         session.type(line)
     first = outcome(session)
     session.type("step 2")
