@@ -190,7 +190,7 @@ def test_an_update_is_left_out_of_the_step_that_it_was_asked_for(start: Start) -
     prompt.do("goto", 11)
     assert torch.equal(prompt.parts.trainer.model.encoder[0].weight, weights)
     prompt.do("phase", "loss")
-    assert prompt.do("set", "optimizer.lr", "0.5").notes == [INSIDE]
+    assert note_python(prompt.session, "model.zero_grad()") == [INSIDE]
     prompt.do("step")
 
 
