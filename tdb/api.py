@@ -34,6 +34,7 @@ from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import AT_FRONT, Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
+from tdb.shell.writing import write
 from tdb.this_step import look
 from tdb.travel.captured import answered
 
@@ -266,7 +267,7 @@ class ScriptSession:
         self.notes = [*result.notes]
         file = file or result.file
         if file is not None:
-            self.notes += [f"wrote {line}" for line in self._interpreter.show.save(result, file)]
+            self.notes.append(f"wrote {write(result, file, self._interpreter.show.sink)}")
         if result.data is not None:
             return plain(result.data)
         parts = [plain(part) for part in result.parts]

@@ -79,12 +79,12 @@ def reading(loss: Any) -> Any:
 
 
 def number(value: Any) -> float | None:
-    """Return a loss as a float: a number, or the only element of a tensor; None if it is neither."""
+    """Return a loss as a float: a number, or the only element of a tensor; None if it is neither, or beyond floats."""
     if value is None:
         return None
     try:
         return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from tdb.branching import branching_of
 from tdb.features import panel_of, sources_of
 from tdb.layer import GENERIC_METRICS, layers_with_features
+from tdb.namespace import OF_THE_STEP
 from tdb.target import model_of
 
 if TYPE_CHECKING:
@@ -17,7 +19,11 @@ Names: TypeAlias = Iterable[tuple[str, str]]
 
 def key_names(session: Session) -> Names:
     """Return the keys of the step data."""
-    return ((key, "step data") for key in session.controller.record.data)
+    found = []
+    for key, value in session.controller.record.data.items():
+        found.append((key, "step data"))
+        found += [(f"{key}.{entry}", "step data") for entry in value] if isinstance(value, Mapping) else []
+    return found
 
 
 def metric_names(session: Session) -> Names:
@@ -25,6 +31,22 @@ def metric_names(session: Session) -> Names:
     panel = panel_of(session.controller)
     own = [(name, "metric of the rule") for name in (panel.columns if panel is not None else ())]
     return [*own, *GENERIC_METRICS.items()]
+
+
+def expression_names(session: Session) -> Names:
+    """Return what an expression may name: of the step, metrics, step data, sources."""
+    of_the_step = [(name, "of the step") for name in OF_THE_STEP]
+    return [*of_the_step, *metric_names(session), *key_names(session), *source_names(session)]
+
+
+def branch_names(session: Session) -> Names:
+    """Return the branches of the run."""
+    return [(each.name, each.parent and f"from {each.parent}") for each in branching_of(session).listed()]
+
+
+def alias_names(session: Session) -> Names:
+    """Return the aliases."""
+    return session.aliases.items()
 
 
 def source_names(session: Session) -> Names:

@@ -212,10 +212,12 @@ Part: TypeAlias = Table | Facts | Text | TensorValue | Picture
 class Result:
     """A command's answer: `parts` are shown in order; `data` is the JSON answer, made from the parts if not given.
 
-    `file` is where a command was told to write its answer, as `-o FILE` does for every command.
+    `file` is where a command was told to write its answer, as `-o FILE` does for every command, and `drawn` is the
+    picture that a file gets where the answer itself shows none.
     """
 
     parts: Sequence[Part] = ()
     data: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     file: Path | None = None
+    drawn: Picture | None = None

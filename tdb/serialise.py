@@ -156,7 +156,7 @@ def to_array(picture: Picture) -> Array:
             lines = list(picture.lines.items()) or [("", (np.empty(0), np.empty(0)))]
             names = np.concatenate([np.full(len(steps), label) for label, (steps, _) in lines])
             steps, values = (np.concatenate([line[part] for _, line in lines]) for part in (0, 1))
-            return _records({"line": names, "step": steps, "value": values})
+            return _records({"line": names, "step": steps, "value": values.astype(np.float64)})
         case Page():
             arrays = [to_array(part) for part in picture.pictures]
             if len({(array.shape, array.dtype) for array in arrays}) != 1:

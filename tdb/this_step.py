@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.armed import ALWAYS_KNOWN
+from tdb.captures import number
 from tdb.errors import StateError, TdbError, did_you_mean
 from tdb.features import features_of, sources_of
 from tdb.ids import ids_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # Before there is a layer nobody knows how many features it will have.
 ANY_FEATURE = 2**31
+NO_LOSS = "the loop has handed over no loss, or none that is a number"
 
 
 def features_now(session: Session) -> Features:
@@ -97,6 +99,12 @@ def look(session: Session, text: str) -> Array:
         return tensor_value(text, value).values
 
     return session.ask(find)
+
+
+def has_no_loss(session: Session) -> bool:
+    """Return whether the loop has handed over nothing that is a loss in the last finished step."""
+    position = session.controller.position
+    return position.tick > 0 and number(position.loss) is None
 
 
 def is_of_now(session: Session, record: Step) -> bool:

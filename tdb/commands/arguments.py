@@ -25,7 +25,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tdb.errors import UsageError, did_you_mean
-from tdb.names import command_names, key_names, layer_names, metric_names, module_names, source_names
+from tdb.names import (
+    alias_names,
+    branch_names,
+    command_names,
+    expression_names,
+    key_names,
+    layer_names,
+    metric_names,
+    module_names,
+    source_names,
+)
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -40,12 +50,14 @@ class Kind:
         parse: word -> value; raises UsageError.
         complete: session -> words that would be right, with a few words about each.
         takes_rest: it takes the rest of the line, spaces and all.
+        options_after: but for the options of every command at its end: what is meant is no other line.
     """
 
     name: str
     parse: Callable[[str], Any] = str
     complete: Callable[[Session], Iterable[tuple[str, str]]] = lambda session: ()  # noqa: ARG005
     takes_rest: bool = False
+    options_after: bool = False
 
 
 def _count(word: str) -> int:
@@ -60,7 +72,12 @@ def _steps(word: str) -> int:
     return int(word)
 
 
-def _integer(word: str) -> int:
+def whole_number(word: str) -> int:
+    """Read a whole number.
+
+    Raises:
+        UsageError: it is none.
+    """
     if not re.fullmatch(r"[+-]?\d{1,18}", word):
         raise UsageError(f"takes a whole number, not {word!r}")
     return int(word)
@@ -83,7 +100,10 @@ def _file(word: str) -> Path:
         raise UsageError(f"takes a file, and {word!r} cannot be the name of one") from None
     if "\x00" in word:
         raise UsageError(f"takes a file, and {word!r} cannot be the name of one")
-    return Path(word)
+    try:
+        return Path(word).expanduser()
+    except RuntimeError:
+        raise UsageError(f"takes a file, and nobody knows whose folder {word!r} is in") from None
 
 
 def _files(session: Session) -> Iterable[tuple[str, str]]:
@@ -91,14 +111,28 @@ def _files(session: Session) -> Iterable[tuple[str, str]]:
     return ((str(path) + ("/" if path.is_dir() else ""), "") for path in sorted(Path().iterdir()))
 
 
+def some(words: Iterable[str]) -> Callable[[Session], Iterable[tuple[str, str]]]:
+    """Return what completes to words that are always the same."""
+    return lambda session: ((word, "") for word in words)  # noqa: ARG005
+
+
 Count = Annotated[int, Kind("N", _count)]
 Steps = Annotated[int, Kind("N", _steps)]
-Integer = Annotated[int, Kind("N", _integer)]
+Integer = Annotated[int, Kind("N", whole_number)]
+StepNumber = Annotated[int, Kind("STEP", whole_number)]
+ExitCode = Annotated[int, Kind("CODE", whole_number)]
+Times = Annotated[int, Kind("COUNT", whole_number)]
+LineNumber = Annotated[int, Kind("LINE", whole_number)]
 Seconds = Annotated[float, Kind("SECONDS", _seconds)]
 Word = Annotated[str, Kind("WORD")]
+Name = Annotated[str, Kind("NAME")]
+BranchName = Annotated[str, Kind("BRANCH", complete=branch_names)]
+AliasName = Annotated[str, Kind("NAME", complete=alias_names)]
 File = Annotated[Path, Kind("FILE", _file, _files)]
-Expression = Annotated[str, Kind("EXPR", takes_rest=True)]
+Expression = Annotated[str, Kind("EXPR", complete=expression_names, takes_rest=True, options_after=True)]
+Python = Annotated[str, Kind("EXPR", takes_rest=True, options_after=True)]
 Text = Annotated[str, Kind("TEXT", takes_rest=True)]
+Condition = Annotated[str, Kind("EXPR", complete=expression_names, takes_rest=True)]
 KeyName = Annotated[str, Kind("KEY", complete=key_names)]
 MetricName = Annotated[str, Kind("COL", complete=metric_names)]
 SourceName = Annotated[str, Kind("SOURCE", complete=source_names)]
@@ -268,7 +302,10 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, examples: Sequen
         token = tokens[index]
         index = len(tokens) if parameter.kind.takes_rest else index + 1
         try:
-            return parameter.kind.parse(text[token.start :].strip() if parameter.kind.takes_rest else token.text)
+            if not parameter.kind.takes_rest:
+                return parameter.kind.parse(token.text)
+            rest = text[token.start :].strip()
+            return parameter.kind.parse(without_options(rest, bound.options) if parameter.kind.options_after else rest)
         except UsageError as error:
             raise UsageError(f"{what} {error.message}", error.hint or hint) from None
 
@@ -298,6 +335,24 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, examples: Sequen
         short = next((example for example in examples if example != name), "")  # the simplest one that has arguments
         raise UsageError(f"{name} needs {places[0].kind.name}", way_out(usage, [short] if short else []))
     return bound
+
+
+OPTION_AT_END = re.compile(r"""\s(-[on])\s+("[^"]+"|'[^']+'|[^\s(\["'][^\s"')\]]*)$|\s(--json|--no-pager)$""")
+"""What Python never ends in: `x -o (1)` is a difference, `x -o f.csv` is nothing but an option."""
+
+
+def without_options(text: str, options: Options) -> str:
+    """Return an expression without the options after it, having set those.
+
+    Raises:
+        UsageError: an option is malformed.
+    """
+    while match := OPTION_AT_END.search(text):
+        option = COMMON_OPTIONS[match[1] or match[3]]
+        value = option.kind.parse(tokens_of(match[2])[0].text) if option.role == "word" else option.name != "pager"
+        setattr(options, option.name, value)
+        text = text[: match.start()].rstrip()
+    return text
 
 
 def way_out(usage: str, examples: Sequence[str], word: str = "") -> str:

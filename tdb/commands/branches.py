@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from tdb.branching import End, branching_of
 from tdb.commands import command
-from tdb.commands.arguments import MetricName, Word
+from tdb.commands.arguments import BranchName, Kind, MetricName, Name, some
 from tdb.commands.travel import need_still
 from tdb.errors import StateError, UsageError
 from tdb.results import Curves, Matrix, Result, Table, Text
@@ -23,7 +24,7 @@ MOST_SHOWN = 10
 
 
 @command()
-def fork(session: Session, name: Word | None = None) -> Result:
+def fork(session: Session, name: Name | None = None) -> Result:
     """Begin a branch here: what is changed and trained from now on is kept apart from the branch left.
 
     History, trajectories and what stop points remember belong to a branch; `switch` goes back to another one. In a
@@ -71,7 +72,7 @@ def branches(session: Session) -> Result:
 
 
 @command()
-def switch(session: Session, name: Word) -> Result:
+def switch(session: Session, name: BranchName) -> Result:
     """Go to the last step of another branch.
 
     In a script that cannot go back in place, a copy of the process that was set aside before they parted takes the
@@ -89,7 +90,7 @@ def switch(session: Session, name: Word) -> Result:
 
 
 @command()
-def compare(session: Session, one: Word, other: Word, *metrics: MetricName) -> Result:
+def compare(session: Session, one: BranchName, other: BranchName, *metrics: MetricName) -> Result:
     """Compare two branches: where they first differ, values at common steps, and a figure with both curves.
 
     Without a metric: the loss. Of a metric with a value for each feature, the mean over the features is compared.
@@ -109,7 +110,9 @@ def compare(session: Session, one: Word, other: Word, *metrics: MetricName) -> R
     ]
     parts: list[Text | Table | Curves] = []
     for pair in found:
-        parts += [Text(pair.sentence()), pair.table(), pair.curves()]
+        one_by_one = dict(zip(("step", *pair.names), (pair.steps, *pair.values), strict=True))
+        every = Table({**one_by_one, "difference": pair.values[1] - pair.values[0]}, title=pair.metric)
+        parts += [Text(pair.sentence()), replace(pair.table(), exact=every), pair.curves()]
     return Result(parts, {pair.metric: {"first_difference": pair.first, "table": pair.table()} for pair in found})
 
 
@@ -119,8 +122,11 @@ def ends_of_branches(session: Session, *names: str) -> list[End]:
     return [kept.end(name) for name in names]
 
 
+Weights = Annotated[str, Kind("weights", complete=some(["weights"]))]
+
+
 @command()
-def diff(session: Session, what: Word, one: Word, other: Word) -> Result:
+def diff(session: Session, what: Weights, one: BranchName, other: BranchName) -> Result:
     """Compare the focus layer's weights at the end of two branches, feature by feature.
 
     Example:

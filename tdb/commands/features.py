@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.commands import command
-from tdb.commands.arguments import Count, Expression, Ids, LayerName, MetricName, Word
+from tdb.commands.arguments import Count, Expression, Ids, LayerName, MetricName
 from tdb.errors import UsageError
 from tdb.features import Choice, Features, Forces, features_of, forces_of, metrics_table
 from tdb.ids import looks_like_ids
@@ -184,7 +184,7 @@ def scatter(
     x: MetricName | None = None,
     y: MetricName | None = None,
     *,
-    color: Word | None = None,
+    color: MetricName | None = None,
     log: bool = False,
 ) -> Result:
     """Draw two metrics against each other, a point for each feature, of this batch alone.

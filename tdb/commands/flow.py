@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tdb.armed import Goal
 from tdb.commands import command
-from tdb.commands.arguments import Integer, Seconds, Steps, Text
+from tdb.commands.arguments import ExitCode, Kind, Seconds, Steps
 from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression
 from tdb.gate import READY, RUNNING, STOPPED
+from tdb.names import expression_names
 from tdb.results import Result
 from tdb.stopping import stop_report
 from tdb.this_step import shapes_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
+
+
+Until = Annotated[str, Kind("STEP or EXPR", complete=expression_names, takes_rest=True)]
 
 
 class Quit(Exception):  # noqa: N818 - leaving is no error
@@ -96,7 +100,7 @@ def next_(session: Session, count: Steps = 1, *, background: bool = False) -> Re
 
 
 @command("unt", repeats=True)
-def until(session: Session, where: Text, *, background: bool = False) -> Result:
+def until(session: Session, where: Until, *, background: bool = False) -> Result:
     """Run until a step is reached, or until an expression is true at the end of a step.
 
     A step already passed is an error; an expression that is true already is asked again after the next step. Any other
@@ -210,7 +214,7 @@ def wait(session: Session, seconds: Seconds | None = None) -> Result:
 
 
 @command("q exit", running="yes")
-def quit_(session: Session, code: Integer | None = None) -> Result:
+def quit_(session: Session, code: ExitCode | None = None) -> Result:
     """Leave tdb; training that is not finished ends at its next boundary.
 
     The exit status is CODE if given. On a terminal tdb asks once before it ends unfinished training.

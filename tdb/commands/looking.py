@@ -6,16 +6,17 @@ import inspect
 import linecache
 from dataclasses import replace
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tdb.armed import ALWAYS_KNOWN
 from tdb.commands import command
-from tdb.commands.arguments import Count, Integer, Text, Word
+from tdb.commands.arguments import Count, Kind, LineNumber, whole_number
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, in_words
 from tdb.expressions import UnknownNameError, compile_expression, short
 from tdb.frames import compiled
 from tdb.gate import CRASHED
+from tdb.names import expression_names
 from tdb.queries import array_of
 from tdb.results import Result, Table
 from tdb.results import Text as Lines
@@ -28,13 +29,19 @@ if TYPE_CHECKING:
     from tdb.expressions import Expression
     from tdb.session import Session
 
+Displayed = Annotated[str, Kind("EXPR or COMMAND", complete=expression_names, takes_rest=True)]
+DisplayNumber = Annotated[
+    str, Kind("NUMBER", complete=lambda s: ((str(each.number), each.text) for each in s.displays))
+]
+FirstLine = Annotated[str, Kind("LINE")]
+ExceptionNumber = Annotated[int, Kind("NUMBER", whole_number)]
 LINES_AROUND = 5
 # Topics of commands that do something: a display only looks.
 NOT_DISPLAYED = frozenset({"flow", "looking", "saving", "stops", "tool"})
 
 
 @command(running="now", repeats=True)
-def display(session: Session, expression: Text | None = None) -> Result:
+def display(session: Session, expression: Displayed | None = None) -> Result:
     """Show the value of an expression, or the answer of a command, at every stop; without arguments, all of them now.
 
     The value it had at the stop before stands beside it when it has changed. What is no metric, key or source is
@@ -74,7 +81,7 @@ def display(session: Session, expression: Text | None = None) -> Result:
 
 
 @command(running="now")
-def undisplay(session: Session, *displays: Word) -> Result:
+def undisplay(session: Session, *displays: DisplayNumber) -> Result:
     """Stop displaying; displays are named by number or text, without any all are.
 
     Example:
@@ -213,7 +220,7 @@ def down(session: Session, count: Count = 1) -> Result:
 
 
 @command("l", name="list")
-def list_(session: Session, first: Word | None = None, last: Integer | None = None) -> Result:
+def list_(session: Session, first: FirstLine | None = None, last: LineNumber | None = None) -> Result:
     """Show source around the line where the selected frame is; again, the lines that follow.
 
     `list .` shows the lines around that place again, `list N` those around line N, `list N M` lines N to M.
@@ -282,7 +289,7 @@ def args(session: Session) -> Result:
 
 
 @command()
-def exceptions(session: Session, number: Integer | None = None) -> Result:
+def exceptions(session: Session, number: ExceptionNumber | None = None) -> Result:
     """List the exception that ended training with those that led to it, or select one to look at.
 
     Example:

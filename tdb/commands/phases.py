@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tdb.commands import command
-from tdb.commands.arguments import Word
+from tdb.commands.arguments import Kind, some
 from tdb.commands.flow import go, may_go
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.gate import READY
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 
+Phase = Annotated[str, Kind("N or PHASE", complete=some(PHASES))]
+
+
 @command("ph", repeats=True)
-def phase(session: Session, where: Word = "1") -> Result:
+def phase(session: Session, where: Phase = "1") -> Result:
     """Go on to the next phase inside a step, or N phases on, or to the next phase of a name.
 
     batch: the input is there, before the model gets it. forward: the model's output. loss: before backward. backward:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tdb.captures import is_tensor
 from tdb.commands import command
-from tdb.commands.arguments import Text
+from tdb.commands.arguments import Condition, Python
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression, explain, truth
 from tdb.results import Facts, Part, Result
@@ -35,7 +35,7 @@ def part_of(value: Any) -> Part:
 
 
 @command(repeats=True)
-def p(session: Session, expression: Text) -> Result:
+def p(session: Session, expression: Python) -> Result:
     """Print the value of a Python expression; of a tensor its summary and its values.
 
     The expression is evaluated where the training loop waits, in the training thread, so that training does not notice:
@@ -52,7 +52,7 @@ def p(session: Session, expression: Text) -> Result:
 
 
 @command()
-def pp(session: Session, expression: Text) -> Result:
+def pp(session: Session, expression: Python) -> Result:
     """Pretty-print the value of a Python expression in full.
 
     Example:
@@ -64,7 +64,7 @@ def pp(session: Session, expression: Text) -> Result:
 
 
 @command()
-def whatis(session: Session, expression: Text) -> Result:
+def whatis(session: Session, expression: Python) -> Result:
     """Show the type of a value; of a tensor also shape, dtype, device, and whether it needs a gradient.
 
     Example:
@@ -81,7 +81,7 @@ def whatis(session: Session, expression: Text) -> Result:
 
 
 @command(name="assert")
-def assert_(session: Session, condition: Text) -> Result:
+def assert_(session: Session, condition: Condition) -> Result:
     """Fail unless an expression is true, and say which values made it false: assert EXPR ["message"].
 
     The expression is one as `break when` takes it, or else Python. In a script a failing command ends it with status 1,
@@ -108,8 +108,15 @@ def assert_(session: Session, condition: Text) -> Result:
     except (UsageError, UnknownNameError) as error:
         holds, values = _holds_in_python(session, text, error), text
     if not holds:
-        raise TdbError(message or f"assertion failed at step {session.controller.position.step}", f"false: {values}")
+        raise TdbError(message or f"assertion failed {_where(session)}", f"false: {values}")
     return Result(data={"condition": text, "values": values})
+
+
+def _where(session: Session) -> str:
+    """Return "at step 4", or "at backward of step 4" inside a step."""
+    controller = session.controller
+    step, inside = controller.position.step, controller.is_inside
+    return f"at {controller.progress.phase} of step {step + 1}" if inside else f"at step {step}"
 
 
 def _with_message(text: str) -> tuple[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tdb.commands import command
-from tdb.commands.arguments import File, Text, Word
+from tdb.commands.arguments import AliasName, File, Kind, Name
 from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.files import written_whole
 from tdb.results import Result
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 HEADER = "# Settings, aliases, displays and stop points of a tdb session: `source` this file, or `tdb -x` it."
 
 
+Meaning = Annotated[str, Kind("COMMANDS", takes_rest=True)]
+
+
 @command(running="yes")
-def alias(session: Session, name: Word | None = None, meaning: Text | None = None) -> Result:
+def alias(session: Session, name: Name | None = None, meaning: Meaning | None = None) -> Result:
     """Let a name stand for commands; without a meaning show it, without a name all of them.
 
     `%1` to `%9` in the meaning are the words that follow the name, `%*` all of them; without any of these they are
@@ -45,7 +48,7 @@ def alias(session: Session, name: Word | None = None, meaning: Text | None = Non
 
 
 @command(running="yes")
-def unalias(session: Session, name: Word) -> Result:
+def unalias(session: Session, name: AliasName) -> Result:
     """Forget an alias.
 
     Example:
@@ -65,7 +68,7 @@ def save(session: Session, path: File) -> Result:
         save look.tdb
     """
     lines = saved_lines(session)
-    said = written_whole(path.expanduser(), "\n".join([HEADER, *lines]) + "\n")
+    said = written_whole(path, "\n".join([HEADER, *lines]) + "\n")
     return Result([Lines(f"wrote {said}")], {"file": str(path), "lines": lines})
 
 

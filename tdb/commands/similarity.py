@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tdb.commands import command
-from tdb.commands.arguments import BranchNames, Ids, KeyName, MetricName, SourceName, Text
+from tdb.commands.arguments import BranchNames, Expression, Ids, KeyName, MetricName, SourceName
 from tdb.commands.branches import ends_of_branches
 from tdb.commands.looking import evaluated
 from tdb.errors import TdbError, UsageError
@@ -254,7 +254,7 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
 
 
 @command(running="queued")
-def hist(session: Session, key: Text) -> Result:
+def hist(session: Session, key: Expression) -> Result:
     """Draw the distribution of the values of a tensor, or of an expression as `break when` takes it.
 
     Example:

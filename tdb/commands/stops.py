@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from tdb.armed import values_of
 from tdb.commands import command
-from tdb.commands.arguments import Expression, Integer, Kind, Text
+from tdb.commands.arguments import Condition, Kind, Times, some
 from tdb.crashes import is_crash, parse_crash
 from tdb.errors import UsageError
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
-from tdb.names import command_names
+from tdb.names import command_names, expression_names
 from tdb.results import Result
 from tdb.results import Text as Lines
 from tdb.stops import parse_catch, parse_stop
-from tdb.this_step import shapes_of
+from tdb.stops.parse import CATCH_FORMS
+from tdb.this_step import NO_LOSS, has_no_loss, shapes_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -36,11 +37,17 @@ def _points(session: Session) -> list[tuple[str, str]]:
     return [(str(point.number), point.text) for point in session.armed.points]
 
 
+def _stops(session: Session) -> list[tuple[str, str]]:
+    return [*((word, "") for word in ("epoch", "every", "when", "while", "changed")), *expression_names(session)]
+
+
+StopText = Annotated[str, Kind("STOP", complete=_stops, takes_rest=True)]
+Event = Annotated[str, Kind("EVENT", complete=some([*CATCH_FORMS, "exception", "oom"]), takes_rest=True)]
 Number = Annotated[str, Kind("NUMBER", _number_word, _points)]
 
 
 @command("b", name="break", running="queued")
-def break_(session: Session, where: Text | None = None) -> Result:
+def break_(session: Session, where: StopText | None = None) -> Result:
     """Stop training at a step, or when something is so; without arguments list the stop points.
 
     `STEP` and `+N` stop at a step, `epoch N` at an epoch's first step, `every N` at every multiple of N. `when EXPR`
@@ -62,7 +69,7 @@ def break_(session: Session, where: Text | None = None) -> Result:
 
 
 @command(running="queued")
-def tbreak(session: Session, where: Text | None = None) -> Result:
+def tbreak(session: Session, where: StopText | None = None) -> Result:
     """Set a stop point, as `break` does, that goes at its first stop.
 
     Example:
@@ -73,7 +80,7 @@ def tbreak(session: Session, where: Text | None = None) -> Result:
 
 
 @command(running="queued")
-def catch(session: Session, event: Text | None = None) -> Result:
+def catch(session: Session, event: Event | None = None) -> Result:
     """Stop training at the boundary of the step in which something goes wrong; without arguments list the stop points.
 
     `nan` and `inf` look at loss, grads, weights and activations, or at those that are named. `spike METRIC [xK]` is a
@@ -99,7 +106,7 @@ def catch(session: Session, event: Text | None = None) -> Result:
 
 
 @command(running="queued")
-def condition(session: Session, number: Number, expression: Expression | None = None) -> Result:
+def condition(session: Session, number: Number, expression: Condition | None = None) -> Result:
     """Let a stop point stop training only if an expression is true as well; without one, always again.
 
     Example:
@@ -114,7 +121,7 @@ def condition(session: Session, number: Number, expression: Expression | None = 
 
 
 @command(running="queued")
-def ignore(session: Session, number: Number, count: Integer = 0) -> Result:
+def ignore(session: Session, number: Number, count: Times = 0) -> Result:
     """Pass over the next COUNT hits of a stop point.
 
     Example:
@@ -298,7 +305,8 @@ def _check_names(session: Session, names: Sequence[str], *expressions: Any) -> l
     for expression in expressions:
         if expression is not None:
             expression.check_shapes(shapes)
-    return [f"{note}. It may be captured later" for note in unknown.values()]
+    notes = [f"{note}. It may be captured later" for note in unknown.values()]
+    return [*notes, NO_LOSS] if "loss" in names and has_no_loss(session) else notes
 
 
 def _before(session: Session, text: str) -> str:

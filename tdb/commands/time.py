@@ -11,14 +11,14 @@ import numpy as np
 
 from tdb import over_time
 from tdb.commands import command
-from tdb.commands.arguments import Count, Expression, File, Ids, Integer, MetricName
+from tdb.commands.arguments import Count, Expression, File, Ids, MetricName, StepNumber
 from tdb.commands.travel import need_still
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
 from tdb.ids import looks_like_ids
 from tdb.results import Curves, Result, Table, Text
-from tdb.this_step import some_ids
+from tdb.this_step import NO_LOSS, has_no_loss, some_ids
 from tdb.travel.route import by_best
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _watched(session: Session) -> Result:
 def traj(
     session: Session,
     *metrics_and_ids: MetricName,
-    from_: Integer | None = None,
-    to: Integer | None = None,
+    from_: StepNumber | None = None,
+    to: StepNumber | None = None,
     smooth: Count = 1,
     log: bool = False,
     table: bool = False,
@@ -168,8 +168,10 @@ def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *,
 
     tables = {curve.y_name: over_time.curves_table(curve) for curve in curves}
     data = {"curves": tables}
+    caption = "; ".join(curve.caption for curve in curves)
+    picture = curves[0] if len(curves) == 1 else Page(curves, columns=2, caption=caption)
     if as_table:
-        return Result(list(tables.values()), data, notes)
+        return Result(list(tables.values()), data, notes, drawn=picture)
     if session.settings["figures"] == "off":
         from tdb.views.curves import remarks
 
@@ -177,9 +179,7 @@ def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *,
             replace(line, exact=tables[curve.y_name], note="; ".join([line.note, *remarks(curve)]))
             for line, curve in zip(map(over_time.sparkline_table, curves), curves, strict=True)
         ]
-        return Result(lines, data, notes)
-    caption = "; ".join(curve.caption for curve in curves)
-    picture = curves[0] if len(curves) == 1 else Page(curves, columns=2, caption=caption)
+        return Result(lines, data, notes, drawn=picture)
     return Result([picture], data, notes)
 
 
@@ -196,7 +196,12 @@ def pairs(session: Session) -> Result:
 
 @command(running="now")
 def loss(
-    session: Session, *, from_: Integer | None = None, to: Integer | None = None, smooth: Count = 1, log: bool = False
+    session: Session,
+    *,
+    from_: StepNumber | None = None,
+    to: StepNumber | None = None,
+    smooth: Count = 1,
+    log: bool = False,
 ) -> Result:
     """Draw the loss over the steps.
 
@@ -206,6 +211,8 @@ def loss(
     """
     history = _history(session)
     notes = _notes(session, from_, to)
+    if has_no_loss(session):
+        notes.append(NO_LOSS)
     return _curves(session, [over_time.loss_curve(history, from_, to, smooth, log)], notes, as_table=False)
 
 
@@ -231,11 +238,13 @@ def _status_beside(session: Session, history: History, metric: str) -> StatusRul
 
 def _last_rows(table: Table, count: int = 10) -> Table:
     columns = {name: np.asarray(values)[-count:] for name, values in table.columns.items()}
-    return Table(columns, note=f"the last {min(count, len(table))} of {len(table)} recorded steps")
+    return Table(columns, note=f"the last {min(count, len(table))} of {len(table)} recorded steps", exact=table)
 
 
 @command(running="now")
-def heat(session: Session, metric: MetricName, *, from_: Integer | None = None, to: Integer | None = None) -> Result:
+def heat(
+    session: Session, metric: MetricName, *, from_: StepNumber | None = None, to: StepNumber | None = None
+) -> Result:
     """Draw a metric of all features over the run: a row for each feature, a column for each recorded step.
 
     Example:
@@ -297,5 +306,5 @@ def export(session: Session, path: File) -> Result:
     from tdb.export import export as write
 
     recorder = session.controller.recorder
-    said = write(path.expanduser(), _history(session), recorder.watches)
+    said = write(path, _history(session), recorder.watches)
     return Result([Text(said)], {"file": str(path)})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tdb.commands import command
-from tdb.commands.arguments import CommandName, Count, File, SettingName, Text
+from tdb.commands.arguments import CommandName, Count, File, Kind, SettingName
 from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.results import Result, Table
 from tdb.results import Text as Lines
@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 
+Value = Annotated[str, Kind("VALUE", takes_rest=True)]
+Piped = Annotated[str, Kind("COMMAND | PROGRAM", takes_rest=True)]
+Regex = Annotated[str, Kind("REGEX", takes_rest=True)]
+
+HELP_NOTE = "`help COMMAND` explains one; anything that is no command is Python"
+OPTIONS_NOTE = "all take -o FILE, -n REGEX (only the lines that match), --json and --no-pager, also after an expression"
+
+
 @command(name="set", running="yes", changes=True)
-def set_(session: Session, name: SettingName | None = None, value: Text | None = None) -> Result:
+def set_(session: Session, name: SettingName | None = None, value: Value | None = None) -> Result:
     """Show the settings, show one, or change it.
 
     `optimizer.lr` and a rule's constants, such as `bcl.som_lr`, are training's own: a change of them holds from the
@@ -76,7 +84,7 @@ def source(session: Session, path: File) -> Result:
     Example:
         source look.tdb
     """
-    if not session.shell.source(path.expanduser()):
+    if not session.shell.source(path):
         raise TdbError(f"{path} ended at its first failing command")
     return Result(data={"file": str(path)})
 
@@ -96,7 +104,7 @@ def history(session: Session, count: Count = 20) -> Result:
 
 
 @command(running="yes")
-def pipe(session: Session, line: Text) -> Result:
+def pipe(session: Session, line: Piped) -> Result:
     """Send what a command shows to a program: pipe COMMAND | PROGRAM.
 
     The first bar with a space on each side separates the two.
@@ -136,7 +144,7 @@ def version(session: Session) -> Result:
 
 
 @command(running="yes")
-def apropos(session: Session, pattern: Text) -> Result:
+def apropos(session: Session, pattern: Regex) -> Result:
     """List the commands whose help matches a regular expression.
 
     Example:
@@ -166,7 +174,7 @@ def help_(session: Session, name: CommandName | None = None) -> Result:
             topics.setdefault(each.topic, []).append(each)
         parts = [_listing(commands, topic) for topic, commands in topics.items()]
         data = {each.name: each.summary for each in session.registry}
-        return Result(parts, data, ["`help COMMAND` explains one; anything that is no command is Python"])
+        return Result(parts, data, [HELP_NOTE, OPTIONS_NOTE])
     known = session.registry.find(name)
     if known is None:
         near = did_you_mean(name, session.registry.names())

@@ -8,7 +8,7 @@ import numpy as np
 
 from tdb.arrival import arrive
 from tdb.commands import command
-from tdb.commands.arguments import File, Integer, Steps, Word
+from tdb.commands.arguments import File, Name, StepNumber, Steps
 from tdb.commands.phases import detect
 from tdb.errors import StateError, UsageError
 from tdb.gate import CRASHED, OVER, STOPPED
@@ -67,7 +67,7 @@ def back(session: Session, count: Steps = 1) -> Result:
 
 
 @command()
-def goto(session: Session, step: Integer) -> Result:
+def goto(session: Session, step: StepNumber) -> Result:
     """Go to a training step that was taken already, back or forward; see `back`.
 
     Example:
@@ -179,7 +179,7 @@ def blamed(session: Session, way: Way, goal: int, first: int, why: str) -> StopR
 
 @command()
 def checkpoint(
-    session: Session, name: Word | None = None, *, output: File | None = None, load: File | None = None
+    session: Session, name: Name | None = None, *, output: File | None = None, load: File | None = None
 ) -> Result:
     """Keep everything as it is here; thinning never takes such a checkpoint, and `goto` sets out from it.
 

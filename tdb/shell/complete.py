@@ -42,23 +42,24 @@ class ShellCompleter(Completer):
         if self._wants_file(command, before):
             yield from self._paths.get_completions(Document(words[-1]), complete_event)
             return
-        yield from _matching(words[-1], self._arguments(command, before))
+        yield from _matching(words[-1], self._arguments(command, words[1:-1]))
 
     def _wants_file(self, command: Command, before: str) -> bool:
-        return before == "-o" or any(
-            each.kind.name == "FILE" and each.role == "positional" for each in command.parameters
-        )
+        files = [each for each in command.parameters if each.kind.name == "FILE"]
+        return before == "-o" or any(each.role == "positional" or each.word == before for each in files)
 
-    def _arguments(self, command: Command, before: str) -> Iterable[tuple[str, str]]:
-        for parameter in command.parameters:
-            if parameter.role == "word" and parameter.word == before:
-                yield from parameter.kind.complete(self._session)
-                return
-        for parameter in command.parameters:
-            if parameter.role in ("positional", "variadic"):
-                yield from parameter.kind.complete(self._session)
-            else:
-                yield parameter.word, parameter.usage
+    def _arguments(self, command: Command, before: list[str]) -> Iterable[tuple[str, str]]:
+        """Yield what may follow the words before the cursor."""
+        named = {each.word: each for each in command.parameters if each.role in ("word", "flag")}
+        last = named.get(before[-1].removeprefix("--")) if before else None
+        if last is not None and last.role == "word":
+            yield from last.kind.complete(self._session)
+            return
+        places = [each for each in command.parameters if each.role in ("positional", "variadic")]
+        taken = sum(word not in named for word in before)
+        if places:  # the last one takes the rest
+            yield from places[min(taken, len(places) - 1)].kind.complete(self._session)
+        yield from ((word, parameter.usage) for word, parameter in named.items())
         yield from ((option, "") for option in COMMON_OPTIONS)
 
 

@@ -8,15 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
 from tdb.errors import TdbError, UsageError
-from tdb.files import written_whole
-from tdb.results import Curves, Facts, Part, Picture, Result, Table, TensorValue, Text
-from tdb.serialise import dumps, to_json
+from tdb.results import Part, Result, Table
+from tdb.serialise import dumps
+from tdb.shell.writing import Textual, data_of, write
 from tdb.step import BOUNDARY
 from tdb.stopping import moment
 from tdb.views import plain_text, renderable
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from tdb.session import Session
     from tdb.shell.figures import FigureSink
     from tdb.typed import Typed
-
-TEXTUAL = Table | Facts | Text | TensorValue
 
 
 @dataclass
@@ -87,10 +84,10 @@ class Show:
         notes = list(result.notes)
         file = options.output or result.file
         if file is not None:
-            notes += [f"wrote {line}" for line in self.save(result, file)]
+            notes += [f"wrote {write(result, file, self.sink)}"]
             result = Result((), result.data, ())
         if self.json or options.json:
-            self._json(typed, {"ok": True, "data": self._data(result), **({"notes": notes} if notes else {})})
+            self._json(typed, {"ok": True, "data": data_of(result), **({"notes": notes} if notes else {})})
             return
         self._parts(result.parts, typed, options)
         for note in notes:
@@ -128,8 +125,8 @@ class Show:
         other.result(typed, result, options)
 
     def _parts(self, parts: Sequence[Part], typed: Typed, options: Options) -> None:
-        text = [part for part in parts if isinstance(part, TEXTUAL)]
-        pictures = [part for part in parts if not isinstance(part, TEXTUAL)]
+        text = [part for part in parts if isinstance(part, Textual)]
+        pictures = [part for part in parts if not isinstance(part, Textual)]
         if options.pattern:
             self._matching(text, options.pattern)
         elif self._needs_pager(text, options):
@@ -141,7 +138,7 @@ class Show:
             for line in self.sink.show(picture, typed.name):
                 self.line(line)
 
-    def _text(self, parts: Sequence[TEXTUAL]) -> None:
+    def _text(self, parts: Sequence[Textual]) -> None:
         for part in parts:
             if self.terminal:
                 self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
@@ -149,7 +146,7 @@ class Show:
                 self.out.write(plain_text(part, ascii_only=self.ascii_only))
         self.out.flush()
 
-    def _matching(self, parts: Sequence[TEXTUAL], pattern: str) -> None:
+    def _matching(self, parts: Sequence[Textual], pattern: str) -> None:
         try:
             wanted = re.compile(pattern)
         except re.error as error:
@@ -159,39 +156,10 @@ class Show:
                 if wanted.search(line):
                     self.line(line)
 
-    def _needs_pager(self, parts: Sequence[TEXTUAL], options: Options) -> bool:
+    def _needs_pager(self, parts: Sequence[Textual], options: Options) -> bool:
         rows = sum(len(part) for part in parts if isinstance(part, Table))
         wanted = self.terminal and options.pager and self.session.settings["pager"]
         return wanted and sys.stdin.isatty() and rows + 6 > self._console.height
-
-    def save(self, result: Result, path: Path) -> list[str]:
-        """Write an answer to a file, as its suffix says, and return what was written.
-
-        Raises:
-            UsageError: this answer cannot be such a file.
-            TdbError: the file cannot be written; one that was there is as it was.
-        """
-        suffix = path.suffix.lower()
-        if suffix == ".json":
-            return [written_whole(path, dumps(self._data(result)) + "\n")]
-        if suffix == ".csv":
-            from tdb.views import csv_text
-
-            table = _table_of(result)
-            if table is not None:
-                return [written_whole(path, csv_text(table))]
-        if suffix == ".txt":
-            return [written_whole(path, "".join(plain_text(p) for p in result.parts if isinstance(p, TEXTUAL)))]
-        pictures: list[Picture] = [part for part in result.parts if not isinstance(part, TEXTUAL)]
-        if not pictures:
-            raise UsageError(f"this answer cannot be written as {suffix or path.name!r}", "It can be: .csv .json .txt")
-        return [self.sink.save(pictures[0], path)]
-
-    def _data(self, result: Result) -> Any:
-        if result.data is not None:
-            return result.data
-        parts = [to_json(part) for part in result.parts]
-        return parts[0] if len(parts) == 1 else parts
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.state()
@@ -212,15 +180,3 @@ def _colours_in_less() -> Iterator[None]:
             del os.environ["LESS"]
         else:
             os.environ["LESS"] = own
-
-
-def _table_of(result: Result) -> Table | None:
-    """Return the numbers of an answer as a table: its first, or the points of the lines that it draws."""
-    from tdb.over_time import curves_table
-
-    for part in result.parts:
-        if isinstance(part, Table):
-            return part.exact or part
-        if isinstance(part, Curves):
-            return curves_table(part)
-    return None

@@ -66,6 +66,30 @@ def test_the_common_options_stand_anywhere_before_the_expression() -> None:
     assert (bound.options.json, bound.options.pager, bound.options.pattern) == (True, False, "^3")
 
 
+@pytest.mark.parametrize(
+    ("text", "kept", "output", "json"),
+    [
+        ("loss > 2 -o a.csv", "loss > 2", "a.csv", False),
+        ("loss > 2 --json -o 'a b.csv'", "loss > 2", "a b.csv", True),
+        ("loss -o (1)", "loss -o (1)", None, False),
+        ("loss -o", "loss -o", None, False),
+        ("'x -o a.csv'", "'x -o a.csv'", None, False),
+        ("loss > 2 -order", "loss > 2 -order", None, False),
+    ],
+)
+def test_the_common_options_may_follow_an_expression(text: str, kept: str, output: str | None, json: bool) -> None:
+    bound = bind("table", TABLE, f"where {text}")
+    assert bound.words == {"where": kept}
+    assert (bound.options.output, bound.options.json) == (output and Path(output), json)
+
+
+def test_a_home_folder_is_found_in_the_name_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert bind("source", SOURCE, "~/look.tdb").positional == [tmp_path / "look.tdb"]
+    with pytest.raises(UsageError, match="nobody knows whose folder '~no_such_user/a' is in"):
+        bind("source", SOURCE, "~no_such_user/a")
+
+
 def test_text_that_has_begun_keeps_what_looks_like_an_option() -> None:
     assert bind("set", SETTING, "figures a --json").positional == ["figures", "a --json"]
     assert bind("set", SETTING, "figures --json a").options.json

@@ -1,0 +1,61 @@
+"""Answers as files: all of what an answer shows is in its file, whatever the suffix and wherever figures go."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.sessions.test_hostile_runs import SMALL
+from tests.typing_session import TypingSession
+
+
+@pytest.fixture
+def session(
+    make_session: Callable[..., TypingSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> TypingSession:
+    monkeypatch.chdir(tmp_path)
+    made = make_session(SMALL.format(dtype="torch.float32", sizes=[5] * 14))
+    made.type("watch 0 2;; step 13")
+    return made
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with Path(name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("figures", ["off", "file"])
+def test_a_file_has_all_tables_all_rows_and_all_pictures(session: TypingSession, figures: str) -> None:
+    session.type(f"set figures {figures}")
+    assert session.type("traj weight_norm grad_norm -o t.csv") == "wrote t.csv\n"
+    of = {(row["table"], int(row["step"])): float(row["2"]) for row in rows("t.csv")}
+    assert list(of) == [(name, step) for name in ("weight_norm", "grad_norm") for step in range(1, 14)]
+    assert of["grad_norm", 13] == pytest.approx(float(session.controller.layer.metrics()["grad_norm"][2]))
+    session.type("summary weight_norm -o s.csv")
+    assert [int(row["step"]) for row in rows("s.csv")] == [*range(1, 14)]
+    session.type("help -o help.csv")
+    assert {"table": "time", "command": "find"}.items() <= {row["command"]: row for row in rows("help.csv")}[
+        "find"
+    ].items()
+    assert session.type("loss -o loss.png;; traj -o traj.npy") == "wrote loss.png\nwrote traj.npy\n"
+    assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
+    assert np.load("traj.npy").shape == (6, 2 * 13)  # a metric a row, a record a point
+    session.type("p model[0].weight -o weight.npy")
+    np.testing.assert_array_equal(np.load("weight.npy"), session.controller.layer.weights())
+
+
+def test_options_after_an_expression_and_what_an_answer_can_be(session: TypingSession) -> None:
+    assert session.type("find loss > 0 -o found.csv") == "wrote found.csv\n"
+    assert len(rows("found.csv")) == 1
+    assert session.type("metrics where weight_norm > 0 -o rows.csv") == "wrote rows.csv\n"
+    assert len(rows("rows.csv")) == 3
+    assert session.type("hist weights -o hist.svg") == "wrote hist.svg\n"
+    assert session.type("state -o state.csv") == "*** this answer cannot be written as '.csv'. It can be: .json .txt\n"
+    shown = session.type("hist weights -o hist.jpg")
+    assert shown == "*** this answer cannot be written as '.jpg'. It can be: .json .txt .png .svg .pdf .npy\n"
+    different = "*** these pictures have different shapes, .npy takes one. Write .png, .svg or .pdf\n"
+    assert session.type("summary weight_norm -o summary.npy") == different
