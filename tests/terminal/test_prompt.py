@@ -253,6 +253,7 @@ def test_a_terminal_that_is_closed_ends_training(open_terminal: Open, write_scri
     terminal.until_prompt()
     terminal.line("step")
     terminal.child.close(force=False)
+    terminal.child.wait()
     assert (tmp_path / "ended").exists()
 
 
