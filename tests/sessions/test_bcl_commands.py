@@ -127,7 +127,7 @@ def test_a_traced_tensor_is_drawn_by_its_shape(make_session: Make, tmp_path: Pat
         assert Path(path).read_bytes().startswith(b"\x89PNG")
     assert session.type(f"trace --all {tmp_path / 'page.pdf'}") == f"wrote {tmp_path / 'page.pdf'}\n"
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
-    assert "*** cannot write a figure as '.txtt'" in session.type("trace --all page.txtt")
+    assert "*** this answer cannot be written as '.txtt'" in session.type("trace --all page.txtt")
 
 
 def test_an_image_s_coverage_claims_and_forces(slow: TypingSession) -> None:
