@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -40,7 +40,13 @@ def run_sources(interpreter: Interpreter, sources: Sequence[Source], *, go_on: b
 def run_stdin(interpreter: Interpreter, stdin: TextIO, *, go_on: bool) -> bool:
     """Run what is piped in, each line as it arrives."""
     lines = lines_as_they_arrive(stdin, interpreter.session.main_thread.attend)
-    return interpreter.lines(lines, "<stdin>", go_on=go_on)
+    return interpreter.lines(without_mark(lines), "<stdin>", go_on=go_on)
+
+
+def without_mark(lines: Iterable[str]) -> Iterator[str]:
+    """Give lines without the mark that some editors begin a file in UTF-8 with."""
+    for number, line in enumerate(lines):
+        yield line if number else line.removeprefix("\ufeff")
 
 
 def lines_as_they_arrive(stream: TextIO, meanwhile: Callable[[], object]) -> Iterator[str]:
