@@ -222,7 +222,11 @@ def _curves(
         shown[label] = (steps[here], values[here])
     taken = np.concatenate([np.empty(0, np.int64), *(steps for steps, _ in shown.values())])
     if not len(taken):
-        where = "" if first is None and last is None else f" from step {first or 0} to {last or 'the last'}"
+        where = (
+            ""
+            if first is None and last is None
+            else f" from step {first or 0} to {'the last' if last is None else last}"
+        )
         raise UsageError(f"no {name} is recorded{where}", "step, then ask again" if not where else "")
     return Curves(
         shown,

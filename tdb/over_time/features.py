@@ -122,7 +122,7 @@ def heat(history: History, metric: str, first: int | None = None, last: int | No
 
 def _of_features(metric: str, steps: Array, values: Array) -> Array:
     if values.ndim != 2:
-        raise UsageError(f"{metric} is one number a step, not one a feature", f"See it over time: traj {metric}")
+        raise UsageError(f"{metric} is one number a step, not one a feature", "`find` looks at it step by step")
     if not len(steps):
         raise UsageError(f"no {metric} is recorded at these steps")
     return values

@@ -39,6 +39,7 @@ PLOT_LINES = 18
 LEAST_TILE = 10
 """Columns of an image with its gap, below which digits of 28x28 can no longer be told apart."""
 
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLOR_WORDS = {"RdBu_r": ("blue", "red"), "gray": ("black", "white"), "viridis": ("violet", "yellow")}
 
 
@@ -66,7 +67,7 @@ def sketch(picture: Picture, width: int, lines: int = 32, *, in_color: bool = Tr
             rows = Matrix(picture.values, row_name="vector", column_name="element", signed=picture.signed)
             return _matrix(rows, width, lines, in_color=in_color)
         case Curves():
-            return _curves(picture, width)
+            return _curves(picture, width, in_color=in_color)
         case Scatter():
             return _scatter(picture, width)
         case Histogram():
@@ -75,10 +76,11 @@ def sketch(picture: Picture, width: int, lines: int = 32, *, in_color: bool = Tr
             return _distributions(picture, width, in_color=in_color)
 
 
-def _scale_line(scale: Scale) -> str:
+def _scale_line(scale: Scale, *, in_color: bool) -> str:
+    """Say which colours the ends of a scale have; without colours, how dense they are."""
     low, middle, high = tick_texts([scale.low, (scale.low + scale.high) / 2, scale.high])
-    first, last = COLOR_WORDS[scale.color_map]
-    between = f", white {middle}" if scale.color_map == DIVERGING else ""
+    first, last = COLOR_WORDS[scale.color_map] if in_color else ("blank", "dense")
+    between = f", white {middle}" if in_color and scale.color_map == DIVERGING else ""
     return f"{first} {low}{between}, {last} {high}"
 
 
@@ -111,7 +113,7 @@ def _images(picture: Images, width: int, lines: int, *, in_color: bool) -> list[
     if fitting < count:
         pieces.append(f"{fitting} of {count} images")
     if shared:
-        pieces.append(_scale_line(shared if in_color else shared._replace(color_map=GRAY)))
+        pieces.append(_scale_line(shared, in_color=in_color))
     return [piece for piece in pieces if piece]
 
 
@@ -154,7 +156,7 @@ def _matrix(picture: Matrix, width: int, lines: int, *, in_color: bool) -> list[
     rows, columns = picture.values.shape
     where = f"{rows} {picture.row_name}s down, {columns} {picture.column_name}s across"
     size = "" if blocks == (1, 1) else f", means of {blocks[0]} x {blocks[1]}"
-    return [Drawing(enlarged(paint(means, scale), factor)), where + size, _scale_line(scale)]
+    return [Drawing(enlarged(paint(means, scale), factor)), where + size, _scale_line(scale, in_color=in_color)]
 
 
 def _histogram(picture: Histogram, width: int) -> list[Piece]:
@@ -202,15 +204,16 @@ def _places(values: Array, count: int, *, log: bool) -> tuple[Array, list[str]]:
     return np.round(share * (count - 1)).astype(np.intp), texts
 
 
-def _curves(picture: Curves, width: int) -> list[Piece]:
-    """Return lines as pixels, in the colours that they have in the figure."""
+def _curves(picture: Curves, width: int, *, in_color: bool) -> list[Piece]:
+    """Return lines as pixels, in the colours that they have in the figure; without colours several as letters."""
     lines = {label: thin(*line, buckets=width) for label, line in drawable(picture).items()}
     steps = np.concatenate([steps for steps, _ in lines.values()]) if lines else np.empty(0)
     values = np.concatenate([values for _, values in lines.values()]) if lines else np.empty(0)
     finite = np.isfinite(values)
     if not finite.any():
         return ["no values to show"]
-    height, across = 2 * PLOT_LINES, width - 10
+    by_letter = not in_color and len(lines) > 1
+    height, across = PLOT_LINES if by_letter else 2 * PLOT_LINES, width - 10
     y = np.full(len(values), -1)
     y[finite], ends = _places(values[finite], height, log=picture.log)
     x, _ = _places(steps, across, log=False)
@@ -219,14 +222,18 @@ def _curves(picture: Curves, width: int) -> list[Piece]:
     for order, (label, (own, _)) in enumerate(lines.items()):
         part = slice(start, start + len(own))
         start += len(own)
-        _draw_line(pixels, x[part], height - 1 - y[part], finite[part], line_look(picture, label, order)[0])
+        ink = [order % len(LETTERS), 0, 0, 255] if by_letter else hex_color(line_look(picture, label, order)[0])
+        _draw_line(pixels, x[part], height - 1 - y[part], finite[part], ink)
     span = f"{picture.y_name}, {picture.x_name} {steps.min():,} to {steps.max():,}"
-    return [_plot(pixels, *ends), span, *_color_key(picture, width)]
+    if not by_letter:
+        return [_plot(pixels, *ends), span, *_key(picture, width, by_letter=False)]
+    letters, blank = np.array(list(LETTERS))[pixels[..., 0]], np.zeros_like(pixels)
+    cells = Cells(np.where(pixels[..., 3] > 0, letters, " "), blank, blank)
+    return [_plot(cells, *ends), span, *_key(picture, width, by_letter=True)]
 
 
-def _draw_line(pixels: Pixels, x: Array, y: Array, finite: Array, color: str) -> None:
+def _draw_line(pixels: Pixels, x: Array, y: Array, finite: Array, ink: Sequence[int]) -> None:
     """Draw a line through the finite points (x, y), in pixels, with gaps where points are not finite."""
-    ink = hex_color(color)
     pixels[y[finite], x[finite]] = ink
     for at in np.flatnonzero(finite[:-1] & finite[1:]):
         length = max(abs(x[at + 1] - x[at]), abs(y[at + 1] - y[at])) + 1
@@ -234,18 +241,23 @@ def _draw_line(pixels: Pixels, x: Array, y: Array, finite: Array, color: str) ->
         pixels[along[:, 0], along[:, 1]] = ink
 
 
-def _color_key(picture: Curves, width: int) -> list[Piece]:
-    """Return the names of several lines, each in the colour of its line."""
-    if len(picture.lines) < 2:
-        return []
-    text, inks = "", []
-    for order, label in enumerate(picture.lines):
-        if len(text) + len(label) + 2 > width:
-            break
-        text += f"{label}  "
-        inks += [hex_color(line_look(picture, label, order)[0])] * (len(label) + 2)
-    ink = np.array([inks], np.uint8)
-    return [Drawing(Cells(np.array([list(text)]), ink, np.zeros_like(ink)))]
+def _key(picture: Curves, width: int, *, by_letter: bool) -> list[Piece]:
+    """Return the names of several lines, as many on a line as fit: in their colours, or after their letters."""
+    rows: list[list[tuple[str, Sequence[int]]]] = [[]]
+    for order, label in enumerate(picture.lines if len(picture.lines) > 1 else ()):
+        name = f"{LETTERS[order % len(LETTERS)]} {label}  " if by_letter else f"{label}  "
+        ink = [0, 0, 0, 0] if by_letter else hex_color(line_look(picture, label, order)[0])
+        if rows[-1] and sum(len(each) for each, _ in rows[-1]) + len(name.rstrip()) > width:
+            rows.append([])
+        rows[-1].append((name, ink))
+    return [_inked(row) for row in rows if row]
+
+
+def _inked(texts: Sequence[tuple[str, Sequence[int]]]) -> Drawing:
+    """Return a line of texts, each in its ink."""
+    characters = np.array([list("".join(text for text, _ in texts))])
+    inks = np.array([[ink for text, ink in texts for _ in text]], np.uint8)
+    return Drawing(Cells(characters, inks, np.zeros_like(inks)))
 
 
 def _scatter(picture: Scatter, width: int) -> list[Piece]:

@@ -20,8 +20,9 @@ GAPS = ("  ", " ")
 """Between columns; the narrow one where it keeps a table in one piece."""
 
 NARROWEST_HEADER = 5
-WIDE_TEXT = 24
-"""Text columns wider than this are wrapped, down to this, before columns are moved below one another."""
+WIDE_TEXT, NARROW_TEXT = 24, 12
+"""Text columns wider than this are wrapped, down to this, before columns are moved below one another; or to the second
+where that does not fit either."""
 
 
 def table_lines(
@@ -73,16 +74,25 @@ class Laid:
 
 
 def _blocks(columns: list[Column], width: int, *, keyed: bool) -> tuple[list[list[Laid]], str]:
-    """Return the columns in the fewest blocks that fit `width`, and the gap to set between columns."""
-    columns = _wrapped(columns, width)
-    last = len(columns) - 1 if keyed else len(columns)
-    key, rest, status = columns[:1], columns[1:last], columns[last:]
-    for count, gap in product(range(1, max(len(rest), 1) + 1), GAPS):
-        parts = np.array_split(np.arange(len(rest)), count)
-        blocks = [_fitted([*key, *(rest[index] for index in part), *status], width, gap) for part in parts]
-        if all(blocks):
-            return blocks, gap
-    return [[Laid(column, [column.name]) for column in columns]], GAPS[0]
+    """Return the columns in the fewest blocks that fit `width`, and the gap to set between columns.
+
+    Where not even one column beside the first and the status fits, each stands beside the first alone.
+    """
+    for narrowest in (WIDE_TEXT, NARROW_TEXT):
+        wrapped = _wrapped(columns, width, narrowest)
+        last = len(wrapped) - 1 if keyed else len(wrapped)
+        key, rest, status = wrapped[:1], wrapped[1:last], wrapped[last:]
+        for count, gap in product(range(1, max(len(rest), 1) + 1), GAPS):
+            parts = np.array_split(np.arange(len(rest)), count)
+            blocks = [_fitted([*key, *(rest[index] for index in part), *status], width, gap) for part in parts]
+            if all(blocks):
+                return blocks, gap
+    alone = [[*key, each] for each in (*rest, *status)] or [key]
+    return [[_narrowest(column) for column in block] for block in alone], GAPS[1]
+
+
+def _narrowest(column: Column) -> Laid:
+    return Laid(column, fold_header(column.name, max(column.width, NARROWEST_HEADER)))
 
 
 def _fitted(columns: Sequence[Column], width: int, gap: str) -> list[Laid]:
@@ -97,7 +107,7 @@ def _fitted(columns: Sequence[Column], width: int, gap: str) -> list[Laid]:
     return []
 
 
-def _wrapped(columns: list[Column], width: int) -> list[Column]:
+def _wrapped(columns: list[Column], width: int, narrowest: int) -> list[Column]:
     """Return the columns with wide texts wrapped, the widest first, as far as `width` asks for.
 
     What is left of a wrapped text stands in rows of its own, blank in the other columns.
@@ -106,9 +116,10 @@ def _wrapped(columns: list[Column], width: int) -> list[Column]:
     pieces: dict[int, list[list[str]]] = {}
     for index in sorted(range(len(columns)), key=lambda index: -needed[index]):
         excess = sum(needed) + len(GAPS[0]) * (len(columns) - 1) - width
-        if excess <= 0 or columns[index].right or needed[index] <= WIDE_TEXT:
-            break
-        needed[index] = max(WIDE_TEXT, needed[index] - excess)
+        least = narrowest if index else WIDE_TEXT  # a row has to be known by its first cell
+        if excess <= 0 or columns[index].right or needed[index] <= least:
+            continue
+        needed[index] = max(least, needed[index] - excess)
         pieces[index] = [textwrap.wrap(cell, needed[index]) or [""] for cell in columns[index].cells]
     if not pieces:
         return columns
@@ -140,7 +151,8 @@ def _block(block: list[Laid], gap: str, rule: str) -> Iterator[Line]:
         if rule:
             yield ruler
     for row, cells in enumerate(zip(*(laid.padded(laid.column.cells) for laid in block), strict=True)):
-        yield _row(cells, [laid.column.style(row) for laid in block], gap)
+        if row == 0 or "".join(cells).strip():  # in this block nothing is left of the row
+            yield _row(cells, [laid.column.style(row) for laid in block], gap)
     if block and block[0].column.foot:
         if rule:
             yield ruler

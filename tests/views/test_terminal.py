@@ -114,6 +114,20 @@ def shown(
     return lines_of(sketch(picture, width, in_color=in_color), graphics, ascii_only=ascii_only)
 
 
+def test_without_colours_lines_are_told_apart_by_letters_and_scales_by_density() -> None:
+    rising, falling = np.arange(50.0), np.arange(50.0)[::-1]
+    lines = shown(Curves({"31": (np.arange(50), rising), "17": (np.arange(50), falling)}, "win_rate"), 40, "shades")
+    above, below = lines[0].removeprefix("49 ").split(), lines[17].removeprefix(" 0 ").split()
+    assert ([*map(set, above)], [*map(set, below)]) == ([{"b"}, {"a"}], [{"a"}, {"b"}])
+    assert lines[-1] == "a 31  b 17"
+    assert shown(Matrix(np.eye(2), limits=(0, 1)), graphics="shades")[-1] == "blank 0, dense 1"
+
+
+def test_the_key_of_many_lines_names_all_of_them() -> None:
+    many = {str(at): (np.arange(2), np.array([at, at + 1.0])) for at in range(64)}
+    assert " ".join(screen_of(shown(Curves(many, "win_rate"))).display).split()[-64:] == [*many]
+
+
 def test_a_matrix_of_64_is_shown_pixel_by_pixel_at_80_columns() -> None:
     values = RANDOM.uniform(-1, 1, (64, 64))
     lines = shown(Matrix(values, limits=(-1, 1), row_name="feature", column_name="feature"))
