@@ -17,6 +17,7 @@ from tdb.errors import StateError, UsageError, in_words
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
+from tdb.trace import STOPS_HERE
 from tdb.travel.asking import asking
 from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, differs
 from tdb.travel.route import Landing
@@ -132,8 +133,16 @@ def _run_to(session: Session, step: int, on_the_way: OnTheWay) -> None:
     if not session.run.started:
         session.run.start()
     front.wait(session, step)
-    while session.status == RUNNING:
+    while session.status == RUNNING or _has_stopped_short(session, front, step):
+        if session.status != RUNNING:
+            session.controller.resume()
         front.wait(session, step)
+
+
+def _has_stopped_short(session: Session, front: SentFront, step: int) -> bool:
+    """Return whether training stands at a `breakpoint()` of the script on the way: it has been stopped at before."""
+    here = session.controller.get_state()["reason"] in STOPS_HERE
+    return here and session.controller.position.step < step and not front.interrupted
 
 
 def compare(session: Session, carried: Carried) -> Comparison:

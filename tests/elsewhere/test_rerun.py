@@ -42,6 +42,19 @@ def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
     assert gone(link.process)
 
 
+def test_a_breakpoint_in_the_script_stops_nothing_on_the_way(begin: Begin) -> None:
+    script = WITHOUT_TORCH.replace(
+        "    seen.append(loss)", "    seen.append(loss)\n    if step == 3:\n        breakpoint()"
+    )
+    session = begin(script)
+    assert session.answer("continue")["reason"] == "breakpoint()"
+    session.answer("step 4")
+    for line, step in (("back 2", 4), ("goto 2", 2), ("goto 5", 5)):
+        landing = session.answer(line)
+        assert (landing["step"], landing["differences"]) == (step, [])
+    assert session.answer("continue")["reason"] == ""
+
+
 def test_changes_are_made_again_and_those_that_were_taken_back_are_not(begin: Begin) -> None:
     session = begin(WITHOUT_TORCH)
     session.type("until 5")
