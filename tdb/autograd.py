@@ -1,7 +1,8 @@
-"""Where torch is in its differentiation, and what lies inside the tensors of its function transforms."""
+"""Where torch is in its differentiation or compilation, and what lies inside the tensors of its function transforms."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,22 @@ def inside_backward() -> bool:
     import torch
 
     return bool(torch._C._current_graph_task_id() != -1)  # noqa: SLF001 - torch has no other name for it
+
+
+def is_being_compiled() -> bool:
+    """Return whether this code is being compiled into a function of the script's, which is to stay as it is.
+
+    To be asked first by whatever is called from inside modules: torch then compiles nothing of the rest.
+    """
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
+def has_compiled() -> bool:
+    """Return whether torch has compiled something in this process."""
+    utilities = sys.modules.get("torch._dynamo.utils")
+    return utilities is not None and utilities.counters["frames"]["ok"] > 0
 
 
 def is_transformed(tensor: Tensor) -> bool:

@@ -103,8 +103,13 @@ class Detection:
         self._meant = False  # somebody has asked for infinities, and may hand them on
         self._recorded: tuple[bool, bool] | None = None
 
-    def put_on(self, model: nn.Module | None) -> None:
-        """Watch the step ahead, if that was asked for."""
+    def put_on(self, model: nn.Module | None, *, compiled: bool) -> None:
+        """Watch the step ahead, if that was asked for.
+
+        Args:
+            model: what is trained.
+            compiled: it is known to run inside something compiled.
+        """
         if not self.asked:
             return
         import torch
@@ -118,7 +123,7 @@ class Detection:
         self._patches.replace(torch.autograd, "backward", self._around_backward)
         self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
         named = list(model.named_modules()) if model is not None else []
-        if any(is_compiled(module) for _, module in named):
+        if compiled or any(is_compiled(module) for _, module in named):
             self.blind = "the model is compiled"  # a mode or hooks around it would make torch compile it anew
         elif inside_backward():
             self.blind = "it begins inside the backward pass of the step before"  # torch takes off what is put on there

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.autograd import inside_backward, is_transformed
+from tdb.autograd import inside_backward, is_being_compiled, is_transformed
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
@@ -228,6 +228,8 @@ class FocusLayer:
             self._handles.append(self._optimizer.register_step_pre_hook(self._keep_grad))
 
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if is_being_compiled():
+            return
         del inputs
         # A forward without gradients is no training; in a backward pass a checkpointed part is computed once more.
         if module is not self._module or at_the_prompt() or inside_backward():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.autograd import inside_backward, is_transformed
+from tdb.autograd import has_compiled, inside_backward, is_being_compiled, is_transformed
 from tdb.captures import is_tensor
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
@@ -141,6 +141,12 @@ class ModelCapture:
         """Whether anything was done in the step that is captured: a pass through a module, or an update."""
         return bool(self.outputs or self.grads or self.updates)
 
+    @property
+    def is_called_in_compiled(self) -> bool:
+        """Whether the step is complete without a call that hooks have seen: what the script has compiled calls it."""
+        unseen = self.captured and not (self.compiled or self.outputs) and self.progress.complete
+        return unseen and bool(self.grads) and has_compiled()
+
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
         self._last = None  # it holds the graph
@@ -159,6 +165,8 @@ class ModelCapture:
         self._last = None
 
     def _keep_output(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if is_being_compiled():
+            return
         import torch
 
         name = self._names.get(id(module))

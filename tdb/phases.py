@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward
+from tdb.autograd import inside_backward, is_being_compiled
 from tdb.captures import given
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
@@ -174,6 +174,8 @@ class Phases:
     # ---- hooks -----------------------------------------------------------------------------------------------------
 
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
+        if is_being_compiled():
+            return
         import torch
 
         if not self._listens() or not torch.is_grad_enabled() or inside_backward():
@@ -189,7 +191,7 @@ class Phases:
             self._reach("batch", self._about(module))
 
     def _after_forward(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        if not (self._listens() and self._passing and module is self._passing[-1]):
+        if is_being_compiled() or not (self._listens() and self._passing and module is self._passing[-1]):
             return
         self._passing.pop()
         if not self._passing and output is not None:  # None: it was left by an exception

@@ -57,7 +57,7 @@ class StepCaptures:
         if self.under_way.capturing:
             self.model.begin_step(model_of(target))
             self.phases.begin_step(target)
-            self.detection.put_on(model_of(target))
+            self.detection.put_on(model_of(target), compiled=self.model.compiled)
             self.layer.begin_step()
         else:
             self.model.forget_step()
@@ -80,6 +80,8 @@ class StepCaptures:
         """
         if not whole and self.model.capturing and not self.model.has_begun:
             self.leave_out()
+        if self.model.is_called_in_compiled:
+            self.model.hooks_do_not_fire, self.layer.hooks_fire = True, False
         self.layer.step_is_over()
         self.model.end_step()
         self.detection.take_off()  # what was put on last comes off first

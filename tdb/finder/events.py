@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward
+from tdb.autograd import inside_backward, is_being_compiled
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 
@@ -182,7 +182,7 @@ class Events:
 
         @functools.wraps(plain)
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-            if type(module) is kind and id(module) in self._called:
+            if not is_being_compiled() and type(module) is kind and id(module) in self._called:
                 self._listener.called(module, args, kwargs)
             if inherited:  # looked up anew: others replace it for a while, too
                 return super(kind, module).__call__(*args, **kwargs)  # type: ignore[misc]

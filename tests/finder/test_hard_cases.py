@@ -72,6 +72,29 @@ def test_a_compiled_model(script: Callable[..., TypingSession]) -> None:
     assert finished(session) == "Training finished after 4 steps"
 
 
+def test_a_compiled_function_that_calls_the_model_stays_as_it_is(script: Callable[..., TypingSession]) -> None:
+    """It is not compiled in pieces, and not anew for each step that is looked at."""
+    compiled = """
+import torch._dynamo
+torch._dynamo.reset()
+graphs = []
+def backend(graph, inputs):
+    graphs.append([node.target.__name__ for node in graph.graph.nodes if node.op == "call_function"])
+    return graph.forward
+loss_of = torch.compile(lambda x, y: nn.functional.cross_entropy(model(x), y), backend=backend)
+"""
+    loop = PLAIN.replace("nn.functional.cross_entropy(model(x), y)", "loss_of(x, y)")
+    session = script(compiled + loop.replace("in loader", "in list(loader) * 3"))
+    for line in ("step 2", "layers", "step", "detect", "phase 2", "step", "set record.every 1", "step 3"):
+        session.type(line)
+    assert "what its modules give cannot be seen" in session.type("layers")
+    assert finished(session) == "Training finished after 12 steps"
+    assert session.session.run is not None
+    graphs = vars(session.session.run.module)["graphs"]
+    assert len(graphs) <= 3
+    assert all(graph == ["linear", "relu", "linear", "cross_entropy"] for graph in graphs)
+
+
 def test_an_optimizer_that_wraps_another_and_one_that_torch_does_not_know(script: Callable[..., TypingSession]) -> None:
     wrapper = """
 class Lookahead(torch.optim.Optimizer):
