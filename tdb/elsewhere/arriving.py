@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.breakpoint_hook import STOPS_HERE
 from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
 from tdb.elsewhere.known_branches import Columns, KnownBranches
 from tdb.elsewhere.on_the_way import OnTheWay
@@ -17,7 +18,6 @@ from tdb.errors import StateError, UsageError, in_words
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
-from tdb.trace import STOPS_HERE
 from tdb.travel.asking import asking
 from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, differs
 from tdb.travel.route import Landing
