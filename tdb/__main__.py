@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from tdb.errors import UsageError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run tdb and return the exit status."""
+    _open_closed_streams()
     own, rest = split(sys.argv[1:] if arguments is None else arguments)
     made = parser()
     options = made.parse_args(own)
@@ -41,6 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tdb.shell.start import debug
 
     return debug(line)
+
+
+def _open_closed_streams() -> None:
+    """Give a stream that whoever started tdb has closed a place to write to; nobody will read it."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            if descriptor != number:  # the next file that is opened must not take its place
+                os.dup2(descriptor, number)
+            setattr(sys, name, os.fdopen(number, "w"))
 
 
 def _replay(arguments: Sequence[str], *, json: bool, figures: str) -> int:

@@ -333,7 +333,7 @@ class FocusLayer:
             found["update_ratio"] = found["update_norm"] / norm
             if grad is not None:
                 product = (found["update_norm"] * found["grad_norm"]).clamp_min(tiny)
-                found["descent_cos"] = -torch.linalg.vecdot(change, grad) / product
+                found["descent_cos"] = (0.0 - torch.linalg.vecdot(change, grad)) / product  # -x would make -0.0 of 0
         if self._output is not None and self.info is not None and self.info.kind != "Embedding":
             outputs = self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2).float()
             found["mean_activation"] = outputs.mean(dim=0)

@@ -166,7 +166,9 @@ class StepBatch:
             found["update_norm"] = np.sqrt(change)
             found["update_ratio"] = found["update_norm"] / norm
             if self._kind.grad:
-                found["descent_cos"] = -descent / self._of_weights.product(found["update_norm"], found["grad_norm"])
+                found["descent_cos"] = (0.0 - descent) / self._of_weights.product(
+                    found["update_norm"], found["grad_norm"]
+                )
             if self._kind.output and self._outputs is not None:
                 found |= zip(OF_THE_OUTPUT, _of_outputs(self._outputs.numpy()[self._chosen]), strict=True)
             found["cos_to_init"] = self._of_weights.cosine(initial, norm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import prod
@@ -165,6 +165,8 @@ def trained_model(session: Session) -> nn.Module:
     return model
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def _unknown(name: str, known: Sequence[str]) -> str:
+    if name in known:
+        return f"{name} has no value in this step"
     near = did_you_mean(name, known)
     return f"no metric, key or variable {name!r}{f'. {near}' if near else ''}"

@@ -47,7 +47,8 @@ class Prompt:
         interpreter.show.sink.on_click = self._clicked.append
         self._prompt: PromptSession[str] = PromptSession(
             history=_history(history_file),
-            completer=ShellCompleter(self._session),
+            # A terminal without escapes shows no more than the last character of what is completed.
+            completer=None if is_dumb_terminal() else ShellCompleter(self._session),
             complete_while_typing=False,
             bottom_toolbar=None if is_dumb_terminal() else self._toolbar,
             refresh_interval=TOOLBAR_SECONDS,

@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from tdb.typed import Typed
 
 
+class OutputLostError(BrokenPipeError):
+    """Answers cannot be written any more: what they go to is full, or is gone."""
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Tell answers that cannot be written from files that cannot."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLostError(error.errno, error.strerror) from None
+
+
 @dataclass
 class Show:
     """Where answers go.
@@ -112,7 +127,8 @@ class Show:
 
     def line(self, text: str) -> None:
         """Show a line as it is."""
-        print(text, file=self.out, flush=True)
+        with _written():
+            print(text, file=self.out, flush=True)
 
     def echo(self, prompt: str, line: str) -> None:
         """Show a script's line before its answer."""
@@ -139,12 +155,13 @@ class Show:
                 self.line(line)
 
     def _text(self, parts: Sequence[Textual]) -> None:
-        for part in parts:
-            if self.terminal:
-                self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
-            else:
-                self.out.write(plain_text(part, ascii_only=self.ascii_only))
-        self.out.flush()
+        with _written():
+            for part in parts:
+                if self.terminal:
+                    self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
+                else:
+                    self.out.write(plain_text(part, ascii_only=self.ascii_only))
+            self.out.flush()
 
     def _matching(self, parts: Sequence[Textual], pattern: str) -> None:
         try:

@@ -31,7 +31,7 @@ from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, interrupts_handled
 from tdb.shell.output import TrainingOutput
 from tdb.shell.replay import replayed
 from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
-from tdb.shell.show import Show
+from tdb.shell.show import OutputLostError, Show
 
 if TYPE_CHECKING:
     from tdb.command_line import CommandLine
@@ -116,7 +116,10 @@ def _to_the_end(line: CommandLine, session: Session, interpreter: Interpreter, o
         session.front.output.shell = threading.current_thread()
     try:
         status = _converse(line, session, interpreter, person=person)
-    except BrokenPipeError:
+    except BrokenPipeError as lost:
+        if isinstance(lost, OutputLostError):
+            status = 1
+            print(f"*** the answers cannot be written: {lost.strerror}", file=sys.stderr)  # noqa: T201 - out is lost
         # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     except SystemExit as leaving:  # SIGTERM or SIGHUP

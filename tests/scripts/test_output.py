@@ -9,7 +9,7 @@ import pytest
 
 from tests.scripts.conftest import PATIENCE, Place
 
-TYPED = "step\nstate\nset\nhelp\nstepp\n"
+TYPED = "\ufeffstep\nstate\nset\nhelp\nstepp\n"
 
 
 def test_answers_on_stdout_the_rest_on_stderr_and_nothing_but_text(place: Place) -> None:
@@ -48,6 +48,25 @@ def test_training_and_answers_come_in_the_order_in_which_they_were_written(place
         "at 3",
         "'three'",
     ]
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_an_output_that_is_full_or_closed(place: Place, options: str) -> None:
+    command = f'"$0" -m tdb --batch {options} -c step -c state loop.py 5'
+    for to, ended in (
+        (">/dev/full", (1, "*** the answers cannot be written: No space left on device\n")),
+        (">&-", (0, "")),
+    ):
+        run = subprocess.run(
+            ["sh", "-c", f"{command} {to}", sys.executable],
+            cwd=place.folder,
+            env=place.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert (run.returncode, run.stderr) == ended
 
 
 def test_a_reader_that_has_had_enough_is_no_error(place: Place) -> None:
