@@ -7,9 +7,11 @@ evaluate on batches from yet another loader, which no step is taken on.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tdb.captures import given, is_tensor
+from tdb.queries import tensors_in
 
 if TYPE_CHECKING:
     from tdb.tap import Fetch, Pass
@@ -31,6 +33,8 @@ class Batches:
         self.epoch: int | None = None
         self.from_call = False
         self._drawn: dict[int, Fetch] = {}
+        self._before: dict[int, Fetch] = {}  # the ones drawn just before those, if they have not been used either
+        self._ahead: set[int] = set()  # the loaders of which a batch is drawn before the last one is used
         self._ended: set[tuple[int, int]] = set()
         self._training: frozenset[int] = frozenset()  # the loaders that the last step drew from
         self._pass: tuple[int, int] | None = None
@@ -39,7 +43,10 @@ class Batches:
 
     def drawn(self, fetch: Fetch) -> None:
         """A batch was drawn."""
-        self._drawn[id(fetch.loader)] = fetch
+        key = id(fetch.loader)
+        if key in self._drawn:
+            self._before[key] = self._drawn[key]
+        self._drawn[key] = fetch
 
     def exhausted(self, loader: Any, epoch: int) -> None:
         """A pass over a loader has ended."""
@@ -67,9 +74,11 @@ class Batches:
     def use(self) -> None:
         """Gradients are about to be computed on what was drawn or called with last."""
         self.from_call = not self._drawn and self._inputs is not None
-        if len(self._drawn) == 1 and self._goes_on(*self._drawn.values()):
+        if len(self._drawn) == 1 and not self._before and self._goes_on(*self._drawn.values()):
             return
-        drawn, self._drawn = self._drawn, {}  # what is drawn from now on is for the next time
+        drawn, self._drawn = self._drawn, self._drawn_ahead()  # what is drawn from now on is for the next time
+        drawn |= {key: self._before[key] for key in self._drawn}
+        self._before = {}
         if not drawn:
             if self.batch is None:
                 self.batch = self._inputs
@@ -86,6 +95,13 @@ class Batches:
             self._pass = begun
             self.epoch = (self.epoch or 0) + 1
         self._number = number
+
+    def _drawn_ahead(self) -> dict[int, Fetch]:
+        """Return what was drawn for the next time: gradients are computed on the batches before those."""
+        for key, fetch in self._before.items():
+            if _is_among(self._inputs, fetch.batch) and not _is_among(self._inputs, self._drawn[key].batch):
+                self._ahead.add(key)
+        return {key: self._drawn[key] for key in self._before.keys() & self._ahead}
 
     def _goes_on(self, fetch: Fetch) -> bool:
         """Use the next batch of the pass that the last one was of, as most steps do; return whether it is that."""
@@ -105,6 +121,19 @@ class Batches:
     def end_step(self) -> None:
         """The step is complete."""
         self.batch = self._inputs = None
+
+
+def _is_among(inputs: Any, batch: Any) -> bool:
+    """Return whether a model is called with a tensor of a batch, or with a view of it."""
+    return not _memory_of(inputs).isdisjoint(_memory_of(batch))
+
+
+def _memory_of(value: Any) -> set[int]:
+    found = set()
+    for _, each in tensors_in(value):
+        with suppress(AttributeError, RuntimeError):  # sparse, or of a kind that has no memory of its own
+            found.add(each.untyped_storage().data_ptr())
+    return found
 
 
 def are_computed(inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:

@@ -266,6 +266,27 @@ for number in range(8):
         assert torch.equal(torch.as_tensor(batch), session.session.python("ids"))
 
 
+def test_a_batch_that_is_drawn_ahead_is_not_the_one_of_the_step(script: Callable[..., TypingSession]) -> None:
+    ahead = """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(3):
+    batches = iter(loader)
+    following = next(batches)
+    while following is not None:
+        (x, y), following = following, next(batches, None)
+"""
+    session = script(ahead + ONE_STEP.replace("\n", "\n    ").replace("model(x)", "model(x.view(-1, 6))"))
+    for step in (1, 2, 4, 5, 6, 8, 9):
+        shown = session.type(f"until {step}")
+        assert shown.startswith(f"> step {step}  epoch {(step + 3) // 4} ")
+        images, labels = session.controller.get_batch()["batch"]
+        assert torch.equal(torch.as_tensor(images), session.session.python("x"))
+        assert torch.equal(torch.as_tensor(labels), session.session.python("y"))
+    session.type("set checkpoints.in_place on;; step")
+    assert "a batch ahead" in session.type("checkpoints")
+    assert finished(session) == "Training finished after 12 steps"
+
+
 def test_an_input_that_is_in_no_batch(script: Callable[..., TypingSession]) -> None:
     session = script(PLAIN.replace("model(x), y", "model(x[0]), y[0]"))
     session.type("step 2")
