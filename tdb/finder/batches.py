@@ -6,6 +6,7 @@ evaluate on batches from yet another loader, which no step is taken on.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,12 @@ from tdb.queries import tensors_in
 
 if TYPE_CHECKING:
     from tdb.tap import Fetch, Pass
+
+MOST_LOOKED_AT = 8
+"""So many batches of a loader are kept until gradients are computed, to see which one the model is called with."""
+
+MOST_AHEAD = 64
+"""Where that was not the last one, so many are waited for."""
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
@@ -32,9 +39,8 @@ class Batches:
         self.batch: Any = None
         self.epoch: int | None = None
         self.from_call = False
-        self._drawn: dict[int, Fetch] = {}
-        self._before: dict[int, Fetch] = {}  # the ones drawn just before those, if they have not been used either
-        self._ahead: set[int] = set()  # the loaders of which a batch is drawn before the last one is used
+        self._drawn: dict[int, deque[Fetch]] = {}
+        self._ahead: set[int] = set()  # the loaders of which batches are drawn before those drawn last are used
         self._ended: set[tuple[int, int]] = set()
         self._training: frozenset[int] = frozenset()  # the loaders that the last step drew from
         self._pass: tuple[int, int] | None = None
@@ -44,9 +50,9 @@ class Batches:
     def drawn(self, fetch: Fetch) -> None:
         """A batch was drawn."""
         key = id(fetch.loader)
-        if key in self._drawn:
-            self._before[key] = self._drawn[key]
-        self._drawn[key] = fetch
+        if key not in self._drawn:
+            self._drawn[key] = deque(maxlen=MOST_AHEAD if key in self._ahead else MOST_LOOKED_AT)
+        self._drawn[key].append(fetch)
 
     def exhausted(self, loader: Any, epoch: int) -> None:
         """A pass over a loader has ended."""
@@ -66,19 +72,23 @@ class Batches:
         """Whether steps are taken on batches from a loader."""
         return bool(self._training)
 
+    @property
+    def are_ahead(self) -> bool:
+        """Whether batches are drawn before those drawn last are used: only the model's calls tell which one is."""
+        return bool(self._ahead)
+
     def are_of(self, under_way: Pass) -> bool:
         """Return whether steps are taken on the batches of this pass, and none was drawn for the step ahead."""
         same = len(self._training) == 1 and self._pass == (id(under_way.loader()), under_way.epoch)
-        return same and not self._drawn
+        return same and not self._drawn and not self._ahead
 
     def use(self) -> None:
         """Gradients are about to be computed on what was drawn or called with last."""
         self.from_call = not self._drawn and self._inputs is not None
-        if len(self._drawn) == 1 and not self._before and self._goes_on(*self._drawn.values()):
+        drawn = {key: self._take(key) for key in self._drawn}
+        self._drawn = {key: fetches for key, fetches in self._drawn.items() if fetches}  # for the next time
+        if len(drawn) == 1 and self._goes_on(*drawn.values()):
             return
-        drawn, self._drawn = self._drawn, self._drawn_ahead()  # what is drawn from now on is for the next time
-        drawn |= {key: self._before[key] for key in self._drawn}
-        self._before = {}
         if not drawn:
             if self.batch is None:
                 self.batch = self._inputs
@@ -96,18 +106,24 @@ class Batches:
             self.epoch = (self.epoch or 0) + 1
         self._number = number
 
-    def _drawn_ahead(self) -> dict[int, Fetch]:
-        """Return what was drawn for the next time: gradients are computed on the batches before those."""
-        for key, fetch in self._before.items():
-            if _is_among(self._inputs, fetch.batch) and not _is_among(self._inputs, self._drawn[key].batch):
+    def _take(self, key: int) -> Fetch:
+        """Return which of the batches drawn of a loader gradients are computed on, and leave those after it."""
+        fetches = self._drawn[key]
+        if len(fetches) > 1:
+            given = _memory_of(self._inputs)
+            place = next((n for n, fetch in enumerate(fetches) if not given.isdisjoint(_memory_of(fetch.batch))), None)
+            if place is not None and place < len(fetches) - 1:
                 self._ahead.add(key)
-        return {key: self._drawn[key] for key in self._before.keys() & self._ahead}
+            if place is None:
+                place = 0 if key in self._ahead else len(fetches) - 1
+            for _ in range(place):
+                fetches.popleft()
+        return fetches.popleft()
 
     def _goes_on(self, fetch: Fetch) -> bool:
         """Use the next batch of the pass that the last one was of, as most steps do; return whether it is that."""
         if self._pass != (id(fetch.loader), fetch.epoch) or len(self._training) != 1 or fetch.number < self._number:
             return False
-        self._drawn.clear()
         self._ended.clear()
         self.batch, self._number = fetch.batch, fetch.number
         return True
@@ -115,7 +131,7 @@ class Batches:
     def under_way(self) -> Any:
         """Return what a step that never came to its gradients was being taken on."""
         if self.batch is None:
-            self.batch = list(self._drawn.values())[-1].batch if self._drawn else self._inputs
+            self.batch = list(self._drawn.values())[-1][-1].batch if self._drawn else self._inputs
         return self.batch
 
     def end_step(self) -> None:
@@ -123,12 +139,8 @@ class Batches:
         self.batch = self._inputs = None
 
 
-def _is_among(inputs: Any, batch: Any) -> bool:
-    """Return whether a model is called with a tensor of a batch, or with a view of it."""
-    return not _memory_of(inputs).isdisjoint(_memory_of(batch))
-
-
 def _memory_of(value: Any) -> set[int]:
+    """Return where the tensors in a value lie: a view of one lies where that does."""
     found = set()
     for _, each in tensors_in(value):
         with suppress(AttributeError, RuntimeError):  # sparse, or of a kind that has no memory of its own

@@ -348,7 +348,7 @@ class Finder(Listener):
             controller.capture_step_data("losses", losses)
         if self._target is not None:
             self._target.step, self._target.epoch = controller.position.step + 1, epoch
-        if self._listening and self._rule.cycle and batches.from_loader:
+        if self._listening and self._rule.cycle and batches.from_loader and not batches.are_ahead:
             self._listening = False
             self._events.listen_to(())
         batches.end_step()

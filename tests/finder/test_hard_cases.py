@@ -287,6 +287,24 @@ for epoch in range(3):
     assert finished(session) == "Training finished after 12 steps"
 
 
+def test_of_batches_that_are_drawn_together_each_is_used_in_its_turn(script: Callable[..., TypingSession]) -> None:
+    together = """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(4):
+    batches = iter(loader)
+    for pair in range(2):
+        drawn = [next(batches), next(batches)]
+        if epoch == 2:
+            drawn.pop(0)
+        for x, y in drawn:
+"""
+    session = script(together + ONE_STEP.replace("\n", "\n        "))
+    for step in range(1, 13):
+        session.type(f"until {step}")
+        assert torch.equal(torch.as_tensor(session.controller.get_batch()["batch"][0]), session.session.python("x"))
+    assert finished(session) == "Training finished after 14 steps"
+
+
 def test_an_input_that_is_in_no_batch(script: Callable[..., TypingSession]) -> None:
     session = script(PLAIN.replace("model(x), y", "model(x[0]), y[0]"))
     session.type("step 2")
