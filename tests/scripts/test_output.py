@@ -50,41 +50,34 @@ def test_training_and_answers_come_in_the_order_in_which_they_were_written(place
     ]
 
 
+def in_shell(place: Place, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell in which "$0" is Python."""
+    return subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        cwd=place.folder,
+        env=place.environ,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("options", ["", "--json"])
 def test_an_output_that_is_full_or_closed(place: Place, options: str) -> None:
-    command = f'"$0" -m tdb --batch {options} -c step -c state loop.py 5'
-    for to, ended in (
-        (">/dev/full", (1, "*** the answers cannot be written: No space left on device\n")),
-        (">&-", (0, "")),
-    ):
-        run = subprocess.run(
-            ["sh", "-c", f"{command} {to}", sys.executable],
-            cwd=place.folder,
-            env=place.environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-        assert (run.returncode, run.stderr) == ended
+    full = "*** the answers cannot be written: No space left on device\n"
+    for to, status, error in ((">/dev/full", 1, full), (">&-", 0, "")):
+        ended = in_shell(place, f'"$0" -m tdb --batch {options} -c step -c state loop.py 5 {to}')
+        assert (ended.returncode, ended.stderr) == (status, error)
 
 
 def test_a_reader_that_has_had_enough_is_no_error(place: Place) -> None:
     script = place.write("long.py", (place.folder / "loop.py").read_text())
-    commands = "step\n" + "help\n" * 200
-    for options in ([], ["--json"]):
-        ended = subprocess.run(
-            ["sh", "-c", '"$0" -m tdb "$@" | head -1', sys.executable, *options, script, "50"],
-            cwd=place.folder,
-            env=place.environ,
-            input=commands,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+    for options in ("", "--json"):
+        ended = in_shell(place, f'"$0" -m tdb {options} {script} 50 | head -1', "step\n" + "help\n" * 200)
         assert ended.stdout.count("\n") == 1
-        assert [line for line in ended.stderr.splitlines() if "COMMAND" not in line] == []
+        assert [line for line in ended.stderr.splitlines() if "COMMAND" not in line and "-o FILE" not in line] == []
 
 
 def test_pipe(place: Place) -> None:
