@@ -215,6 +215,7 @@ class Namespace:
         elif frame is not None:
             changed = {name: value for name, value in merged.items() if name not in extra or extra[name] is not value}
             frame.f_globals.update(changed)
+        self._delete(before.keys() - merged.keys(), frame, own)
         if frame is not None:
             assigned = [name for name, value in merged.items() if name not in before or before[name] is not value]
             self._note_what_does_not_last(frame, assigned, own, lasting)
@@ -225,6 +226,15 @@ class Namespace:
                 if name not in own and name not in names and not name.startswith("__tdb_")
             }
         )
+
+    def _delete(self, names: set[str], frame: FrameType | None, own: set[str]) -> None:
+        """Delete what a statement has deleted, as far as Python allows it."""
+        for name in names:
+            self.made.pop(name, None)
+            if frame is not None and frame.f_locals is frame.f_globals:
+                frame.f_globals.pop(name, None)
+            elif frame is not None and name in own:
+                self._notices.append(f"{name} stays: a local variable of {frame.f_code.co_name} cannot be deleted here")
 
     def _note_what_does_not_last(self, frame: FrameType, assigned: list[str], own: set[str], lasting: bool) -> None:
         function = frame.f_code.co_name

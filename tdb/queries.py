@@ -66,7 +66,10 @@ def images_of(array: Array, image_shape: tuple[int, ...] | None = None) -> Array
 
 
 def summary_of(array: Array) -> dict[str, Any]:
-    """Return min, mean, max and std of the finite entries in float64, and the counts of NaN and infinite ones."""
+    """Return min, mean, max and std of the finite entries in float64, and the counts of NaN and infinite ones.
+
+    The standard deviation is that of the sample, as `torch.std` and the line over a tensor's values have it.
+    """
     numbers = array.astype(np.float64) if array.dtype.kind in "fiub" else np.abs(array).astype(np.float64)
     finite = numbers[np.isfinite(numbers)]
     empty = finite.size == 0
@@ -74,7 +77,7 @@ def summary_of(array: Array) -> dict[str, Any]:
         "min": float("nan") if empty else float(finite.min()),
         "mean": float("nan") if empty else float(finite.mean()),
         "max": float("nan") if empty else float(finite.max()),
-        "std": float("nan") if empty else float(finite.std()),
+        "std": float("nan") if empty else float(finite.std(ddof=min(1, finite.size - 1))),
         "nan": int(np.isnan(numbers).sum()),
         "inf": int(np.isinf(numbers).sum()),
     }

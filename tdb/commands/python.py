@@ -77,7 +77,8 @@ def whatis(session: Session, expression: Python) -> Result:
         facts |= {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
     if is_tensor(value):
         facts |= {"device": str(value.device), "requires_grad": value.requires_grad}
-    return Result([Facts(facts)], facts)
+    shown = {**facts, "shape": "scalar"} if facts.get("shape") == [] else facts
+    return Result([Facts(shown)], facts)
 
 
 @command(name="assert")

@@ -221,6 +221,27 @@ def test_assignments_take_effect_in_the_next_step_and_say_where_they_do_not(make
     """)
 
 
+def test_what_is_deleted_is_gone_where_python_allows_it(make_session: Make) -> None:
+    session = make_session(loop())
+    session.play("""
+        (tdb) step
+        > step 1...
+        (tdb) mine = 3
+        (tdb) del mine
+        (tdb) p mine
+        *** NameError: name 'mine' is not defined
+        (tdb) del total
+        total stays: a local variable of train cannot be deleted here
+        (tdb) p total
+        0.5
+        (tdb) up
+        ...
+        (tdb) del RATE
+        (tdb) p RATE
+        *** NameError: name 'RATE' is not defined
+    """)
+
+
 def test_interact_reads_python_until_it_is_left(make_session: Make) -> None:
     session = make_session(loop())
     session.type("step 2")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tdb.queries import summary_of
 from tdb.results import TensorValue
 from tdb.views import plain_text
 from tdb.views.tensor import short_dtype, statistics
@@ -77,3 +78,9 @@ def test_statistics_are_those_of_the_finite_values(values: np.ndarray) -> None:
     assert (found["min"], found["max"]) == (min(finite), max(finite))
     assert found["mean"] == pytest.approx(by_hand.fmean(finite), abs=1e-9)
     assert found["std"] == (None if len(finite) == 1 else pytest.approx(by_hand.stdev(finite), abs=1e-7))
+
+
+@pytest.mark.parametrize("values", [np.array([1.0, 2.0, 4.0]), np.array([1, 2, 4]), np.array([1 + 1j, 2j])])
+def test_a_table_has_the_standard_deviation_of_the_line(values: np.ndarray) -> None:
+    line = statistics(values)
+    assert summary_of(values)["std"] == line.get("std", line.get("abs_std"))
