@@ -7,11 +7,12 @@ returned by `signal.getsignal` and by the next `signal.signal` as if it were ins
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,36 @@ class MainThread:
                 future.set_result(function())
             except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
                 future.set_exception(error)
+
+
+_handled: dict[int, tuple[Any, Any]] = {}
+"""The signals that tdb handles: its handler, and what handled them before."""
+
+
+@contextmanager
+def handled(numbers: Iterable[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle signals while the context lasts; a process that is forked meanwhile handles them as without tdb.
+
+    The workers of a pool are ended by SIGTERM: under tdb's handler one that waits for a lock may wait for ever.
+    """
+    before = {number: signal.signal(number, handler) for number in numbers}
+    _handled.update({number: (handler, previous) for number, previous in before.items()})
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            _handled.pop(number, None)
+            signal.signal(number, previous)
+
+
+def _as_without_tdb() -> None:
+    for number, (handler, previous) in _handled.items():
+        if signal.getsignal(number) is handler:  # and not one of the script's
+            signal.signal(number, previous)
+    _handled.clear()
+
+
+os.register_at_fork(after_in_child=_as_without_tdb)  # for good: Python has no way to take it back
 
 
 @contextmanager

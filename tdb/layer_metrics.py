@@ -40,9 +40,11 @@ class WeightMetrics:
     """
 
     def __init__(self, initial: Tensor) -> None:
+        import torch
+
         self.initial: Array = initial.numpy()
         self._norm = np.sqrt(np.vecdot(self.initial, self.initial))
-        self._tiny = np.finfo(self.initial.dtype).tiny
+        self._tiny = torch.finfo(initial.dtype).tiny  # numpy's warns where denormal numbers are flushed
 
     def of(self, weight: Array, grad: Array | None) -> tuple[tuple[str, ...], Array]:
         """Return the names of the m metrics of a weight [D, F] and its gradient, and their values [m, D]."""

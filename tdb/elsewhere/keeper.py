@@ -105,9 +105,6 @@ class Keeper:
     def _wait(self, connection: Connection) -> str:
         """Wait to be woken; a copy of this copy returns from here, and goes on."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if getattr(signal.getsignal(number), "__module__", "").startswith("tdb."):
-                signal.signal(number, signal.SIG_DFL)
         self._leave_the_front()
         ends: list[Any] = [connection] if self._handle is None else [connection, self._handle]
         children: list[int] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import randbits
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tdb.carry import MainThread
+from tdb.carry import MainThread, handled
 from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.controller import DebugController
@@ -281,12 +281,8 @@ def _ended_by_signals(main_thread: MainThread) -> Iterator[None]:
 
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup
     numbers = (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
+    with handled(numbers, leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -72,7 +72,7 @@ def test_nothing_to_run(place: Place) -> None:
 def test_help_and_version(place: Place) -> None:
     status, out, error = place.tdb("--help")
     assert (status, error) == (0, "")
-    assert all(option in str(out) for option in ("-c CMD", "-x FILE", "--json", "--batch", "--on-error", "--nx"))
+    assert all(option in str(out) for option in ("-c", "CMD", "-x", "FILE", "--json", "--batch", "--on-error", "--nx"))
     status, out, error = place.tdb("--version")
     assert (status, error) == (0, "")
     assert str(out).startswith("tdb 0.")

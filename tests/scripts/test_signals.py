@@ -91,3 +91,23 @@ def test_a_script_that_is_driven_through_pipes_can_install_a_handler_at_any_time
     assert line_of(process).startswith("> step ")
     out, _ = process.communicate("p 'the end'\n", timeout=PATIENCE)
     assert (process.returncode, out.splitlines()[-1]) == (0, "'the end'")
+
+
+def test_a_forked_process_is_ended_by_signals_as_without_tdb(place: Place) -> None:
+    script = place.write(
+        "forks.py",
+        """
+        import os
+        import signal
+
+        process = os.fork()
+        if process == 0:
+            for number in (signal.SIGHUP, signal.SIGTERM):
+                assert signal.getsignal(number) == signal.SIG_DFL, number
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(1)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+        """,
+    )
+    for ended in (place.python(script), place.tdb("-c", "continue", script)):
+        assert (ended.status, ended.out.splitlines()[0]) == (0, "-15"), ended

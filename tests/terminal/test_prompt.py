@@ -110,7 +110,9 @@ def test_the_toolbar_completion_and_history(open_terminal: Open, write_script: W
     (tmp_path / "look.tdb").write_text("state\n")
     terminal = open_terminal(write_script(TOLD), PAGER="echo options: $LESS", LESS="-i")
     terminal.until_prompt()
-    assert terminal.line("help").splitlines()[0] == "options: -R -i"
+    # From 3.13 on Python itself puts options of its own in the place of the user's.
+    shown = terminal.line("help").splitlines()[0]
+    assert shown == "options: -R -i" or (sys.version_info >= (3, 13) and shown.startswith("options: -R"))
     terminal.until("ready  step 0")
     terminal.line("step 2")
     terminal.until("stopped  step 2  epoch 1  loss 0.5000")
