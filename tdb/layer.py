@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
+    from tdb.model_capture import ModelCapture
     from tdb.results import Array
 
 
@@ -186,6 +187,16 @@ class FocusLayer:
             self._before = self.weights()
             self._put_hooks_on()
 
+    def take_over(self, capture: ModelCapture) -> None:
+        """Take what was captured of the whole model in this step: the layer has become the focus after it."""
+        if self._module is None or self.captured or not capture.captured:
+            return
+        before, grad, output = capture.of_layer(self._module)
+        self._before = None if before is None else self._as_rows(before).clone()
+        self._grad = None if grad is None else self._as_rows(grad).clone()
+        if output is not None and self._module.training:
+            self._take_output(output)
+
     def follow_step(self) -> None:
         """The step ahead is captured for its metrics: the hooks stay on, and what they keep goes to the batch."""
         if self._module is None or self._batch is None:
@@ -239,7 +250,9 @@ class FocusLayer:
         # Neither of the first two has a mean, nor a share above 0.
         if not output.numel() or output.is_complex() or is_transformed(output):
             return
-        output = output.detach()
+        self._take_output(output.detach())
+
+    def _take_output(self, output: Tensor) -> None:
         if output.dim() == 1:  # of one input that is not in a batch
             output = output[None]
         self._output = None

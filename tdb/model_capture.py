@@ -164,6 +164,16 @@ class ModelCapture:
         self.captured, self._held = False, 0
         self._last = None
 
+    def of_layer(self, module: nn.Module) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return a layer's weight before the step, its gradient and its output, each None if it is not all there."""
+        name = self._parameters.get(id(module.weight))
+        before = self.before.get(name) if name is not None else None
+        grad = self.grads[name].values() if name in self.grads else None
+        given = self.outputs.get(self._names.get(id(module), ""))
+        values, is_whole = given.values() if given is not None else (None, False)
+        output = values.reshape(given.shape) if given is not None and values is not None and is_whole else None
+        return before, grad, output
+
     def _keep_output(self, module: nn.Module, _inputs: Any, output: Any) -> None:
         if is_being_compiled():
             return

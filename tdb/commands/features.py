@@ -37,6 +37,7 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
         def move() -> None:
             controller.recorder.flush()
             controller.layer.bind(controller.target, layer)
+            controller.layer.take_over(controller.model_capture)
             controller.recorder.begin()
 
         session.ask(move)

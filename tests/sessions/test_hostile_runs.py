@@ -142,6 +142,29 @@ def test_complex_weights_have_the_metrics_that_complex_numbers_can_have(
     assert not [str(each.message) for each in recwarn if "imaginary" in str(each.message)]
 
 
+def test_a_layer_that_becomes_the_focus_at_a_stop_shows_the_step_that_was_captured(
+    make_session: Callable[..., TypingSession],
+) -> None:
+    script, found = SMALL.format(dtype="torch.float32", sizes=[5, 4, 6]), []
+    undisturbed = make_session(script)
+    undisturbed.type("continue")
+    for lines in (
+        ("step", "focus 2", "step"),
+        ("step", "step", "focus 2"),
+        ("step 2", "focus 2", "focus 0", "focus 2"),
+    ):
+        session = make_session(script)
+        for line in lines:
+            session.type(line)
+        found.append({name: values.tolist() for name, values in session.controller.layer.metrics().items()})
+        found[-1].pop("cos_to_init")  # since the layer became the focus
+        assert "grad_delta" in session.type("force 1;; continue")
+        trained, plain = (vars(each.session.run.module)["weight"] for each in (session, undisturbed))  # type: ignore[union-attr]
+        np.testing.assert_array_equal(trained, plain)
+    assert len(found[0]) == 8
+    assert found[1:] == [found[0]] * 2
+
+
 def test_a_model_of_one_layer_is_called_the_model(make_session: Callable[..., TypingSession]) -> None:
     session = make_session(FOLDS)
     assert "3 of 3 rows of the model" in session.type("step;; metrics")
