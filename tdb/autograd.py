@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,3 +46,23 @@ def without_transforms(tensor: Tensor) -> Tensor:
     while is_transformed(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)  # noqa: SLF001 - as above
     return tensor
+
+
+def is_transforming() -> bool:
+    """Return whether this thread is inside a function that `torch.func` transforms."""
+    import torch
+
+    return torch._C._functorch.maybe_current_level() is not None  # noqa: SLF001 - as above
+
+
+def out_of_transforms(value: Any) -> Any:
+    """Return what a module is called with, or a part of it, as it will be there when a transform is over."""
+    import torch
+
+    if not is_transforming():
+        return value
+    if isinstance(value, torch.Tensor):
+        return without_transforms(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(out_of_transforms, value))
+    return {key: out_of_transforms(each) for key, each in value.items()} if type(value) is dict else value

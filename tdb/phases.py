@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward, is_being_compiled
+from tdb.autograd import inside_backward, is_being_compiled, out_of_transforms
 from tdb.captures import given
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
@@ -61,6 +61,7 @@ class Phases:
         self._trained: set[int] = set()
         self._passing: list[nn.Module] = []  # passes through a module that is trained, the outermost first
         self._updating = 0
+        self._differentiating = False
         self._input: Any = None
         self._loss: Any = None
         self._scaled: tuple[Any, Any] | None = None  # what a gradient scaler has made of a loss, and that loss
@@ -187,7 +188,7 @@ class Phases:
             self._passing.append(module)
             # torch hands no keywords to a global hook: they are in the frame that calls it.
             keywords = sys._getframe(1).f_locals.get("kwargs")  # noqa: SLF001 - what a debugger reads
-            self._input = given(inputs, keywords or {})
+            self._input = out_of_transforms(given(inputs, keywords or {}))
             self._reach("batch", self._about(module))
 
     def _after_forward(self, module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -201,14 +202,17 @@ class Phases:
     def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
         def backward(tensors: Any, *arguments: Any, **words: Any) -> Any:
-            if inside_backward():  # a part of the pass that was checkpointed
+            if inside_backward() or self._differentiating:  # a checkpointed part, or this call through torch's modes
                 return original(tensors, *arguments, **words)
             if self._listens():
                 scaled, loss = self._scaled or (None, None)
                 self._loss = loss if tensors is scaled else tensors
                 self._reach("loss")
-            handles = self._handles
-            result = original(tensors, *arguments, **words)
+            handles, self._differentiating = self._handles, self._listens()
+            try:
+                result = original(tensors, *arguments, **words)
+            finally:
+                self._differentiating = False
             if self._listens() and self._handles is handles:  # hooks of its own may have ended the step
                 self._progress.backwards += 1
                 self._reach("backward")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward, is_being_compiled
+from tdb.autograd import is_being_compiled
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 
@@ -67,6 +68,7 @@ class Events:
         self._clearing = Patches()
         self._calls = Patches()
         self._called: frozenset[int] = frozenset()
+        self._differentiating: set[int] = set()  # the threads that are in a backward pass
         self._handles: list[Handle] = []
 
     def put_on(self) -> None:
@@ -133,13 +135,22 @@ class Events:
         return __init__
 
     def _telling_backward(self, plain: Callable[..., None]) -> Callable[..., None]:
-        listener = self._listener
+        listener, differentiating = self._listener, self._differentiating
 
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            # Inside another pass it is a part of that one, which was checkpointed.
-            is_followed = not inside_backward() and listener.differentiating(tensors, grad_tensors)
-            plain(tensors, grad_tensors, *args, **kwargs)
+            me = threading.get_ident()
+            if (
+                me in differentiating
+            ):  # a part of the pass that was checkpointed, or the same call through torch's modes
+                plain(tensors, grad_tensors, *args, **kwargs)
+                return
+            differentiating.add(me)
+            try:
+                is_followed = listener.differentiating(tensors, grad_tensors)
+                plain(tensors, grad_tensors, *args, **kwargs)
+            finally:
+                differentiating.discard(me)
             if is_followed:
                 listener.differentiated()
 

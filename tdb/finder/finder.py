@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import when_explicit
+from tdb.autograd import is_transforming, out_of_transforms
 from tdb.errors import TdbError, in_words
 from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
@@ -187,7 +188,17 @@ class Finder(Listener):
         """One of the outermost modules is called."""
         import torch
 
-        if not torch.is_grad_enabled() or (self._steady.on and self._steady.called(inputs, keywords)):
+        if not torch.is_grad_enabled():
+            return
+        if is_transforming():
+            inputs, keywords = out_of_transforms(inputs), out_of_transforms(keywords)
+            if (
+                self._optimizers.fresh
+            ):  # the model has other parameters for the moment, and would not be found by its own
+                if self._on and not self._busy and self._can_be_here():
+                    self._batches.called(inputs, keywords)
+                return
+        if self._steady.on and self._steady.called(inputs, keywords):
             return
         if self._may_begin():
             self._called.add(id(module))

@@ -111,6 +111,31 @@ for x, y in loader:
         shown="grad_norm",
         without="mean_activation",
     ),
+    "a gradient a sample, without a loader": Kind(
+        """
+from torch.func import functional_call, grad, vmap
+inputs, labels = inputs[:8], labels[:8]
+"""
+        + OPTIMIZER
+        + """
+def loss_of(parameters, x, y):
+    return nn.functional.cross_entropy(functional_call(model, parameters, (x,)), y)
+for step in range(8):
+    parameters = {name: each.detach() for name, each in model.named_parameters()}
+    gradients = vmap(grad(loss_of), in_dims=(None, 0, 0))(parameters, inputs, labels)
+    for name, each in model.named_parameters():
+        each.grad = gradients[name].mean(0)
+    optimizer.step()
+""",
+        losses=[],
+        shown="grad_norm",
+    ),
+    "several roots that are differentiated together, in a mode of torch": Kind(
+        OPTIMIZER
+        + "seen = []\nwith torch.device('cpu'):\n  for x, y in loader:"
+        + ONE_STEP.replace("loss.backward()", "torch.autograd.backward([loss, 0 * loss])")
+        + "    seen.append(loss.item())\n"
+    ),
     "two backward passes for an update": Kind(
         OPTIMIZER
         + """
