@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bcl.competition import Competition, Neighbours, compete, margin, nearest_neighbours, neighbours_of
 from bcl.config import BCLConfig
-from bcl.metrics import metrics
+from bcl.metrics import for_later, metrics
 from bcl.rules import RULES, Outcome, Term, value_of
 
 
@@ -77,6 +77,14 @@ class BCL:
             return {}
         found = metrics(self._last.contest, self._last.outcome, self.rule.metrics)
         return {name: metric() for name, metric in found.items() if names is None or name in names}
+
+    def recorded_metrics(self) -> dict[str, Term]:
+        """Return the last step's metrics for recording: [D] tensors, or what computes them, at any time later.
+
+        They are those of `get_step_metrics` that tell how each feature fares; empty before the first step.
+        """
+        last = self._last
+        return for_later(last.contest, last.outcome, self.rule.metrics) if last is not None else {}
 
     def step_tensor(self, name: str) -> Tensor:
         """Return one of the tensors that `step_tensors` gives.

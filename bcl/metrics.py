@@ -21,10 +21,10 @@ def metrics(contest: Competition, outcome: Outcome, own: Iterable[str]) -> dict[
     """
     found: dict[str, Callable[[], Tensor]] = {
         "win_rate": lambda: contest.win_rate,
-        "grad_magnitude": partial(_magnitude, outcome.grad_magnitude, outcome.grad_mask),
+        "grad_magnitude": lambda: value_of(_sums(outcome.grad_magnitude, outcome.grad_mask)),
     }
-    if outcome.som_weight is not None:
-        found["som_magnitude"] = partial(_magnitude, outcome.som_magnitude, outcome.som_weight)
+    if (pull := outcome.som_weight) is not None:
+        found["som_magnitude"] = lambda: value_of(_sums(outcome.som_magnitude, pull))
     found["mean_activation"] = lambda: contest.strength.mean(0)
     found |= {name: partial(value_of, outcome.terms[name]) for name in own}
     if (novelty := outcome.novelty) is not None:
@@ -35,9 +35,24 @@ def metrics(contest: Competition, outcome: Outcome, own: Iterable[str]) -> dict[
     }
 
 
-def _magnitude(known: Term | None, added: Term) -> Tensor:
+def for_later(contest: Competition, outcome: Outcome, own: Iterable[str]) -> dict[str, Term]:
+    """Return those of the metrics that are recorded, [D] each, some still to be computed: none holds a whole batch.
+
+    Args:
+        contest: as in `metrics`.
+        outcome: as in `metrics`.
+        own: as in `metrics`.
+    """
+    mask, pull = outcome.grad_mask, outcome.som_weight
+    found: dict[str, Term] = {"win_rate": contest.win_rate, "grad_magnitude": _sums(outcome.grad_magnitude, mask)}
+    if pull is not None:
+        found["som_magnitude"] = _sums(outcome.som_magnitude, pull)
+    return found | {name: outcome.terms[name] for name in own}
+
+
+def _sums(known: Term | None, added: Term) -> Term:
     """Return [D]: what is known, or else the sum over the images of `added` [B, D]."""
-    return value_of(added).sum(0) if known is None else value_of(known)
+    return value_of(added).sum(0) if known is None else known
 
 
 def spread(values: Tensor) -> Tensor:

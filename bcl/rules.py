@@ -58,7 +58,8 @@ class Outcome:
         novelty: [D] or [B] what the rule calls novel, features or images; None for a rule without novelty.
         terms: every other tensor of the formulas by its name, in their order.
         pulls: name -> the term [B, D] whose transpose times the inputs is the target [D, F] of this name, for looking.
-        grad_magnitude: [D] the sums of grad_mask's columns, where the rule has them without adding up.
+        grad_magnitude: [D] the sums of grad_mask's columns, where the rule has them without adding up: they may be
+            asked for some steps later, so what computes them holds nothing [B, D], and nothing that changes.
         som_magnitude: [D] the sums of som_weight's columns, likewise.
     """
 
@@ -189,7 +190,8 @@ def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome
     factors, the factors are multiplied with one another, and `som_targets` is one matrix product: the blend of both
     targets is a blend of both pulls.
     """
-    rank_score, in_nbr, win_rate = contest.rank_score, contest.in_nbr, contest.win_rate  # [B, D], [B, D], [D]
+    rank_score, in_nbr = contest.rank_score, contest.in_nbr  # [B, D]
+    wins, win_rate = contest.wins, contest.win_rate  # [D]
     one = constant(1, rank_score)
     free = unclaimed(contest)  # [B, 1]
     novelty = feature_novelty(contest, free)  # [D]
@@ -205,11 +207,14 @@ def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome
     crowd = local_coverage(rank_score, contest.neighbours).add_(one)  # [B, D]
     nearby = (rank_score * in_nbr).div_(crowd)  # [B, D]
     far = (one - rank_score).mul_(free)  # [B, D]
-    local_scale = scale_of_shares(nearby, (one - novelty) * contender_weight)  # [D]
-    global_scale = scale_of_shares(far, attraction_weight)  # [D]
+    all_nearby, all_far = nearby.sum(0), far.sum(0)  # [D]
+    local_scale = scale_of_shares(all_nearby, (one - novelty) * contender_weight)  # [D]
+    global_scale = scale_of_shares(all_far, attraction_weight)  # [D]
     whole = more_than_0(contender_weight + attraction_weight)  # [D]
-    blend = nearby * (local_scale * contender_weight / whole)  # [B, D]
-    blend.addcmul_(far, global_scale * attraction_weight / whole)
+    local_part = local_scale * contender_weight  # [D]
+    global_part = global_scale * attraction_weight  # [D]
+    blend = nearby * (local_part / whole)  # [B, D]
+    blend.addcmul_(far, global_part / whole)
     som_targets = torch.mm(blend.t(), contest.inputs)  # [D, F]
 
     return Outcome(
@@ -229,8 +234,8 @@ def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome
             "global_pull": lambda: far * global_scale,
         },
         pulls={"local_target": "local_pull", "global_target": "global_pull"},
-        grad_magnitude=lambda: grad_weight * contest.wins,
-        som_magnitude=lambda: blend.sum(0) * whole,
+        grad_magnitude=lambda: grad_weight * wins,
+        som_magnitude=lambda: all_nearby * local_part + all_far * global_part,
     )
 
 

@@ -32,9 +32,9 @@ def shares(pull: Tensor) -> Tensor:
     return pull / more_than_0(pull.sum(0))  # [B, D]
 
 
-def scale_of_shares(pull: Tensor, factor: Tensor) -> Tensor:
-    """Return [D]: what `pull` is multiplied by to be the shares in `pull * factor`, factor [D]."""
-    return factor / more_than_0(factor * pull.sum(0))  # [D]
+def scale_of_shares(whole: Tensor, factor: Tensor) -> Tensor:
+    """Return [D]: what a pull, of the sums `whole` [D], is multiplied by to be the shares in it times `factor` [D]."""
+    return factor / more_than_0(factor * whole)  # [D]
 
 
 def unclaimed(contest: Competition) -> Tensor:

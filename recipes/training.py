@@ -182,14 +182,10 @@ def train_under_tdb(
 
     controller.add_panel(bcl_panel(bcl, watch.tracker if watch else None, loss_of_each))
 
-    def push(_step: int) -> None:
-        controller.capture_step_data("bcl_metrics", bcl.get_step_metrics)
-        controller.capture_step_data("bcl_tensors", bcl.step_tensors)
-
     trainer.train(
         options.steps,
         on_step=watch.on_step if watch else None,
-        training_metrics_fn=_each(push, watch.record if watch else None),
+        training_metrics_fn=watch.record if watch else None,
         debug_controller=controller,
     )
 

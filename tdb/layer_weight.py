@@ -14,6 +14,9 @@ def weight_of(module: nn.Module) -> Tensor | None:
     One that is parametrized is computed whenever it is read. In training mode that may change what it is computed of:
     the power iteration of `spectral_norm` takes another step.
     """
+    plain = _plain_weight(module)
+    if plain is not None:
+        return plain
     import torch
 
     parametrization = _parametrization_of(module)
@@ -34,6 +37,9 @@ def weight_of(module: nn.Module) -> Tensor | None:
 
 def gradient_of(module: nn.Module) -> Tensor | None:
     """Return the gradient of a layer's weight; None if it has none, as one that is computed of parameters."""
+    plain = _plain_weight(module)
+    if plain is not None:
+        return plain.grad
     if _parametrization_of(module) is not None:
         return None
     weight: Any = module.weight
@@ -52,6 +58,13 @@ def has_lazy(model: nn.Module | None) -> bool:
     from torch.nn.parameter import is_lazy
 
     return model is not None and any(map(is_lazy, model.parameters()))
+
+
+def _plain_weight(module: nn.Module) -> Tensor | None:
+    """Return the weight of a layer that simply has one; looked up at every step, and so in the shortest way."""
+    parameters = vars(module).get("_parameters")
+    weight = parameters.get("weight") if isinstance(parameters, dict) else None
+    return weight if type(weight).__name__ == "Parameter" else None
 
 
 def _parametrization_of(module: nn.Module) -> Any:

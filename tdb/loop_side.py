@@ -402,6 +402,8 @@ class LoopSide:
 
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
         """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""
+        if self.captures.progress.has_gradients:
+            self._offer()
         self.record = self.captures.inside(self._clock_under_way(phase), given, loss)
         self._gate.arrive(False, phase)
         self._gate.attention.set()  # this step's boundary has to be looked at, whatever follows
@@ -437,7 +439,12 @@ class LoopSide:
 
     def _commit(self, clock: Clock) -> None:
         """Make this step the record."""
+        self._offer()
         self.record = self.captures.under_way.record(clock)
+
+    def _offer(self) -> None:
+        for panel in self.panels:
+            self.captures.under_way.offer(panel.step_data)
 
     def _clock(self) -> Clock:
         return Clock(self.timeline, *self.position[:2])

@@ -136,6 +136,10 @@ class Panel:
         restore: takes what `state` gave.
         settings: gives the constants that can be changed while training stands, with their values.
         change: takes the name of one of them and another value; raises ValueError if it cannot be that.
+        recorded: gives the columns for recording: tensors [D], or functions that give them when several steps are
+            recorded together. None of it may change afterwards, and none should hold much memory. Without it a step's
+            `metrics` are recorded at once, which takes longer.
+        step_data: key -> gives what `data KEY` shows of a step, as if the loop had handed it over in each.
     """
 
     name: str
@@ -152,6 +156,8 @@ class Panel:
     restore: Callable[[Mapping[str, Any]], None] | None = None
     settings: Callable[[], Mapping[str, int | float]] = dict
     change: Callable[[str, Any], None] | None = None
+    recorded: Callable[[], Mapping[str, Tensor | Callable[[], Tensor]]] | None = None
+    step_data: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
     @cached_property
     def takes_names(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -38,7 +39,9 @@ class Waiting(NamedTuple):
 
     Attributes:
         names: of the metrics.
-        block: their values [m, D]; None if they are still to be computed, from what waits in the layer's batch.
+        block: their values [m, D]; None if they are still to be computed: `later`, or else from what waits in the
+            layer's batch.
+        later: by their names, each [D], or what gives it.
         rows: the weights [n, F] of the watched features, if they are known already.
     """
 
@@ -47,6 +50,7 @@ class Waiting(NamedTuple):
     known: Known | None
     names: tuple[str, ...] = ()
     block: Array | None = None
+    later: Mapping[str, Any] | None = None
     rows: Any = None
 
     @property
@@ -228,7 +232,7 @@ class Recorder:
                 for each in self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]):
                     self._append(each)
                 return
-            for some in waiting:
+            for some in _computed(waiting):
                 if isinstance(some, Waiting):
                     self._append(some)
                 else:
@@ -263,7 +267,8 @@ class Recorder:
 
     def _is_in_batch(self, waiting: Sequence[Waiting | SomeMetrics]) -> bool:
         """Return whether steps wait in the layer's batch for their metrics; then all that wait do."""
-        return bool(waiting) and isinstance(waiting[-1], Waiting) and waiting[-1].block is None
+        last = waiting[-1] if waiting else None
+        return isinstance(last, Waiting) and last.block is None and last.later is None
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
@@ -274,9 +279,18 @@ class Recorder:
         if batch is None:
             if self._is_in_batch(self._waiting):
                 self.flush()
-            names, block = self._metrics(panel)
+            later, block = None, None
+            # At every step, to keep all these tensors costs more than it saves: each comes into memory that is cold.
+            is_rare = self._ids is None and not self.dense and self.every > 1
+            if known is None and panel is not None and panel.recorded is not None and is_rare:
+                later = panel.recorded()
+                if not later:
+                    return
+                names = tuple(later)
+            else:
+                names, block = self._metrics(panel)
             rows = None if self._ids is None else self._layer.rows_of(self._ids)
-            self._waiting.append(Waiting(timeline, position, known, self._as_last_time(names), block, rows))
+            self._waiting.append(Waiting(timeline, position, known, self._as_last_time(names), block, later, rows))
             self._newest = position.tick
             return
         if self._waiting and not self._is_in_batch(self._waiting):
@@ -331,3 +345,22 @@ class Recorder:
     def _watching(self) -> None:
         ids = self.watches.get_watched()
         self._ids = np.array(ids) if ids else None
+
+
+def _computed(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Waiting | SomeMetrics]:
+    """Give what waits, with all computed that was left for later: an accelerator is waited for once, not each step."""
+    for names, some in groupby(waiting, key=lambda each: each.names if _is_left(each) else ()):
+        if not names:
+            yield from some
+            continue
+        import torch
+
+        steps = [each for each in some if isinstance(each, Waiting)]
+        values = [value() if callable(value) else value for each in steps for value in (each.later or {}).values()]
+        blocks = torch.stack(values).detach().float().cpu().numpy()
+        for step, block in zip(steps, blocks.reshape(len(steps), len(names), -1), strict=True):
+            yield step._replace(block=block)
+
+
+def _is_left(each: Waiting | SomeMetrics) -> bool:
+    return isinstance(each, Waiting) and each.later is not None

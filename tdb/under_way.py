@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tdb.captures import Lazy, Lent, is_tensor, labels_of, number, own
@@ -57,6 +58,12 @@ class UnderWay:
             self.data[key] = Lazy(data)
         else:
             self.data[key] = own(data) if self.capturing else Lent(data)
+
+    def offer(self, given: Mapping[str, Callable[[], Any]]) -> None:
+        """Take step data that are the same functions in every step, unless the loop has handed over its own."""
+        for key, compute in given.items():
+            if key not in self.data:
+                self.data[key] = Lazy(compute)
 
     def record(self, clock: Clock) -> Step:
         """Return this step as a record, having copied what is still the loop's: nobody knew that it would be needed."""

@@ -881,3 +881,32 @@ def test_what_is_asked_for_runs_while_learning_rules_sleep(controller: DebugCont
     controller.resume()
     assert seen.result(PATIENCE).data["awake"] is False
     assert awake == [True]
+
+
+def test_what_a_rule_has_of_each_step_is_captured_only_if_somebody_looks(
+    controller: DebugController, train: Train
+) -> None:
+    step, asked = [0], []
+
+    def rates() -> int:
+        asked.append(step[0])
+        return step[0]
+
+    controller.add_panel(Panel("rule", "layer", dict, (), step_data={"rates": rates, "owned": rates}))
+
+    def body(number: int) -> None:
+        step[0] = number
+        controller.capture_step_data("owned", f"the loop's, {number}")
+
+    controller.step(1)
+    train(50, body, last_step=50)
+    for number in (1, 2):
+        assert stopped(controller)
+        assert controller.list_step_data_keys() == ["owned", "rates"]
+        assert controller.get_step_data("rates") == number
+        assert controller.get_step_data("owned") == f"the loop's, {number}"
+        controller.step(1)
+    controller.resume()
+    assert controller.wait(PATIENCE) == "finished"
+    assert controller.record.data == {"owned": "the loop's, 50", "rates": 50}
+    assert asked == [1, 2, 50], "the last step is kept to be looked at after the end"

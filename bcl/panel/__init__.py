@@ -51,6 +51,8 @@ def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfIma
         name="bcl",
         layer=bcl.name,
         metrics=bcl.get_step_metrics,
+        recorded=bcl.recorded_metrics,
+        step_data={"bcl_metrics": bcl.get_step_metrics, "bcl_tensors": bcl.step_tensors},
         columns=("win_rate", "grad_magnitude", *(("som_magnitude",) if pulls else ()), *bcl.rule.metrics),
         status=StatusRule("win_rate", dead_below=DEAD_BELOW, winner_above=WINNER_ABOVE),
         sources={name: partial(bcl.step_tensor, name) for name in targets},

@@ -1,8 +1,10 @@
 """The door to tdb: what the panel declares, and that nothing else of bcl knows tdb."""
 
 import ast
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,22 @@ def test_each_rule_has_its_own_columns_and_targets(name):
     assert all(source().shape == (64, 784) for source in panel.sources.values())
     assert {"som_targets", "som_delta"} <= set(panel.sources)
     torch.testing.assert_close(model.encoder[0].weight, before + panel.forces["som"]())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_is_recorded_later_is_what_it_was_and_holds_no_batch(name):
+    model, rule, _ = stepped(name)
+    panel = bcl_panel(rule)
+    at_once = {column: panel.metrics()[column].clone() for column in panel.columns}
+    later = panel.recorded()
+    batches = [weakref.ref(rule.step_tensor("rank_score")), weakref.ref(rule._last.outcome.grad_mask)]
+    for _ in range(2):
+        torch.nn.functional.l1_loss(model(torch.rand(16, 784)), torch.rand(16, 784)).backward()
+    assert list(later) == list(panel.columns)
+    for column, values in later.items():
+        assert torch.equal(values() if callable(values) else values, at_once[column])
+    gc.collect()
+    assert [batch() for batch in batches] == [None, None], "what is kept for later keeps no [B, D]"
 
 
 def test_the_gate_alone_has_no_force_and_no_targets():

@@ -81,10 +81,5 @@ def recipe(batches: list[tuple[Tensor, Tensor]], controller: DebugController | N
     controller.focus_on(LAYER)
     controller.add_panel(bcl_panel(bcl, watch.tracker))
 
-    def push(step: int) -> None:
-        controller.capture_step_data("bcl_metrics", bcl.get_step_metrics)
-        controller.capture_step_data("bcl_tensors", bcl.step_tensors)
-        watch.record(step)
-
     run = OneRun(controller)
-    return lambda: made.train(STEPS, watch.on_step, push, run)
+    return lambda: made.train(STEPS, watch.on_step, watch.record, run)

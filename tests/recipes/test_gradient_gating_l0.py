@@ -34,7 +34,7 @@ class Controller:
 
     def __init__(self, look=True):
         self.look = look
-        self.about, self.focus, self.image_shape, self.panels, self.steps, self.data = {}, "", None, [], [], {}
+        self.about, self.focus, self.image_shape, self.panels, self.steps = {}, "", None, [], []
         self.commands = set()
 
     def describe(self, **about):
@@ -58,12 +58,9 @@ class Controller:
     def capture_batch(self, batch, loss, step=None, *, labels=None, epoch=None):
         self.steps.append((step, epoch, tuple(batch.shape), tuple(labels.shape), loss.item()))
 
-    def capture_step_data(self, key, value):
-        self.data[key] = value
-
     def wait_if_paused(self):
         if self.look:
-            self.looked = {key: value() for key, value in self.data.items()}
+            self.looked = {key: value() for panel in self.panels for key, value in panel.step_data.items()}
 
 
 @pytest.fixture
@@ -198,7 +195,7 @@ def test_under_tdb_all_conditions_run_one_after_another_with_one_rule_at_a_time(
 def test_under_tdb_the_control_has_no_rule_to_show(controller):
     recipe.main(["--condition", "control", "--steps", "2"])
     assert controller.about["condition"] == "control"
-    assert (controller.panels, controller.data) == ([], {})
+    assert (controller.panels, controller.looked) == ([], {})
 
 
 @pytest.mark.parametrize(
