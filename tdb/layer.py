@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tdb.autograd import inside_backward, is_being_compiled, is_transformed
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
-from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
+from tdb.layer_metrics import SMALLEST_FLOAT, Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
 from tdb.layer_weight import gradient_of, has_lazy, trained_for, weight_of
 from tdb.model_capture import class_of
 from tdb.step import Progress, not_yet
@@ -427,6 +427,7 @@ class FocusLayer:
         """Return a weight or its gradient as rows [D, F], without copying where that can be.
 
         A complex number is two entries of a row, its real and its imaginary part: norms are as before, cosines real.
+        Half precision becomes single precision, which it equals: in itself the squares of an update underflow.
         """
         weight = weight.detach()
         dense = weight.to_dense() if weight.is_sparse else weight
@@ -434,5 +435,7 @@ class FocusLayer:
             from torch import view_as_real
 
             dense = view_as_real(dense.resolve_conj())
+        elif dense.itemsize < SMALLEST_FLOAT:
+            dense = dense.float()
         rows: Tensor = (dense.transpose(0, 1) if self._transposed else dense).flatten(1)
         return rows

@@ -43,7 +43,8 @@ class WeightMetrics:
         import torch
 
         self.initial: Array = initial.numpy()
-        self._norm = np.sqrt(np.vecdot(self.initial, self.initial))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._norm = np.sqrt(np.vecdot(self.initial, self.initial))
         self._tiny = torch.finfo(initial.dtype).tiny  # numpy's warns where denormal numbers are flushed
 
     def of(self, weight: Array, grad: Array | None) -> tuple[tuple[str, ...], Array]:
@@ -174,7 +175,7 @@ class StepBatch:
             if self._kind.output and self._outputs is not None:
                 found |= zip(OF_THE_OUTPUT, _of_outputs(self._outputs.numpy()[self._chosen]), strict=True)
             found["cos_to_init"] = self._of_weights.cosine(initial, norm)
-        return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
+            return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
 
     def _products(self) -> Array:
         """Return products of rows [5, n, D]: w w, c c, w w0, and with a gradient g g, c g; c is the weight's change.

@@ -142,6 +142,23 @@ def test_complex_weights_have_the_metrics_that_complex_numbers_can_have(
     assert not [str(each.message) for each in recwarn if "imaginary" in str(each.message)]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_small_updates_in_half_precision_have_the_norm_that_they_have(
+    make_session: Callable[..., TypingSession], dtype: str
+) -> None:
+    session = make_session(SMALL.format(dtype=f"torch.{dtype}", sizes=[5]).replace("lr=0.1", "lr=1e-4"))
+    session.type("step")
+    metrics = session.controller.layer.metrics()
+    moved = [float(line.split()[1]) for line in session.type("force 0 1 2").splitlines()[1:4]]
+    session.type("continue")
+    script = vars(session.session.run.module)  # type: ignore[union-attr]
+    change = (script["weight"].double() - script["before"].double()).norm(dim=1).numpy()
+    assert (change > 0).any()
+    np.testing.assert_allclose(metrics["update_norm"], change, rtol=1e-3)
+    np.testing.assert_allclose(moved, change, rtol=1e-3)
+    assert metrics["cos_to_init"].max() < 1 + 1e-6
+
+
 def test_a_layer_that_becomes_the_focus_at_a_stop_shows_the_step_that_was_captured(
     make_session: Callable[..., TypingSession],
 ) -> None:
