@@ -139,10 +139,15 @@ class LoopSide:
     def capture_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
         """Take this step's batch and loss."""
         under_way = self.captures.under_way
-        if under_way.capturing:
-            self._enter()
+        if not under_way.capturing:
+            # All that is done at most steps: a call would cost each of them.
+            under_way.batch, under_way.labels, under_way.loss, under_way.step = batch, labels, loss, step
+            if epoch is not None:
+                under_way.epoch = epoch
+            return
+        self._enter()
         under_way.take_batch(batch, loss, step, labels, epoch)
-        if under_way.capturing and not self.record.has_batch:
+        if not self.record.has_batch:
             clock = Clock(self.timeline, self.position.tick, step or 0, "batch")
             self.first = Step(clock, epoch, number(under_way.loss), under_way.batch, under_way.labels)
 

@@ -40,11 +40,8 @@ class UnderWay:
         self.capturing = True  # the first step always is: nobody can have asked for it in time
 
     def take_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
-        """Take this step's batch and loss."""
-        if self.capturing:
-            self._own_batch(batch, loss, labels)
-        else:
-            self.batch, self.labels, self.loss = batch, labels, loss
+        """Take a copy of this step's batch and loss."""
+        self._own_batch(batch, loss, labels)
         self.step = step
         self.epoch = self.epoch if epoch is None else epoch  # whoever has fetched the batch may have said it
 

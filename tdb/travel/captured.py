@@ -47,7 +47,7 @@ def want_captured(session: Session) -> list[str]:
     """
     said = "this step was not captured, and so not all is known of it"
     if not _stands_at_a_step(session):
-        return [said] if session.status in OVER else []
+        return [": ".join([said, *_way_after_the_end(session)])] if session.status in OVER else []
     if not IN_PLACE.refusal(session, session.controller.position.step):
         raise NotCapturedError
     return [f"{said}: {_ways(session)}"]
@@ -56,6 +56,9 @@ def want_captured(session: Session) -> list[str]:
 def _taken_again(session: Session, missing: NotCapturedError) -> str:
     step = session.controller.position.step
     if not _stands_at_a_step(session):
+        way = _way_after_the_end(session)
+        if way:
+            raise StateError(missing.message, *way) from None
         raise missing
     if IN_PLACE.refusal(session, step):
         raise StateError(missing.message, _ways(session)) from None
@@ -65,6 +68,13 @@ def _taken_again(session: Session, missing: NotCapturedError) -> str:
 def _stands_at_a_step(session: Session) -> bool:
     controller = session.controller
     return session.status == STOPPED and not controller.is_inside and controller.position.tick > 0
+
+
+def _way_after_the_end(session: Session) -> list[str]:
+    """Return how the last step can be had captured when training is over, if it can."""
+    if session.status not in OVER or session.run is None:
+        return []
+    return [f"`goto {session.controller.position.step}` takes it again and captures it"]
 
 
 def _ways(session: Session) -> str:

@@ -213,7 +213,10 @@ def test_layers_names_what_is_not_finite_and_says_what_a_free_run_has_not(make_s
     session.type("break when loss < 0")
     session.type("break when loss > 0")
     shown = session.type("continue;; continue;; layers")
-    assert "this step was not captured, and so not all is known of it" in shown
+    step = session.controller.position.step
+    again = f"`goto {step}` takes it again and captures it"
+    assert f"this step was not captured, and so not all is known of it: {again}" in shown
+    assert again in session.type("force 0")
     assert "mean" not in shown
     assert "|w|" in shown
 
