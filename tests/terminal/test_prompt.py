@@ -254,7 +254,8 @@ def test_a_terminal_that_is_closed_ends_training(open_terminal: Open, write_scri
     terminal = open_terminal(script)
     terminal.until_prompt()
     terminal.line("step")
-    terminal.child.close(force=False)
+    terminal.child.ptyproc.fileobj.close()  # `close` would send a SIGINT as well, which waits for nothing
+    terminal.child.kill(signal.SIGHUP)  # as the shell in that terminal does
     terminal.child.wait()
     assert (tmp_path / "ended").exists()
 
