@@ -128,9 +128,8 @@ class InNoProcess:
 
     @cached_property
     def _known(self) -> list[KnownBranch]:
-        return self._session.branches.all(
-            self._session
-        )  # reads all that is recorded: not for a fork, which does so itself
+        # Reads all that is recorded: not for a fork, which does so itself.
+        return self._session.branches.all(self._session)
 
     @property
     def now(self) -> str:

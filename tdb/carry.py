@@ -30,7 +30,7 @@ class MainThread:
         self.torch_threads: int = torch.get_num_threads() if torch is not None else 1
         self.interrupt_handler: Any = signal.default_int_handler
         self.leaving: int | None = None  # the exit status, once a signal has told tdb to leave
-        self.leaves = False  # it does so
+        self.ends = False  # it does so: another signal changes nothing
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run `function` in the main thread and return or raise what it does."""

@@ -279,16 +279,8 @@ class Recorder:
         if batch is None:
             if self._is_in_batch(self._waiting):
                 self.flush()
-            later, block = None, None
-            # At every step, to keep all these tensors costs more than it saves: each comes into memory that is cold.
-            is_rare = self._ids is None and not self.dense and self.every > 1
-            if known is None and panel is not None and panel.recorded is not None and is_rare:
-                later = panel.recorded()
-                if not later:
-                    return
-                names = tuple(later)
-            else:
-                names, block = self._metrics(panel)
+            later = self._left_for_later(panel) if known is None else None
+            names, block = self._metrics(panel) if later is None else (tuple(later), None)
             rows = None if self._ids is None else self._layer.rows_of(self._ids)
             self._waiting.append(Waiting(timeline, position, known, self._as_last_time(names), block, later, rows))
             self._newest = position.tick
@@ -314,6 +306,23 @@ class Recorder:
     def _append_watched(self, step: Waiting, block: Array) -> None:
         position = step.position
         self.watches.append(step.timeline, position.tick, position.step, step.rows, step.names, block[:, self._ids])
+
+    def _left_for_later(self, panel: Panel | None) -> Mapping[str, Any] | None:
+        """Return the metrics of a rule that can be computed later, each [D] or what gives it; None if they cannot.
+
+        Where every step is recorded they are computed at once: to keep so many tensors costs more than it saves, as
+        each comes into memory that is cold.
+
+        Raises:
+            LookupError: the rule has seen no step yet.
+        """
+        is_rare = self._ids is None and not self.dense and self.every > 1
+        if panel is None or panel.recorded is None or not is_rare:
+            return None
+        found = panel.recorded()
+        if not found:
+            raise LookupError
+        return found
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""

@@ -110,9 +110,7 @@ def compare(session: Session, one: BranchName, other: BranchName, *metrics: Metr
     ]
     parts: list[Text | Table | Curves] = []
     for pair in found:
-        one_by_one = dict(zip(("step", *pair.names), (pair.steps, *pair.values), strict=True))
-        every = Table({**one_by_one, "difference": pair.values[1] - pair.values[0]}, title=pair.metric)
-        parts += [Text(pair.sentence()), replace(pair.table(), exact=every), pair.curves()]
+        parts += [Text(pair.sentence()), replace(pair.table(), exact=pair.whole_table()), pair.curves()]
     return Result(parts, {pair.metric: {"first_difference": pair.first, "table": pair.table()} for pair in found})
 
 

@@ -140,9 +140,8 @@ class Events:
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
             me = threading.get_ident()
-            if (
-                me in differentiating
-            ):  # a part of the pass that was checkpointed, or the same call through torch's modes
+            if me in differentiating:
+                # A part of the pass that was checkpointed, or the same call through torch's modes.
                 plain(tensors, grad_tensors, *args, **kwargs)
                 return
             differentiating.add(me)

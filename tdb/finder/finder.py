@@ -192,9 +192,8 @@ class Finder(Listener):
             return
         if is_transforming():
             inputs, keywords = out_of_transforms(inputs), out_of_transforms(keywords)
-            if (
-                self._optimizers.fresh
-            ):  # the model has other parameters for the moment, and would not be found by its own
+            if self._optimizers.fresh:
+                # The model has other parameters for the moment, and would not be found by its own.
                 if self._on and not self._busy and self._can_be_here():
                     self._batches.called(inputs, keywords)
                 return

@@ -13,7 +13,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from tdb.views.figure import caption, draw
 from tdb.views.number import printable
 from tdb.views.sketch import sketch
 from tdb.views.terminal import COLORED, graphics_of, iterm2, kitty, lines_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Mode: TypeAlias = Literal["auto", "window", "inline", "file", "off"]
 
@@ -109,8 +112,11 @@ class FigureSink:
             if suffix == ".npy":
                 np.save(file, to_array(picture), allow_pickle=False)
             else:
-                draw(picture, moment=self.moment()).savefig(file, format=suffix[1:])
+                self._drawn(picture).savefig(file, format=suffix[1:])
         return str(path)
+
+    def _drawn(self, picture: Picture) -> Figure:
+        return draw(picture, moment=self.moment())
 
     @property
     def has_windows(self) -> bool:
@@ -159,7 +165,7 @@ class FigureSink:
             return [self._numbered(picture, name)]
         columns = shutil.get_terminal_size().columns
         if graphics in ("kitty", "iterm2"):
-            figure = draw(picture, moment=self.moment())
+            figure = self._drawn(picture)
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png")
             wanted = round(figure.get_figwidth() * CELLS_PER_INCH)

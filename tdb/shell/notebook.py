@@ -19,7 +19,6 @@ from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
 from tdb.shell.show import Show
 from tdb.shell.start import state_folder
-from tdb.views.figure import draw
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
@@ -53,7 +52,7 @@ class CellFigures(FigureSink):
 
         del name
         buffer = io.BytesIO()
-        draw(picture, moment=self.moment()).savefig(buffer, format="png")
+        self._drawn(picture).savefig(buffer, format="png")
         display(Image(data=buffer.getvalue()))  # type: ignore[no-untyped-call]
         return []
 

@@ -124,7 +124,7 @@ def _to_the_end(line: CommandLine, session: Session, interpreter: Interpreter, o
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     except SystemExit as leaving:  # SIGTERM or SIGHUP
         status, session.main_thread.leaving = int(leaving.code or 0), None
-        session.main_thread.leaves = True
+        session.main_thread.ends = True
     _end_training(session)
     status = _exit_status(status, session, interpreter, line)
     _leave_behind(session, status)
@@ -276,7 +276,7 @@ def _ended_by_signals(main_thread: MainThread) -> Iterator[None]:
 
     def leave(number: int, frame: Any) -> None:
         del frame
-        if main_thread.leaves:
+        if main_thread.ends:
             return  # that a terminal closes is told by the kernel and by its shell: training ends in order all the same
         # Raised in a `__del__` it is lost; then the next look into the main thread's inbox raises it again.
         main_thread.leaving = 128 + number

@@ -13,12 +13,12 @@ from tdb.errors import UsageError
 from tdb.files import replacing, written_whole
 from tdb.results import Curves, Facts, Page, Part, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
+from tdb.shell.figures import FORMATS
 
 if TYPE_CHECKING:
     from tdb.shell.figures import FigureSink
 
 Textual: TypeAlias = Table | Facts | Text | TensorValue
-FIGURES = (".png", ".svg", ".pdf")
 
 
 def data_of(result: Result) -> Any:
@@ -55,7 +55,7 @@ def _ways(result: Result, path: Path, sink: FigureSink) -> Iterator[tuple[str, C
     yield ".txt", lambda: written_whole(path, _text(result.parts))
     if pictures:
         picture = pictures[0] if len(pictures) == 1 else Page(pictures, columns=2)
-        for suffix in (*FIGURES, ".npy"):
+        for suffix in FORMATS:
             yield suffix, lambda: sink.save(picture, path)
     elif len(tensors) == 1:
         yield ".npy", lambda: _array(tensors[0], path)

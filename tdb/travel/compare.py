@@ -55,9 +55,15 @@ class Pair:
         begin = 0 if self.first is None else max(0, int(np.searchsorted(self.steps, self.first)) - 1)
         rows = np.unique(np.linspace(begin, max(begin, len(self.steps) - 1), ROWS).astype(int))
         rows = rows[rows < len(self.steps)]
+        return Table(self._at(rows), note=f"{len(rows)} of {len(self.steps)} common steps; {self.metric}")
+
+    def whole_table(self) -> Table:
+        """Return values at all common steps, for a file."""
+        return Table(self._at(slice(None)), title=self.metric)
+
+    def _at(self, rows: Array | slice) -> dict[str, Array]:
         one, other = self.values[:, rows]
-        columns = {"step": self.steps[rows], self.names[0]: one, self.names[1]: other, "difference": other - one}
-        return Table(columns, note=f"{len(rows)} of {len(self.steps)} common steps; {self.metric}")
+        return {"step": self.steps[rows], self.names[0]: one, self.names[1]: other, "difference": other - one}
 
     def curves(self) -> Curves:
         """Return both as lines over the steps, from a little before the fork on: before that they are one."""

@@ -59,8 +59,8 @@ def note(session: Session, text: str, apply: Callable[[], Any], *, is_ahead: boo
     if session.status != STOPPED:
         return []
     # What concerns the step ahead is as good at the boundary before it, unless that has steps after it already.
-    is_late = controller.is_inside and not (is_ahead and controller.recorder.known is None)
-    if is_late or (controller.is_inside and travel.why_not):
+    counts_before = is_ahead and not travel.why_not and controller.recorder.known is None
+    if controller.is_inside and not counts_before:
         return [INSIDE] if not travel.why_not and session.journal.first("changes inside a step") else []
     if travel.why_not:
         branch: Forked | None = session.branches.fork_for_a_change(session)
