@@ -12,6 +12,7 @@ from bcl.rules import RULES
 from recipes.comparison import Row
 from recipes.data import Digits
 from recipes.training import LAYER, Trained
+from tdb.counted import counted
 
 
 def summary(trained: Trained) -> str:
@@ -20,7 +21,7 @@ def summary(trained: Trained) -> str:
     weight = trained.model.get_parameter(f"{LAYER}.weight")
     alive = f"{health.dead} dead, {health.winner} winners, " if health else ""
     return (
-        f"{trained.name}: {trainer.step:,} step{'s' if trainer.step != 1 else ''}, "
+        f"{trained.name}: {counted(trainer.step, 'step')}, "
         f"loss {trainer.losses[-1].item():.4f}, "
         f"weight cosine {measures.weight_cosine_similarity(weight).item():.3f}, {alive}"
         f"{trained.seconds:.1f} s, {trainer.step / trained.seconds:,.0f} steps/s"

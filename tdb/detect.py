@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.autograd import inside_backward, without_transforms
 from tdb.captures import is_tensor
+from tdb.counted import counted
 from tdb.frames import HERE, is_own, is_torch, place_of
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled
@@ -292,7 +293,7 @@ def _wrong_in(value: Tensor) -> str:
 def _entries(value: Tensor) -> str:
     value = without_transforms(value.detach())
     wrong = int((~value.isfinite()).sum())
-    return f"{wrong:,} of {value.numel():,} entries"
+    return f"{wrong:,} of {counted(value.numel(), 'entry', 'entries')}"
 
 
 def _recorded_place(lines: Any) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
 from tdb.model_capture import ModelCapture, dense_values
 from tdb.queries import array_of
@@ -94,7 +95,7 @@ def distributions(arrays: Mapping[str, Array], what: str, step: int) -> Distribu
     wrong = np.array([int((~np.isfinite(array)).sum()) for array in arrays.values()])
     dead = f", {int((zeros == 1).sum())} all zeros" if (zeros == 1).any() else ""
     bad = f", {int((wrong > 0).sum())} with NaN or inf" if (wrong > 0).any() else ""
-    rows = f"{len(arrays)} {'modules' if what == 'activations' else 'parameters'}"
+    rows = counted(len(arrays), "module" if what == "activations" else "parameter")
     return Distributions(
         list(arrays),
         shares,
@@ -123,4 +124,4 @@ def distribution_table(arrays: Mapping[str, Array], header: str) -> Table:
         )
     names = ("zeros", "negative", "|5%|", "|median|", "|95%|", "nan", "inf")
     columns = {name: np.array([row[at] for row in rows]) for at, name in enumerate(names)}
-    return Table({header: list(arrays), **columns}, note=f"{len(arrays)} rows; quantiles of absolute values")
+    return Table({header: list(arrays), **columns}, note=f"{counted(len(arrays), 'row')}; quantiles of absolute values")

@@ -35,6 +35,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
 from tdb.files import replacing
 
@@ -70,8 +71,9 @@ def export(path: str | Path, history: History, watches: Watches | None = None) -
         write(tables, file)
         file.flush()
         os.fsync(file.fileno())
-    followed = sum(title.startswith("trajectories/") for title in tables)
-    return f"{path}: {len(tables['steps']['step']):,} steps, {followed} trajectories, {path.stat().st_size:,} bytes"
+    steps = counted(len(tables["steps"]["step"]), "step")
+    followed = counted(sum(title.startswith("trajectories/") for title in tables), "trajectory", "trajectories")
+    return f"{path}: {steps}, {followed}, {path.stat().st_size:,} bytes"
 
 
 def _trajectories(watches: Watches) -> Tables:

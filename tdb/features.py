@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError, TdbError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_rows
 from tdb.layer import GENERIC_METRICS
@@ -155,7 +156,7 @@ def metrics_table(features: Features, choice: Choice) -> Table:
         {"feature_id": shown, **{name: value[shown] for name, value in values.items()}},
         status=[features.status[row] for row in shown],
         summary=_summary({name: value[rows] for name, value in values.items()}) if chosen else {},
-        note=f"{len(shown)} of {features.count} rows of {features.layer}{condition}{order}",
+        note=f"{len(shown):,} of {counted(features.count, 'row')} of {features.layer}{condition}{order}",
     )
 
 

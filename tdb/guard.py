@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.random.mtrand import get_bit_generator
 
+from tdb.counted import counted
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -99,7 +101,8 @@ def modules_kept(models: Iterable[nn.Module], notice: Callable[[str], None]) -> 
             if changed := [module for module, mode in modes if module.training != mode]:
                 for module, mode in modes:
                     module.training = mode
-                notice(f"training mode of {len(changed)} modules put back: `set guard off` to change it for good")
+                number = counted(len(changed), "module")
+                notice(f"training mode of {number} put back: `set guard off` to change it for good")
             moved = [
                 (f"{path}.{name}" if path else name, module, name, buffer, old)
                 for path, module, name, buffer, old in buffers

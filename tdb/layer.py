@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.autograd import inside_backward, is_being_compiled, is_transformed
+from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import SMALLEST_FLOAT, Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
@@ -166,7 +167,9 @@ class FocusLayer:
         """Return the layer in a few words: "Linear, 64 features of 784"."""
         if self.info is None:
             return "no layer"
-        return f"{self.info.kind}, {self.info.features} features of {'x'.join(map(str, self.info.row_shape))}"
+        return (
+            f"{self.info.kind}, {counted(self.info.features, 'feature')} of {'x'.join(map(str, self.info.row_shape))}"
+        )
 
     # ---- a captured step -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tdb.counted import counted
 from tdb.model_capture import ModelCapture, Output, class_of, dense_values
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _fill_output(row: ModuleRow, output: Output | None, *, expected: bool) -> No
         return
     row.calls = output.calls
     if output.calls > 1:
-        row.remarks.append(f"called {output.calls} times: the output is that of the last")
+        row.remarks.append(f"called {counted(output.calls, 'time')}: the output is that of the last")
     values, row.exact = output.values()
     if values is None:
         if output.overwritten:
@@ -181,7 +182,7 @@ def _not_finite(values: Tensor) -> str:
     if counts["NaN"] == values.numel():
         return "NaN in all"
     found = ", ".join(f"{word} in {count:,}" for word, count in counts.items() if count)
-    return f"{found} of {values.numel():,} entries" if found else ""
+    return f"{found} of {counted(values.numel(), 'entry', 'entries')}" if found else ""
 
 
 def _computes(module: nn.Module) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tdb.counted import counted
 from tdb.model_capture import dense_values
 from tdb.results import Table
 
@@ -31,7 +32,7 @@ def groups_table(optimizers: Sequence[Any], updates: Mapping[int, int] | None) -
     names = list(dict.fromkeys(name for row in rows for name in row))
     return Table(
         {name: _column([row.get(name) for row in rows]) for name in names},
-        note=f"{len(optimizers)} optimizer{'s' if len(optimizers) != 1 else ''}; |x| are L2 norms over the group",
+        note=f"{counted(len(optimizers), 'optimizer')}; |x| are L2 norms over the group",
     )
 
 
@@ -63,7 +64,7 @@ def _row(
         row["updates"] = max(steps)
     if updates is not None and isinstance(optimizer, torch.optim.Optimizer):  # others are not counted
         count = updates.get(id(optimizer), 0)
-        row["this step"] = "none" if count == 0 else "1 update" if count == 1 else f"{count} updates"
+        row["this step"] = "none" if count == 0 else counted(count, "update")
     row["|w|"] = _norm(weight.detach() for weight in weights)
     row |= {f"|{name}|": norm for name, norm in _memory_norms(weights, optimizer).items()}
     return {name: value for name, value in row.items() if value != ""}
@@ -99,11 +100,11 @@ def scheduler_facts(schedulers: Sequence[Any], scaler: Any) -> dict[str, str]:
         rates = getattr(scheduler, "_last_lr", None) or [group["lr"] for group in scheduler.optimizer.param_groups]
         said = ", ".join(f"{float(rate):.4g}" for rate in dict.fromkeys(map(float, rates)))
         name = f"scheduler {number}" if len(schedulers) > 1 else "scheduler"
-        facts[name] = f"{type(scheduler).__name__}, stepped {scheduler.last_epoch} times, learning rate {said}"
+        facts[name] = (
+            f"{type(scheduler).__name__}, stepped {counted(scheduler.last_epoch, 'time')}, learning rate {said}"
+        )
     if scaler is not None and scaler.is_enabled():
         state = scaler.state_dict()
-        good = state["_growth_tracker"]
-        facts["scaler"] = (
-            f"scale {state['scale']:g}, {good} updates without overflow, grows after {state['growth_interval']}"
-        )
+        good = counted(state["_growth_tracker"], "update")
+        facts["scaler"] = f"scale {state['scale']:g}, {good} without overflow, grows after {state['growth_interval']}"
     return facts

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tdb.commands import command
     from tdb.commands.arguments import Count, Ids, Integer, Kind
+    from tdb.counted import counted
     from tdb.errors import StateError, TdbError, UsageError, did_you_mean
     from tdb.queries import array_of
     from tdb.results import Curves, Facts, Images, Matrix, Page, Picture, Profiles, Result, Table, Text
@@ -65,6 +66,7 @@ __all__ = [
     "UsageError",
     "array_of",
     "command",
+    "counted",
     "did_you_mean",
     "feature_ids",
     "features_now",
@@ -74,6 +76,7 @@ __all__ = [
 _HOMES = {
     "tdb.commands": ("command",),
     "tdb.commands.arguments": ("Count", "Ids", "Integer", "Kind"),
+    "tdb.counted": ("counted",),
     "tdb.errors": ("StateError", "TdbError", "UsageError", "did_you_mean"),
     "tdb.queries": ("array_of",),
     "tdb.results": (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tdb.captures import is_tensor
+from tdb.counted import counted
 from tdb.errors import StateError
 from tdb.results import Array, Images, Table
 
@@ -93,7 +94,7 @@ def batch_table(batch: Any) -> Table:
             "dtype": [str(value.dtype).removeprefix("torch.") for _, value, _ in rows],
             **{key: [summary[key] for _, _, summary in rows] for key in ("min", "mean", "max", "std", "nan", "inf")},
         },
-        note=f"{len(rows)} tensor{'s' if len(rows) != 1 else ''}",
+        note=counted(len(rows), "tensor"),
     )
 
 
@@ -112,6 +113,6 @@ def batch_images(batch: Any, labels: Any, step: int, image_shape: tuple[int, ...
                 shown,
                 known,
                 title=f"batch of step {step}",
-                caption=f"{len(images)} images of {height}x{width}{more}, {values}",
+                caption=f"{counted(len(images), 'image')} of {height}x{width}{more}, {values}",
             )
     return None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tdb.captures import number
+from tdb.counted import counted
 from tdb.frames import HERE
 from tdb.gate import CRASHED, ENDED, FINISHED, RUNNING, STOPPED
 from tdb.results import Result, Text
@@ -113,7 +114,7 @@ def end_line(session: Session) -> str:
     if not steps:
         return f"{words} without a step that tdb could see: nothing was updated, and no gradients were computed"
     reason = f": {state['reason']}" if state["reason"] else ""
-    return f"{words} after {steps} step{'s' if steps != 1 else ''}{reason}"
+    return f"{words} after {counted(steps, 'step')}{reason}"
 
 
 def crash_text(session: Session) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tdb.captures import is_tensor
+from tdb.counted import counted
 from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.queries import array_of, summary_of
 from tdb.results import Table, TensorValue
@@ -121,5 +122,5 @@ def tensors_table(values: Mapping[str, Any]) -> Table:
             "dtype": [str(np.asarray(array).dtype) for array in numeric.values()],
             **{key: [summary[key] for summary in summaries] for key in ("min", "mean", "max", "std", "nan", "inf")},
         },
-        note=f"{len(numeric)} entries",
+        note=counted(len(numeric), "entry", "entries"),
     )

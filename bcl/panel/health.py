@@ -9,7 +9,7 @@ import numpy as np
 
 from bcl.health import health_report
 from bcl.panel.attached import ask
-from tdb.panel import Curves, Ids, Result, StateError, Table, command, feature_ids, features_now
+from tdb.panel import Curves, Ids, Result, StateError, Table, command, counted, feature_ids, features_now
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,21 +47,21 @@ def health(session: Session, *ids: Ids, runs: bool = False) -> Result:
     if runs:
         lines = [{"run": each["name"], **each["epochs"][-1]} for each in report["runs"][:-1] if each["epochs"]]
         lines.append({"run": run["name"], **epochs[-1]})
-        table = Table(_columns(lines), note=f"{len(lines)} runs, each in its last epoch")
+        each = "each " if len(lines) > 1 else ""
+        table = Table(_columns(lines), note=f"{counted(len(lines), 'run')}, {each}in its last epoch")
         return Result([table], {**data, "table": table})
     if ids:
         rows = feature_ids(session, ids, features_now(session))
         columns = {name: np.asarray(column)[rows] for name, column in features.items() if name != "status" and column}
+        steps = counted(epochs[-1]["steps"], "step")
         table = Table(
             {"feature_id": rows, **columns},
             status=[features["status"][row] for row in rows],
-            note=f"means of epoch {epochs[-1]['epoch']}, {epochs[-1]['steps']} steps" + (", under way" if now else ""),
+            note=f"means of epoch {epochs[-1]['epoch']}, {steps}" + (", under way" if now else ""),
         )
         return Result([table], {**data, "table": table})
-    under_way = f", the last one under way for {now[0].steps} steps" if now else ""
-    table = Table(
-        _columns(epochs), title=run["name"], note=f"{len(epochs)} epoch{'s' if len(epochs) != 1 else ''}{under_way}"
-    )
+    under_way = f", the last one under way for {counted(now[0].steps, 'step')}" if now else ""
+    table = Table(_columns(epochs), title=run["name"], note=f"{counted(len(epochs), 'epoch')}{under_way}")
     parts: list[Any] = [table]
     if len(epochs) > 1:
         numbers = np.asarray([epoch["epoch"] for epoch in epochs])

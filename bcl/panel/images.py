@@ -24,6 +24,7 @@ from tdb.panel import (
     UsageError,
     array_of,
     command,
+    counted,
     did_you_mean,
     row_image_shape,
 )
@@ -158,7 +159,7 @@ def images(session: Session, *, sort: SortName | None = None, asc: bool = False,
             word: {name: float(getattr(np, word)(column)) for name, column in telling.items()}
             for word in ("mean", "min", "max")
         },
-        note=f"{len(shown)} of {len(order)} images, sorted by {by} {'ascending' if asc else 'descending'}",
+        note=f"{len(shown)} of {counted(len(order), 'image')}, sorted by {by} {'ascending' if asc else 'descending'}",
     )
     data: dict[str, Any] = {"table": table, "order": order, "columns": columns, "labels": batch.labels}
     parts: list[Any] = [table]
@@ -170,7 +171,7 @@ def images(session: Session, *, sort: SortName | None = None, asc: bool = False,
     shape = row_image_shape(session, batch.inputs.shape[1])
     if shape is not None:
         labels = [f"{row}: {columns[by][row]:.3g}" for row in shown]
-        caption = f"{len(shown)} images by {by}, {'least' if asc else 'greatest'} first"
+        caption = f"{counted(len(shown), 'image')} by {by}, {'least' if asc else 'greatest'} first"
         shown_images = batch.inputs[shown].reshape(-1, *shape)
         parts.append(Images(shown_images, labels, caption, title(session, f"images by {by}"), columns=min(top, 10)))
     return Result(parts, data)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tdb.commands import command
 from tdb.commands.arguments import KeyName
+from tdb.counted import counted
 from tdb.queries import array_of, batch_images, batch_table
 from tdb.results import Array, Facts, Result, Table
 from tdb.tensors import look_up, tensor_value, tensors_table
@@ -48,7 +49,7 @@ def _labels(labels: Array | None) -> dict[str, str]:
         return {}
     values, counts = np.unique(labels, return_counts=True)
     if len(values) > MOST_LABELS:
-        return {"labels": f"{len(labels)} labels, {len(values)} different"}
+        return {"labels": f"{counted(len(labels), 'label')}, {len(values)} different"}
     return {"labels": ", ".join(f"{count} x {value}" for value, count in zip(values, counts, strict=True))}
 
 
@@ -67,9 +68,12 @@ def keys(session: Session) -> Result:
         return clock.step, names, [step_data(session, record, name) for name in names]
 
     step, names, contents = session.ask(look)
-    kinds = [f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__ for value in contents]
+    kinds = [
+        counted(len(value), "entry", "entries") if isinstance(value, dict) else type(value).__name__
+        for value in contents
+    ]
     inside = [", ".join(map(str, value)) if isinstance(value, dict) else "" for value in contents]
-    note = f"{len(names)} keys" if names else "nothing was captured in this step"
+    note = counted(len(names), "key") if names else "nothing was captured in this step"
     table = Table({"key": names, "kind": kinds, "entries": inside}, note=note)
     return Result([table], {"step": step, "keys": names})
 

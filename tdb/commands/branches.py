@@ -11,6 +11,7 @@ from tdb.branching import End, branching_of
 from tdb.commands import command
 from tdb.commands.arguments import BranchName, Kind, MetricName, Name, some
 from tdb.commands.travel import need_still
+from tdb.counted import counted
 from tdb.errors import StateError, UsageError
 from tdb.results import Curves, Matrix, Result, Table, Text
 from tdb.similarity import cosine_matrix
@@ -148,10 +149,10 @@ def diff(session: Session, what: Weights, one: BranchName, other: BranchName) ->
         note=f"{one} at step {steps[0]}, {other} at step {steps[1]}, sorted by norm of difference descending",
     )
     same = int(np.count_nonzero(change == 0))
-    caption = f"cosine of the weights of {one} (rows) and {other}: {same} of {len(change)} features are the same"
+    caption = f"cosine of the weights of {one} (rows) and {other}: {same} of {counted(len(change), 'feature')} the same"
     shown = Table(
         {name: values[:MOST_SHOWN] for name, values in table.columns.items()},
-        note=f"{min(MOST_SHOWN, len(order))} of {len(order)} features; {table.note}",
+        note=f"{min(MOST_SHOWN, len(order))} of {counted(len(order), 'feature')}; {table.note}",
     )
     title = f"weights of {one} and {other}"
     matrix = Matrix(cosines, caption=caption, title=title, row_name=one, column_name=other, limits=(-1, 1))

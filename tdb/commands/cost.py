@@ -9,6 +9,7 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import Steps
 from tdb.commands.flow import go
+from tdb.counted import counted
 from tdb.errors import UsageError
 from tdb.gate import RUNNING
 from tdb.overhead import FEWEST, WARM_UP, Cost, Overhead
@@ -71,7 +72,8 @@ def _told(measured: Overhead) -> Result:
     cost = measured.cost
     pairs = len(cost.recorded)
     if 2 * pairs < FEWEST:
-        note = f"the measurement was broken off after {pairs} pairs of steps: too few to tell, {FEWEST // 2} are needed"
+        taken = counted(pairs, "pair")
+        note = f"the measurement was broken off after {taken} of steps: too few to tell, {FEWEST // 2} are needed"
         return Result(notes=[note], data={"pairs": pairs})
     low, high = cost.confidence
     said = f"tdb in this run: {cost.ratio:.3f}x of a step without it, between {low:.3f}x and {high:.3f}x with 95 %"
@@ -90,7 +92,7 @@ def _steps_table(cost: Cost) -> Table:
     columns: dict[str, Any] = {"ms a step": ["with tdb", "left out"]}
     columns |= {"lower": np.round(lower, 4), "median": np.round(median, 4), "upper": np.round(upper, 4)}
     pairs = len(cost.recorded)
-    return Table(columns, note=f"{pairs} pairs of steps, quartiles; the steps left out are gaps in history")
+    return Table(columns, note=f"{counted(pairs, 'pair')} of steps, quartiles; the steps left out are gaps in history")
 
 
 def _parts_table(cost: Cost) -> Table:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tdb.commands import command
 from tdb.commands.arguments import Count, Expression, Ids, LayerName, MetricName
+from tdb.counted import counted
 from tdb.errors import UsageError
 from tdb.features import Choice, Features, Forces, features_of, forces_of, metrics_table
 from tdb.ids import looks_like_ids
@@ -51,7 +52,7 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
             "row": ["x".join(map(str, info.row_shape)) for info in found],
             "focus": ["<-" if info.name == controller.layer.name else "" for info in found],
         },
-        note=f"{len(found)} layers with features",
+        note=f"{counted(len(found), 'layer')} with features",
     )
     data = {"focus": controller.layer.name, "layers": table}
     if layer is not None:
@@ -143,7 +144,7 @@ def _agreement(forces: Forces) -> Result:
     table = forces.table(opposed, f"the {len(opposed)} most opposed of {numbers['fight']} that fight")
     unclear = numbers["undefined"] + numbers["orthogonal"]
     sentence = (
-        f"{numbers['agree']} features agree, {numbers['fight']} fight, {unclear} neither or undefined; "
+        f"{counted(numbers['agree'], 'feature')} agree, {numbers['fight']} fight, {unclear} neither or undefined; "
         f"{rule} moved the weights {numbers[f'{rule}_to_grad']:.3g} times as far as the gradient's update "
         f"({numbers[f'{rule}_norm']:.3g} : {numbers['grad_norm']:.3g})"
     )
@@ -212,7 +213,7 @@ def scatter(
         status=features.status,
         log=log,
         title=f"{features.layer}, step {session.controller.position.step}",
-        caption=f"{y} against {x} of {features.count} features{coloured}: {_groups(features.groups())}",
+        caption=f"{y} against {x} of {counted(features.count, 'feature')}{coloured}: {_groups(features.groups())}",
     )
     columns = {"feature_id": picture.ids, **{name: features.metric(name) for name in (x, y, color) if name}}
     return Result([picture], {"points": Table(columns), "status": features.status})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tdb.commands import command
 from tdb.commands.arguments import Count, ModuleName
+from tdb.counted import counted
 from tdb.distributions import activations_of, distribution_table, distributions, gradients_of, weights_of_model
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.model_tree import chosen_rows, exact_table, remarks_text, tree_table
@@ -89,7 +90,7 @@ def _note(rows: list[ModuleRow], shown: list[ModuleRow], hidden: int) -> str:
     deepest = max(row.depth for row in shown)
     folded = next((row.path for row in shown if row.children and row.depth == deepest), "")
     more = f"; `layers {folded}` shows what is inside" if hidden and folded else ""
-    return f"{len(shown)} of {len(rows)} modules{more}"
+    return f"{len(shown)} of {counted(len(rows), 'module')}{more}"
 
 
 def _what_is_missing(session: Session) -> list[str]:

@@ -10,6 +10,7 @@ from tdb.commands import command
 from tdb.commands.arguments import BranchNames, Expression, Ids, KeyName, MetricName, SourceName
 from tdb.commands.branches import ends_of_branches
 from tdb.commands.looking import evaluated
+from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression
 from tdb.features import sorted_order, sources_of
@@ -162,7 +163,10 @@ def _order(session: Session, metric: str | None, count: int) -> Array | None:
         return None
     values = features_now(session).metric(metric)
     if len(values) != count:
-        raise TdbError(f"{metric} has {len(values)} values, and the matrix {count} rows", "Is it of the focus layer?")
+        raise TdbError(
+            f"{metric} has {counted(len(values), 'value')}, and the matrix {counted(count, 'row')}",
+            "Is it of the focus layer?",
+        )
     return sorted_order(values, ascending=False)
 
 
@@ -239,9 +243,9 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
     features = features_now(session)
     chosen = feature_ids(session, ids, features) if ids else list(range(len(rows)))
     if chosen and max(chosen) >= len(rows):
-        raise TdbError(f"{source} has {len(rows)} rows, not one for feature {max(chosen)}")
+        raise TdbError(f"{source} has {counted(len(rows), 'row')}, not one for feature {max(chosen)}")
     shown, labels = rows[chosen], [str(row) for row in chosen]
-    caption = f"{source} of {len(chosen)} features, values {np.nanmin(shown):.4g} to {np.nanmax(shown):.4g}"
+    caption = f"{source} of {counted(len(chosen), 'feature')}, values {np.nanmin(shown):.4g} to {np.nanmax(shown):.4g}"
     title = f"{source}, step {session.controller.position.step}"
     shape = row_image_shape(session, rows.shape[1])
     if shape is None:
@@ -263,7 +267,7 @@ def hist(session: Session, key: Expression) -> Result:
         hist win_rate * grad_magnitude
     """
     values = _many(session, key)
-    picture = Histogram(values, key, caption=f"{key}: {values.size} values, {_bounds(values)}", title=key)
+    picture = Histogram(values, key, caption=f"{key}: {counted(values.size, 'value')}, {_bounds(values)}", title=key)
     return Result([picture], {"key": key, "values": values})
 
 

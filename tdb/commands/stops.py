@@ -129,7 +129,8 @@ def ignore(session: Session, number: Number, count: Times = 0) -> Result:
     """
     chosen = _chosen(session, [number])[0]
     _do(session, lambda: session.armed.points.ignore(chosen, count))
-    text = f"the next {count} hits of stop point {chosen} are passed over" if count > 0 else f"{chosen} stops again"
+    hits = "hit is" if count == 1 else f"{count:,} hits are"
+    text = f"the next {hits} passed over at stop point {chosen}" if count > 0 else f"{chosen} stops again"
     return Result([Lines(text)], {"number": chosen, "ignore": max(count, 0)}, _queued(session))
 
 

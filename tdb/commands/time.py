@@ -13,6 +13,7 @@ from tdb import over_time
 from tdb.commands import command
 from tdb.commands.arguments import Count, Expression, File, Ids, MetricName, StepNumber
 from tdb.commands.travel import need_still
+from tdb.counted import counted
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
@@ -43,7 +44,7 @@ def _notes(session: Session, first: int | None = None, last: int | None = None) 
     left_out = session.controller.recorder.history.left_out(first, last)
     notes = _failures(session)
     if len(left_out):
-        steps = f"{len(left_out):,} step{'s' if len(left_out) != 1 else ''}"
+        steps = counted(len(left_out), "step")
         notes.append(f"{steps} between {left_out.min():,} and {left_out.max():,} left out by `overhead`: not recorded")
     return notes
 
@@ -111,7 +112,7 @@ def _watched(session: Session) -> Result:
             "watched": ["yes" if feature in watched else "no" for feature in shown],
             "points": [points.get(feature, 0) for feature in shown],
         },
-        note=f"watching {len(watched)} features of {session.controller.layer.title}",
+        note=f"watching {counted(len(watched), 'feature')} of {session.controller.layer.title}",
     )
     return Result([table], {"watched": watched, "trajectories": {str(key): value for key, value in points.items()}})
 
@@ -238,7 +239,9 @@ def _status_beside(session: Session, history: History, metric: str) -> StatusRul
 
 def _last_rows(table: Table, count: int = 10) -> Table:
     columns = {name: np.asarray(values)[-count:] for name, values in table.columns.items()}
-    return Table(columns, note=f"the last {min(count, len(table))} of {len(table)} recorded steps", exact=table)
+    return Table(
+        columns, note=f"the last {min(count, len(table))} of {counted(len(table), 'recorded step')}", exact=table
+    )
 
 
 @command(running="now")

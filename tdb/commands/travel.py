@@ -10,6 +10,7 @@ from tdb.arrival import arrive
 from tdb.commands import command
 from tdb.commands.arguments import File, Name, StepNumber, Steps
 from tdb.commands.phases import detect
+from tdb.counted import counted
 from tdb.errors import StateError, UsageError
 from tdb.gate import CRASHED, OVER, STOPPED
 from tdb.results import Result, Table, Text
@@ -250,7 +251,7 @@ def checkpoints(session: Session) -> Result:
             "name": [each.name for each in kept],
             **({"file": [each.file.name if each.file else "" for each in kept]} if in_files else {}),
         },
-        note=f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {travel.checkpoints.slots.used / 2**20:.1f} of "
+        note=f"{counted(len(kept), 'checkpoint')}, {travel.checkpoints.slots.used / 2**20:.1f} of "
         f"{travel.checkpoints.limit / 2**20:.0f} MiB",
     )
     copies = session.route("fork").copies()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.captures import number
+from tdb.counted import counted
 from tdb.errors import UsageError
 from tdb.history.budget import MIB
 from tdb.history.metrics import Metrics, host
@@ -126,7 +127,7 @@ class History(Recorded):
         """Return where blocks of this size go: a set of its own if the layer has changed its size."""
         layer = self._focus
         if layer in self._layers and self._layers[layer].shape != block.shape[1:]:
-            layer = f"{layer} ({block.shape[1]} features)"
+            layer = f"{layer} ({counted(block.shape[1], 'feature')})"
         if layer not in self._layers:
             if not self.budget.holds(4 * block.size):
                 self._refused = f"metrics are not recorded: one step of them takes {4 * block.size / MIB:.2g} MiB"

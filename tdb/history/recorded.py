@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import UsageError, did_you_mean
 from tdb.history.budget import MIB, Budget
 from tdb.history.density import Span, spans
@@ -204,12 +205,12 @@ class Recorded:
         """Return one line: how much is recorded, and where it is no longer every step."""
         dense = ", ".join(map(str, self.density())) or "none yet"
         marked = len(self.marks())
-        kept = f"; {marked:,} marked step{'s' if marked != 1 else ''}" if marked else ""
+        kept = f"; {counted(marked, 'marked step')}" if marked else ""
         missing = len(self.left_out())
         kept += f"; {missing:,} left out by `overhead`" if missing else ""
         refused = f"; {self._refused}" if self._refused else ""
         size = f"{self.nbytes / MIB:.1f} of {self.budget.limit / MIB:.1f} MiB"
-        return f"{len(self):,} of {self.appended:,} steps: {dense}{kept}; {size}{refused}"
+        return f"{len(self):,} of {counted(self.appended, 'step')}: {dense}{kept}; {size}{refused}"
 
     def _row_of(self, step: int) -> Any:
         """Return the newest row of `step` in the newest timeline."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import UsageError, did_you_mean
 from tdb.results import Curves, Matrix, Table
 
@@ -172,7 +173,7 @@ def pair_matrix(watches: Watches) -> Matrix:
     """
     step, cosines = watches.cosines()
     ids = watches.get_watched()
-    caption = f"weight cosines of {len(ids)} watched features at step {step:,}"
+    caption = f"weight cosines of {counted(len(ids), 'watched feature')} at step {step:,}"
     apart = np.where(np.triu(np.ones_like(cosines), 1) > 0, cosines, np.nan)
     if np.isfinite(apart).any():
         i, j = np.unravel_index(np.nanargmax(apart), apart.shape)
@@ -196,7 +197,7 @@ def curves_table(curves: Curves) -> Table:
     for label, (own, values) in curves.lines.items():
         columns[label] = np.full(len(steps), np.nan)
         columns[label][np.searchsorted(steps, own)] = values
-    return Table(columns, note=f"{len(steps):,} rows, {curves.y_name} by {curves.x_name}", title=curves.title)
+    return Table(columns, note=f"{counted(len(steps), 'row')}, {curves.y_name} by {curves.x_name}", title=curves.title)
 
 
 def _smoothed(values: Array, smooth: int) -> Array:

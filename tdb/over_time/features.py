@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import UsageError
 from tdb.over_time.find import recorded
 from tdb.results import Curves, Matrix, Page, Table
@@ -78,8 +79,8 @@ def feature_summary(
         columns["mean"] = values.mean(axis=1, dtype=np.float64)
     columns |= {"gini": gini(values), "top5_share": top_share(values)}
     by = f", features counted by {status.metric}" if status is not None else ""
-    note = f"{len(steps):,} recorded steps from {steps[0]:,} to {steps[-1]:,}{by}"
-    return Table(columns, note=note, title=f"{metric} of {values.shape[1]} features")
+    note = f"{counted(len(steps), 'recorded step')} from {steps[0]:,} to {steps[-1]:,}{by}"
+    return Table(columns, note=note, title=f"{metric} of {counted(values.shape[1], 'feature')}")
 
 
 def summary_page(table: Table, metric: str) -> Page:
@@ -109,8 +110,8 @@ def heat(history: History, metric: str, first: int | None = None, last: int | No
     extent = f"values {known.min():.4g} to {known.max():.4g}" if known.size else "none of them finite"
     return Matrix(
         np.ascontiguousarray(values.T),
-        caption=f"{metric} of {values.shape[1]} features at {len(steps):,} recorded steps from {steps[0]:,} to "
-        f"{steps[-1]:,}: {extent}",
+        caption=f"{metric} of {counted(values.shape[1], 'feature')} at {counted(len(steps), 'recorded step')} from "
+        f"{steps[0]:,} to {steps[-1]:,}: {extent}",
         title=f"{metric} over steps",
         row_name="feature",
         column_name="step",

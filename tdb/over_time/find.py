@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.results import Table
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _note(steps: Array, held: Array, left_out: Array) -> str:
         return "no steps are recorded"
     times = f"held at {int(held.sum()):,} of" if held.any() else "never held at the"
     gaps = int((np.diff(steps) > 1).sum()) + int(steps[0] > 1)
-    missing = f"; steps are missing in {gaps:,} place{'s' if gaps != 1 else ''}, where it is not known" if gaps else ""
+    missing = f"; steps are missing in {counted(gaps, 'place')}, where it is not known" if gaps else ""
     kept_out = int(((left_out > steps[0]) & (left_out < steps[-1])).sum())
-    missing += f" ({kept_out:,} step{'s' if kept_out != 1 else ''} left out by `overhead`)" if kept_out else ""
-    return f"{times} {len(steps):,} recorded steps from {steps[0]:,} to {steps[-1]:,}{missing}"
+    missing += f" ({counted(kept_out, 'step')} left out by `overhead`)" if kept_out else ""
+    return f"{times} {counted(len(steps), 'recorded step')} from {steps[0]:,} to {steps[-1]:,}{missing}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.results import Curves, Table
 
 if TYPE_CHECKING:
@@ -43,6 +44,6 @@ def sparkline_table(curves: Curves, width: int = 40) -> Table:
     each = f"; a mark is the mean of {most / width:.3g} of them" if most > width else ""
     return Table(
         columns,
-        note=f"{len(curves.lines)} line{'s' if len(curves.lines) != 1 else ''} of at most {most:,} points{each}",
+        note=f"{counted(len(curves.lines), 'line')} of at most {most:,} points{each}",
         title=curves.title,
     )

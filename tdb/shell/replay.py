@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tdb.commands.arguments import Options
+from tdb.counted import counted
 from tdb.journal import standing
 from tdb.origin import versions
 from tdb.recording import Recording, parse_check
@@ -57,7 +58,7 @@ def _told(interpreter: Interpreter, checks: int, differences: list[dict[str, Any
         if len(differences) > 1:
             text += f"; {len(differences)} differences in all"
     elif checks:
-        text = f"the same: {checks} check{'s' if checks != 1 else ''} over {stood.tick} steps"
+        text = f"the same: {counted(checks, 'check')} over {counted(stood.tick, 'step')}"
     else:
         text = "nothing to compare: the recording has no line with #="
     interpreter.show.result(Typed("replay", event="replay"), Result([Text(text)], data), Options())

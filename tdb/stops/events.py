@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, short
 from tdb.stops.kinds import Description, Moment, Stop
@@ -70,9 +71,10 @@ def not_finite(kind: Literal["nan", "inf"], places: Sequence[str] = NOT_FINITE_I
             return None
         place, name, found, size = bad[0]
         if place == "loss":
-            first = f"{kind} in loss" + (f": {len(found)} of {size} entries" if size > 1 else "")
+            first = f"{kind} in loss" + (f": {len(found):,} of {counted(size, 'entry', 'entries')}" if size > 1 else "")
         else:
-            first = f"{kind} in {place} of {name}: {len(found)} of {size} entries, first at {found[0].tolist()}"
+            entries = counted(size, "entry", "entries")
+            first = f"{kind} in {place} of {name}: {len(found):,} of {entries}, first at {found[0].tolist()}"
         others = [name if place == "loss" else f"{place} of {name}" for place, name, *_ in bad[1:]]
         return first + (f"; also in {_listed(others)}" if others else "")
 
@@ -124,7 +126,7 @@ def plateau(metric: Expression, steps: int) -> Stop:
         if waited < steps:
             return None
         seen = f"lowest {short(lowest)}, highest {short(highest)}"
-        return f"{metric.text} = {short(value)}, no new lowest or highest value for {waited} steps ({seen})"
+        return f"{metric.text} = {short(value)}, no new lowest or highest value for {counted(waited, 'step')} ({seen})"
 
     return as_stop(f"plateau {metric.text} {steps}", event, metric.names)
 
@@ -187,7 +189,8 @@ def dead(share: float = DEAD_SHARE) -> Stop:
         if not is_dead.size or count < share * is_dead.size:
             return None
         ids = [str(feature) for feature in np.flatnonzero(is_dead)]
-        return f"{count} of {is_dead.size} features are dead, at least a share of {share:g}: {_listed(ids)}"
+        features = f"{counted(is_dead.size, 'feature')} {'is' if count == 1 else 'are'}"
+        return f"{count} of {features} dead, at least a share of {share:g}: {_listed(ids)}"
 
     return as_stop(f"dead {share:g}", event, ["dead"])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.expressions import Expression, Memory, explain, short, truth
 from tdb.expressions.memory import owned
 
@@ -171,4 +172,4 @@ def _difference(value: Any, before: Any) -> str:
     differs = _differs(value, before)
     place = tuple(int(index) for index in np.argwhere(differs)[0])
     entry = f"{list(place)} = {short(value[place])}, was {short(before[place])}"
-    return f"differs in {np.count_nonzero(differs)} of {differs.size} entries, first at {entry}"
+    return f"differs in {np.count_nonzero(differs):,} of {counted(differs.size, 'entry', 'entries')}, first at {entry}"

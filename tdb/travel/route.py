@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from tdb.counted import counted
 from tdb.errors import StateError
 from tdb.travel.known import Difference
 
@@ -47,10 +48,10 @@ class Landing(NamedTuple):
     def __str__(self) -> str:
         """In one line."""
         origin = "the start" if self.checkpoint is None else f"the checkpoint of step {self.checkpoint}"
-        way = f"{self.route}: {_count(self.replayed, 'step')} from {origin}"
+        way = f"{self.route}: {counted(self.replayed, 'step')} from {origin}"
         if not self.losses and not self.metrics:
             return way
-        compared = f"{_count(self.losses, 'loss', 'losses')} and {_count(self.metrics, 'set')} of metrics"
+        compared = f"{counted(self.losses, 'loss', 'losses')} and {counted(self.metrics, 'set')} of metrics"
         if self.differing:
             return f"{way}; of {compared}, {self.differing} values came out otherwise: {self.differences[0]}"
         return f"{way}; {compared} as before, bit for bit"
@@ -110,7 +111,3 @@ def best(routes: Iterable[Route], session: Session, step: int) -> Route:
             return route
         reasons.append(f"{route.name}: {reason}")
     raise StateError(f"cannot go to step {step}", "; ".join(reasons))
-
-
-def _count(number: int, word: str, plural: str = "") -> str:
-    return f"{number:,} {word if number == 1 else plural or word + 's'}"

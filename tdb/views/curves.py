@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.results import Array, Curves
 from tdb.views import canvas
 from tdb.views.canvas import Box, View
@@ -95,16 +96,12 @@ def remarks(picture: Curves) -> list[str]:
         count = sum(map(len, found))
         if count:
             first = min(steps[0] for steps in found if len(steps))
-            said.append(f"{word} at {_points(count)}, first at {picture.x_name} {first:,}")
+            said.append(f"{word} at {counted(count, 'point')}, first at {picture.x_name} {first:,}")
     if picture.log:
         count = sum(int((values <= 0).sum()) for _, values in _as_floats(picture).values())
         if count:
-            said.append(f"{_points(count)} not shown: not positive, on a logarithmic axis")
+            said.append(f"{counted(count, 'point')} not shown: not positive, on a logarithmic axis")
     return said
-
-
-def _points(count: int) -> str:
-    return f"{count:,} point{'s' if count > 1 else ''}"
 
 
 def _as_floats(picture: Curves) -> Mapping[str, tuple[Array, Array]]:

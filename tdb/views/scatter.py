@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tdb.counted import counted
 from tdb.results import Array, Scatter
 from tdb.views import canvas, theme
 from tdb.views.canvas import Box, View
@@ -43,9 +44,9 @@ def remarks(picture: Scatter) -> list[str]:
     not_positive = int(finite.sum() - shown(picture).sum())
     said = []
     if not finite.all():
-        said.append(f"{(~finite).sum()} of {len(finite)} points not shown: NaN or inf")
+        said.append(f"{(~finite).sum()} of {counted(len(finite), 'point')} not shown: NaN or inf")
     if not_positive:
-        said.append(f"{not_positive} of {len(finite)} points not shown: not positive, on logarithmic axes")
+        said.append(f"{not_positive} of {counted(len(finite), 'point')} not shown: not positive, on logarithmic axes")
     if picture.color is not None:
         colors = not_finite_text(np.asarray(picture.color), "magenta")
         said.append(f"{picture.color_name}: {colors}" if colors else "")

@@ -11,6 +11,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from tdb.counted import counted
 from tdb.results import Array, Curves, Distributions, Histogram, Images, Matrix, Page, Picture, Profiles, Scatter
 from tdb.views import theme
 from tdb.views.canvas import tick_texts
@@ -111,7 +112,7 @@ def _images(picture: Images, width: int, lines: int, *, in_color: bool) -> list[
         pieces.append(Drawing(mosaic(tiles[part], columns, gap=0)))
     shared = scale(picture)
     if fitting < count:
-        pieces.append(f"{fitting} of {count} images")
+        pieces.append(f"{fitting:,} of {counted(count, 'image')}")
     if shared:
         pieces.append(_scale_line(shared, in_color=in_color))
     return [piece for piece in pieces if piece]

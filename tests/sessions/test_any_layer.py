@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -194,4 +195,52 @@ def test_what_has_no_features_says_what_shows_it(make_session: Make) -> None:
         *** 0 is a LayerNorm, which has no row of weights a feature: `layers 0` and `layers gradients 0` show it
         (tdb) focus 1
         *** 1 is a Sequential, which has no row of weights a feature. Inside it: 1.0
+    """)
+
+
+def test_one_of_something_is_in_the_singular(
+    make_session: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = {
+        "layers": "torch.nn.Linear(7, 1)",
+        "batch": "torch.rand(1, 7)",
+        "optimizer": "SGD(model.parameters(), lr=0.1)",
+    }
+    session = make_session(LOOP.format(**one, rule="", declare="", push="", after="Trainer.optimizer.zero_grad()"))
+    session.play("""
+        (tdb) watch 0
+        ...
+        (tdb) step
+        ...
+        (tdb) metrics weight_norm
+        ...
+        1 of 1 row of layer 0
+        (tdb) watch
+        ...
+        watching 1 feature of layer 0
+        (tdb) scatter
+        update_norm against weight_norm of 1 feature, ...
+        (tdb) grid weights
+        weights of 1 feature, values ...
+        (tdb) hist grad_norm
+        grad_norm: 1 value, ...
+        (tdb) heat grad_norm
+        grad_norm of 1 feature at 1 recorded step from 1 to 1: ...
+        (tdb) summary grad_norm
+        ...
+        the last 1 of 1 recorded step
+        grad_norm of 1 feature, 1 recorded step from 1 to 1, ...
+        (tdb) find loss > 0
+        ...
+        held at 1 of 1 recorded step from 1 to 1
+        (tdb) layers activations
+        ...
+        1 row; quantiles of absolute values
+        activations of 1 module: ...
+        (tdb) focus
+        ...
+        1 layer with features
+        (tdb) export run.json
+        run.json: 1 step, 1 trajectory, ...
     """)

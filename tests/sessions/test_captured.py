@@ -101,5 +101,5 @@ def test_a_script_says_what_to_type_or_captures_as_it_is_told(make_session: Call
         (tdb) layers
         module ...  update ...
         Linear ...
-        1 of 1 modules
+        1 of 1 module
     """)

@@ -87,7 +87,7 @@ def test_a_loop_over_steps_is_debugged_and_ends_with_the_weights_of_a_plain_run(
         (tdb) data losses
         entry  shape   dtype ...
         loss   scalar  float64 ...
-        1 entries
+        1 entry
         (tdb) until 7
         > step 7  epoch 2  loss ...        train.py(...) train
         -> for step, (x, y) in enumerate(controller.steps(loader)):

@@ -137,7 +137,7 @@ def test_from_phase_to_phase(make_session: Make) -> None:
         (tdb) keys
         key  ...
         outputs  Tensor
-        1 keys
+        1 key
         (tdb) force
         grad_norm ...
         (tdb) phase
