@@ -73,9 +73,9 @@ def reading(loss: Any) -> Any:
 
     Either way without its autograd graph: keeping a loss must not keep the graph behind it.
     """
-    if is_tensor(loss):
-        return loss.item() if loss.is_cpu and loss.numel() == 1 else loss.detach()
-    return loss
+    if getattr(loss, "is_cpu", False) and loss.numel() == 1:  # the most frequent first: this runs between all steps
+        return loss.item()
+    return loss.detach() if is_tensor(loss) else loss
 
 
 def number(value: Any) -> float | None:

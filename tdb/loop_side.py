@@ -20,7 +20,7 @@ from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, Recorder
 from tdb.skip import LEFT_OUT
-from tdb.step import Clock, Position, Step
+from tdb.step import Clock, Position, Step, position_of
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
 from tdb.target import model_of, step_of
@@ -47,7 +47,7 @@ class Keeper(Protocol):
 
 
 # Steps come into history in handfuls: so far behind it may be while training runs freely.
-MOST_UNRECORDED = 64
+MOST_UNRECORDED = 256
 
 
 class LoopSide:
@@ -170,12 +170,8 @@ class LoopSide:
         left_out = overhead is not None and overhead.leaves_out(tick)
         if overhead is not None and left_out:
             overhead.left_out_step_ends()
-        self.position = last = Position(
-            tick,
-            last.step + 1 if under_way.step is None else under_way.step,
-            under_way.epoch,
-            reading(under_way.loss),
-        )
+        step = last.step + 1 if under_way.step is None else under_way.step
+        self.position = last = position_of((tick, step, under_way.epoch, reading(under_way.loss)))
         now = time.time()
         self._unrecorded.append((last, now))
         is_free = tick < self._busy_from and now < self._busy_at
@@ -206,7 +202,7 @@ class LoopSide:
         if not is_free or self._overhead is not None:
             return False
         self.tick_ahead = tick + 1
-        self.position = position = Position(tick, last.step + 1, epoch, loss)
+        self.position = position = position_of((tick, last.step + 1, epoch, loss))
         self._unrecorded.append((position, now))
         if tick >= self._records_from:
             self._record_metrics(tick)

@@ -30,7 +30,7 @@ EVERY = 10
 LONGEST_WAIT = 0.25
 """Seconds of a free run that history may be behind, or one step if that takes longer."""
 
-MOST_WAITING = 64
+MOST_WAITING = 256
 MOST_BYTES = 2**23
 
 
@@ -87,7 +87,8 @@ class Recorder:
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
         # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
-        self._finished: list[tuple[int, Position, float]] = []  # steps that wait, with their timelines and wall times
+        self._finished: list[tuple[int, Sequence[tuple[Position, float]]]] = []  # by timeline: steps that wait
+        self._finished_steps = 0
         self._waiting: list[Waiting | SomeMetrics] = []  # those of them that have metrics
         self._recorded_at = 0.0  # wall time
 
@@ -173,7 +174,7 @@ class Recorder:
         if self.known is not None and self.known.was_captured(tick):
             return True
         followed = self._layer.info is not None and (self.dense or self._ids is not None)
-        return followed and not any(panel.layer == self._layer.name for panel in self._panels)
+        return followed and self._rule() is None
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
@@ -194,7 +195,9 @@ class Recorder:
         if known is not None:
             for position, _ in steps[: len(steps) - len(recorded)]:
                 known.compare_loss(position)
-        self._finished += [(timeline, position, wall_time) for position, wall_time in recorded]
+        if recorded:
+            self._finished.append((timeline, recorded))
+            self._finished_steps += len(recorded)
         if metrics and self._layer.info is not None and not self._failure:
             try:
                 self._record_metrics(timeline, steps[-1][0])
@@ -223,9 +226,10 @@ class Recorder:
 
     def flush(self) -> None:
         """Record all that waits: history and trajectories are complete then."""
-        finished, self._finished = self._finished, []
-        for timeline, (tick, step, epoch, loss), wall_time in finished:
-            self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
+        finished, self._finished, self._finished_steps = self._finished, [], 0
+        for timeline, steps in finished:
+            for (tick, step, epoch, loss), wall_time in steps:
+                self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
         waiting, self._waiting = self._waiting, []
         try:
             if self._is_in_batch(waiting):
@@ -254,16 +258,23 @@ class Recorder:
         if tick > self.history.newest[0]:  # one that is not was taken again
             self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
 
+    def _rule(self) -> Panel | None:
+        """Return what the rule of the focus layer has declared, if it has one."""
+        for panel in self._panels:
+            if panel.layer == self._layer.name:
+                return panel
+        return None
+
     def _may_wait(self, now: float) -> bool:
         """Return whether what waits may wait for the step ahead."""
         last = self._waiting[-1] if self._waiting else None
         if not self._finished or (isinstance(last, Waiting) and last.known is not None):
             return False
-        if len(self._finished) >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
+        if self._finished_steps >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
             return False
         if self._is_in_batch(self._waiting):
             return not self._layer.batch.full
-        return sum(each.nbytes for each in self._waiting) < MOST_BYTES
+        return last is None or len(self._waiting) * last.nbytes < MOST_BYTES
 
     def _is_in_batch(self, waiting: Sequence[Waiting | SomeMetrics]) -> bool:
         """Return whether steps wait in the layer's batch for their metrics; then all that wait do."""
@@ -271,7 +282,7 @@ class Recorder:
         return isinstance(last, Waiting) and last.block is None and last.later is None
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
-        panel = next((panel for panel in self._panels if panel.layer == self._layer.name), None)
+        panel = self._rule()
         known = self.known if self.known is not None and position.tick <= self.known.until else None
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tdb.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clock(NamedTuple):
@@ -82,6 +86,10 @@ class Position(NamedTuple):
     step: int = 0
     epoch: int | None = None
     loss: Any = None
+
+
+# Positions are made between two steps, where a call of a function in Python costs some microseconds.
+position_of = cast("Callable[[tuple[int, int, int | None, Any]], Position]", partial(tuple.__new__, Position))
 
 
 @dataclass
