@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +28,17 @@ def is_being_compiled() -> bool:
     return torch.compiler.is_compiling()
 
 
-def has_compiled() -> bool:
-    """Return whether torch has compiled something in this process."""
+def never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is never compiled, nor is what it calls, whatever of the script's calls it."""
+    from torch._compile import _disable_dynamo  # `torch.compiler.disable` loads the compiler for scripts without any
+
+    return _disable_dynamo(functools.partial(function))  # torch notes something on it, which methods do not take
+
+
+def count_compiled() -> int:
+    """Return how many frames torch has compiled in this process."""
     utilities = sys.modules.get("torch._dynamo.utils")
-    return utilities is not None and utilities.counters["frames"]["ok"] > 0
+    return 0 if utilities is None else int(utilities.counters["frames"]["ok"])
 
 
 def is_transformed(tensor: Tensor) -> bool:

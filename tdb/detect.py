@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward, without_transforms
+from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled, without_transforms
 from tdb.captures import is_tensor
 from tdb.counted import counted
 from tdb.frames import HERE, is_own, is_torch, place_of
@@ -35,6 +35,9 @@ MEANT = ("fill", "full", "where", "tensor", "triu", "tril")
 
 UNDEFINED = ("empty", "__get__", "__set__", "__setitem__")
 """Parts of the names of operations that compute nothing: memory with anything in it, attributes."""
+
+PARTLY_COMPILED = "a part of the script is compiled"
+"""It computes without the mode that `detect` sees operations by, which would make torch compile it anew."""
 
 _LINE = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n\s*(?P<source>.*)')
 
@@ -103,6 +106,7 @@ class Detection:
         self._mode: Any = None
         self._meant = False  # somebody has asked for infinities, and may hand them on
         self._recorded: tuple[bool, bool] | None = None
+        self._compiled_before = count_compiled()
 
     def put_on(self, model: nn.Module | None, *, compiled: bool) -> None:
         """Watch the step ahead, if that was asked for.
@@ -126,6 +130,8 @@ class Detection:
         named = list(model.named_modules()) if model is not None else []
         if compiled or any(is_compiled(module) for _, module in named):
             self.blind = "the model is compiled"  # a mode or hooks around it would make torch compile it anew
+        elif self._has_compiled:
+            self.blind = PARTLY_COMPILED
         elif inside_backward():
             self.blind = "it begins inside the backward pass of the step before"  # torch takes off what is put on there
         if self.blind:
@@ -142,6 +148,8 @@ class Detection:
             return
         import torch
 
+        if self._has_compiled and not self.blind:  # in this very step
+            self.blind = PARTLY_COMPILED
         if self._mode is not None:
             self._mode.__exit__(None, None, None)
         if not self._recorded[0]:
@@ -150,6 +158,10 @@ class Detection:
             handle.remove()
         self._patches.take_off()
         self._handles, self._made, self._modules, self._mode, self._recorded = [], {}, [], None, None
+
+    @property
+    def _has_compiled(self) -> bool:
+        return count_compiled() > self._compiled_before
 
     # ---- forward and update ----------------------------------------------------------------------------------------
 
@@ -195,11 +207,11 @@ class Detection:
         return _Made(name, self._modules[-1] if self._modules else "", str(place), place.source)
 
     def _enter_module(self, module: nn.Module, _inputs: Any) -> None:
-        if not at_the_prompt() and id(module) in self._names:
+        if not is_being_compiled() and not at_the_prompt() and id(module) in self._names:
             self._modules.append(self._names[id(module)])
 
     def _leave_module(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
-        if not at_the_prompt() and id(module) in self._names and self._modules:
+        if not is_being_compiled() and not at_the_prompt() and id(module) in self._names and self._modules:
             self._modules.pop()
 
     def _before_update(self, _optimizer: Any) -> None:
@@ -226,7 +238,7 @@ class Detection:
                     handle.remove()
                 self._when = before
 
-        return backward
+        return never_compiled(backward)
 
     def _nodes(self, tensors: Any) -> list[tuple[Any, _Made | None]]:
         """Return the nodes of the graph behind tensors, each with what made it or what it is a part of."""
@@ -255,9 +267,13 @@ def _mode(operate: Callable[..., Any]) -> Any:
     """Return a mode that lets `operate` call each of torch's functions."""
     from torch.overrides import TorchFunctionMode
 
+    operate = never_compiled(operate)
+
     class Watching(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, arguments: Any = (), words: Any = None) -> Any:
             del types
+            if is_being_compiled():
+                return function(*arguments, **(words or {}))
             return operate(function, arguments, words or {})
 
     return Watching()

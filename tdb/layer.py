@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.autograd import inside_backward, is_being_compiled, is_transformed
+from tdb.autograd import inside_backward, is_being_compiled, is_transformed, never_compiled
 from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
 from tdb.jobs import at_the_prompt
@@ -239,7 +239,7 @@ class FocusLayer:
             # A hook on the module itself would be pickled and copied with it: a loop may save its model at any moment.
             self._handles.append(register_module_forward_hook(self._keep_output))
         if hasattr(self._optimizer, "register_step_pre_hook"):
-            self._handles.append(self._optimizer.register_step_pre_hook(self._keep_grad))
+            self._handles.append(self._optimizer.register_step_pre_hook(never_compiled(self._keep_grad)))
 
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if is_being_compiled():

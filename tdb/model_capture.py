@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.autograd import has_compiled, inside_backward, is_being_compiled, is_transformed
+from tdb.autograd import count_compiled, inside_backward, is_being_compiled, is_transformed
 from tdb.captures import is_tensor
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
@@ -86,7 +86,6 @@ class ModelCapture:
         before: each trainable parameter when the step began, by its name.
         captured: the step was captured from its start.
         hooks_do_not_fire: the model is known to run inside something compiled.
-        compiled: a part of the model is compiled: what its modules give cannot be seen.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -100,8 +99,8 @@ class ModelCapture:
         self.updates: dict[int, int] = {}
         self.before: dict[str, Tensor] = {}
         self.captured = False
-        self.compiled = False
         self.hooks_do_not_fire = False
+        self._has_compiled = False  # a part of the model is, as far as one can see without a step
         self._names: dict[int, str] = {}
         self._parameters: dict[int, str] = {}
         self._handles: list[RemovableHandle | Handle] = []
@@ -119,7 +118,7 @@ class ModelCapture:
 
         modules, weights = dict(model.named_modules()), dict(model.named_parameters())
         self.captured = True
-        self.compiled = self.hooks_do_not_fire or any(map(is_compiled, modules.values()))
+        self._has_compiled = self.hooks_do_not_fire or any(map(is_compiled, modules.values()))
         self._samples |= any(getattr(module, "inplace", False) for module in modules.values())
         self._names = {id(module): name for name, module in modules.items()}
         self._parameters = {id(weight): name for name, weight in weights.items()}
@@ -128,7 +127,7 @@ class ModelCapture:
             before_updates(self._keep_grads),
             after_updates(self._count_update),
         ]
-        if not self.compiled:  # torch warns of global hooks around compiled modules
+        if not self._has_compiled:  # torch warns of global hooks around compiled modules
             self._handles.append(register_module_forward_hook(self._keep_output))
 
     @property
@@ -142,10 +141,15 @@ class ModelCapture:
         return bool(self.outputs or self.grads or self.updates)
 
     @property
+    def compiled(self) -> bool:
+        """Whether a part of the model is compiled, or called by what is: what its modules give is not seen."""
+        return self._has_compiled or self.is_called_in_compiled
+
+    @property
     def is_called_in_compiled(self) -> bool:
         """Whether the step is complete without a call that hooks have seen: what the script has compiled calls it."""
-        unseen = self.captured and not (self.compiled or self.outputs) and self.progress.complete
-        return unseen and bool(self.grads) and has_compiled()
+        unseen = self.captured and not (self._has_compiled or self.outputs) and self.progress.complete
+        return unseen and bool(self.grads) and count_compiled() > 0
 
     def end_step(self) -> None:
         """The step is over: take the hooks off."""

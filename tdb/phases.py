@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward, is_being_compiled, out_of_transforms
+from tdb.autograd import inside_backward, is_being_compiled, never_compiled, out_of_transforms
 from tdb.captures import given
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
@@ -103,8 +103,13 @@ class Phases:
 
     # ---- the step under way: the training thread -------------------------------------------------------------------
 
-    def begin_step(self, target: Any) -> None:
-        """Put on the hooks, if somebody has asked for a phase of the step ahead."""
+    def begin_step(self, target: Any, *, sees_passes: bool) -> None:
+        """Put on the hooks, if somebody has asked for a phase of the step ahead.
+
+        Args:
+            target: what is trained.
+            sees_passes: hooks on modules fire; otherwise they would only make torch compile anew what calls them.
+        """
         self.end_step()
         self._seen.clear()
         model, optimizers = model_of(target), optimizers_of(target)
@@ -123,7 +128,7 @@ class Phases:
             # torch warns of global hooks around those.
             self._handles.append(model.register_forward_pre_hook(self._before_forward))
             self._handles.append(model.register_forward_hook(self._after_forward, always_call=True))
-        else:
+        elif sees_passes:
             self._handles.append(register_module_forward_pre_hook(self._before_forward))
             self._handles.append(register_module_forward_hook(self._after_forward, always_call=True))
         self._patches.replace(torch.autograd, "backward", self._around)
@@ -218,7 +223,7 @@ class Phases:
                 self._reach("backward")
             return result
 
-        return backward
+        return never_compiled(backward)
 
     def _around_scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)

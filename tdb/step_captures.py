@@ -40,6 +40,7 @@ class StepCaptures:
         self.phases = Phases(self.progress, stop_inside)
         self.skip = Skip()
         self.detection = Detection()
+        self._passes_are_unseen = False  # something that the script has compiled passes through the model
 
     @property
     def concern_boundary(self) -> bool:
@@ -56,7 +57,8 @@ class StepCaptures:
         """
         if self.under_way.capturing:
             self.model.begin_step(model_of(target))
-            self.phases.begin_step(target)
+            unseen = self._passes_are_unseen and self.model.hooks_do_not_fire
+            self.phases.begin_step(target, sees_passes=not unseen)
             self.detection.put_on(model_of(target), compiled=self.model.compiled)
             self.layer.begin_step()
         else:
@@ -82,6 +84,7 @@ class StepCaptures:
             self.leave_out()
         if self.model.is_called_in_compiled:
             self.model.hooks_do_not_fire, self.layer.hooks_fire = True, False
+            self._passes_are_unseen = True
         self.layer.step_is_over()
         self.model.end_step()
         self.detection.take_off()  # what was put on last comes off first

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tdb.autograd import is_being_compiled, never_compiled
 from tdb.queries import array_of, tensors_in
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         if "updates" in groups:
             self._before = {name: weight.detach().clone() for name, weight in _trainable(model)}
         if "grads" in groups and hasattr(optimizer, "register_step_pre_hook"):
-            self._handles.append(optimizer.register_step_pre_hook(self._keep_grads))
+            self._handles.append(optimizer.register_step_pre_hook(never_compiled(self._keep_grads)))
         if "activations" in groups:
             from torch.nn.modules.module import register_module_forward_hook
 
@@ -102,6 +103,8 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         self._captured["grads"] = {name: grad.clone() for name, grad in _gradients(self._model)}
 
     def _keep_output(self, leaves: Mapping[int, str], module: nn.Module, inputs: Any, output: Any) -> None:
+        if is_being_compiled():
+            return
         del inputs
         name = leaves.get(id(module))
         if name is None or not module.training:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from tdb.autograd import never_compiled
+
 Function = Callable[[Any], None]
 
 _before: list[Function] = []
@@ -54,7 +56,10 @@ def _add(functions: list[Function], function: Function) -> Handle:
     if not _handles:
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-        _handles[:] = [register_optimizer_step_pre_hook(_call_before), register_optimizer_step_post_hook(_call_after)]
+        _handles[:] = [
+            register_optimizer_step_pre_hook(never_compiled(_call_before)),
+            register_optimizer_step_post_hook(never_compiled(_call_after)),
+        ]
     functions.append(function)
     return Handle(functions, function)
 

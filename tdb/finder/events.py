@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import is_being_compiled
+from tdb.autograd import is_being_compiled, never_compiled
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 
@@ -153,7 +153,7 @@ class Events:
             if is_followed:
                 listener.differentiated()
 
-        return backward
+        return never_compiled(backward)
 
     def _telling_scaler_step(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)
@@ -182,7 +182,8 @@ class Events:
     def _telling_clearing(self, plain: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(plain)
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> None:
-            self._listener.clearing()
+            if not is_being_compiled():
+                self._listener.clearing()
             plain(owner, *args, **kwargs)
 
         return zero_grad

@@ -76,6 +76,7 @@ def _bars(axes: Axes, vector: Array, limit: float, *, signed: bool) -> None:
     axes.plot(np.flatnonzero(~finite), np.zeros((~finite).sum()), "D", color="#00c853", markersize=4)
     ticks = [-limit, 0.0, limit] if signed or values.min() < 0 else [0.0, limit]
     axes.set_xlim(-0.5, len(vector) - 0.5)
-    axes.set_ylim(ticks[0] - 0.02 * limit, limit * 1.02)
+    room = 0.02 * limit or 1.0  # nothing but zeros have no scale
+    axes.set_ylim(ticks[0] - room, limit + room)
     axes.set_yticks(ticks, canvas.tick_texts(ticks))
     axes.spines[["top", "right"]].set_visible(False)

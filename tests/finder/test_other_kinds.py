@@ -92,6 +92,30 @@ for each in model.parameters():
 """
         + LOOP.replace("    optimizer.zero_grad()\n", "").replace("    optimizer.step()\n", "")
     ),
+    "a whole step that is compiled": Kind(
+        """
+import torch._dynamo
+torch._dynamo.reset()
+graphs = []
+def backend(graph, inputs):
+    graphs.append([node.target.__name__ for node in graph.graph.nodes if node.op == "call_function"])
+    return graph.forward
+"""
+        + OPTIMIZER
+        + """
+@torch.compile(backend=backend)
+def train(x, y):
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+seen = [train(x, y).item() for x, y in loader]
+assert all(graph[:1] in ([], ["linear"], ["iadd"]) for graph in graphs), graphs  # model and update, nothing of tdb
+""",
+        shown="update_norm",
+        without="mean_activation",
+    ),
     "a gradient a sample": Kind(
         """
 from torch.func import functional_call, grad, vmap
@@ -225,7 +249,7 @@ def test_looked_at_from_all_sides(run_twice: Callable[[str], Any], name: str) ->
     kind = KINDS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", ".*(torch.jit|Lazy)")
+        warnings.filterwarnings("ignore", ".*(torch.jit|Lazy|not a leaf)")
         session, plain = run_twice(kind.text)
         shown = "".join(session.type(line) for line in LOOKS)
         if kind.losses:
