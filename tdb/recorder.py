@@ -321,14 +321,10 @@ class Recorder:
     def _left_for_later(self, panel: Panel | None) -> Mapping[str, Any] | None:
         """Return the metrics of a rule that can be computed later, each [D] or what gives it; None if they cannot.
 
-        Where every step is recorded they are computed at once: to keep so many tensors costs more than it saves, as
-        each comes into memory that is cold.
-
         Raises:
             LookupError: the rule has seen no step yet.
         """
-        is_rare = self._ids is None and not self.dense and self.every > 1
-        if panel is None or panel.recorded is None or not is_rare:
+        if panel is None or panel.recorded is None:
             return None
         found = panel.recorded()
         if not found:

@@ -6,6 +6,7 @@ arguments, environment, streams, a session of its own, a terminal if it gets one
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import json
@@ -149,6 +150,7 @@ def run(request: Mapping[str, Any]) -> None:
 
     random.seed()
     np.random.seed()
+    atexit.register(gc.unfreeze)  # or extension modules take what is frozen for leaked
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environ"])
