@@ -44,11 +44,13 @@ class Discovery:
         self._searches = 0
         self._model: nn.Module | None = None
 
-    def outermost(self) -> list[nn.Module]:
+    def first_called(self) -> list[nn.Module]:
         """Return the modules whose first call may be the first that is heard of the loop ahead."""
         optimizers = self.optimizers.alive()
         roots = self._search(optimizers, parameters_of(optimizers), {}).roots
-        return [] if any(root.is_compiled for root in roots) else [root.outer for root in roots]
+        return (
+            [] if any(root.is_compiled for root in roots) else [each for root in roots for each in root.outer.modules()]
+        )
 
     def of_optimizers(self) -> Found | None:
         """Return what is trained by the optimizers that were built last; None if they have gone."""

@@ -17,6 +17,7 @@ from tdb.finder.discovery import Discovery, Found, tell_if_compiled
 from tdb.finder.events import Events, Listener, inside_update
 from tdb.finder.feed import Feed
 from tdb.finder.losses import Losses
+from tdb.finder.models import parts_of
 from tdb.finder.onlooker import Onlooker
 from tdb.finder.optimizers import HandUpdate, parameters_of
 from tdb.finder.steady import Line, Steady, line_of
@@ -26,6 +27,8 @@ from tdb.layer_weight import has_lazy
 from tdb.tap import Fetch, Tap
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tdb.controller import DebugController
     from tdb.passes.passes import Passes
     from tdb.target import Training
@@ -66,7 +69,9 @@ class Finder(Listener):
         self._losses = Losses()
         self._batches = Batches()
         self._target: Training | None = None
-        self._called: set[int] = set()  # the outermost modules that this step has called
+        self._called: set[int] = set()  # the modules that are listened to, and that this step has called
+        self._heard: list[nn.Module] = []  # the outermost modules that are listened to
+        self._parts: dict[int, tuple[nn.Module, nn.Module]] = {}  # their parts that are, and whose those are, by id
         self._listening = False  # to calls of the outermost modules
         self._may_listen = False  # their calls can be heard at all
         self._by_hand: HandUpdate | None = None
@@ -199,9 +204,14 @@ class Finder(Listener):
                 return
         if self._steady.on and self._steady.called(inputs, keywords):
             return
+        before = self._target
         if self._may_begin():
+            if self._target is not before:
+                self._hear_parts_around(module)
             self._called.add(id(module))
-            self._batches.called(inputs, keywords)
+            _, root = self._parts.get(id(module), (None, None))
+            if root is None or id(root) not in self._called:
+                self._batches.called(inputs, keywords)
 
     def scaled(self, loss: Any, scaled: Any) -> None:
         """A gradient scaler has made `scaled` of a loss."""
@@ -440,9 +450,19 @@ class Finder(Listener):
 
     def _listen_early(self) -> None:
         """Have the first call of what a new optimizer trains begin the loop, should nothing else begin it before."""
-        outermost = self._discovery.outermost()
-        if outermost:
-            self._events.listen_to(outermost)
+        modules = self._discovery.first_called()
+        if modules:
+            self._events.listen_to(modules)
+
+    def _hear_parts_around(self, module: nn.Module) -> None:
+        """The first module that the loop has called may be a part of one that it does not call: hear the parts, too."""
+        for root in self._heard:
+            if root is not module and any(each is module for each in root.modules()):
+                self._parts.update({id(part): (part, root) for part in parts_of(root, module)})
+        self._listen()
+
+    def _listen(self) -> None:
+        self._events.listen_to([*self._heard, *(part for part, _ in self._parts.values())])
 
     def _focus_late(self) -> None:
         """The weights are there that were not when the loop began."""
@@ -471,9 +491,11 @@ class Finder(Listener):
         self._target.step = self._controller.position.step
         self._has_lazy = has_lazy(found.training.model)
         if found.roots is not None:
-            self._optimizers.belong_to(found.roots)
+            self._parts = self._optimizers.belong_to(found.roots)
             compiled = tell_if_compiled(found.roots, self._controller)
-            heard = [root.outer for root in found.roots if not compiled or root.outer is not root.module]
-            self._listening = self._may_listen = bool(heard)
-            self._events.listen_to(heard)
+            self._heard = [root.outer for root in found.roots if not compiled or root.outer is not root.module]
+            if compiled:
+                self._parts.clear()
+            self._listening = self._may_listen = bool(self._heard)
+            self._listen()
         self._controller.begin(found.training)

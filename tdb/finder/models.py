@@ -135,6 +135,23 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+def parts_of(module: nn.Module, called: nn.Module | None = None) -> list[nn.Module]:
+    """Return the outermost modules inside one that may be called by themselves.
+
+    Args:
+        module: its parts are asked for.
+        called: one of the modules inside is known to be called, and those around it not to be.
+    """
+    import torch
+
+    parts: list[nn.Module] = []
+    for child in module.children():
+        is_list = type(child).forward is torch.nn.Module.forward
+        is_around = child is not called and any(each is called for each in child.modules())
+        parts += parts_of(child, called) if is_list or is_around else [child]
+    return parts
+
+
 def leaves_of(roots: Any) -> list[Tensor]:
     """Return the tensors that the gradients of roots will be added up in, in the order of the forward pass."""
     import torch

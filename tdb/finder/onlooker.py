@@ -39,7 +39,7 @@ class Onlooker(Listener):
         """Look on from now on; torch is there."""
         self._events.look_on()
         if self._discovery.optimizers.fresh:
-            self._events.listen_to(self._discovery.outermost())
+            self._events.listen_to(self._discovery.first_called())
         else:
             self._events.await_optimizer()
 

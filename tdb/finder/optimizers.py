@@ -8,8 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from tdb.finder.models import parts_of
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from tdb.finder.models import Root
 
@@ -59,14 +61,27 @@ class Optimizers:
         self._of_parameter.update({id(each): (weakref.ref(each), number) for each in parameters})
         return number
 
-    def belong_to(self, roots: Iterable[Root]) -> None:
-        """Note which modules each optimizer trains parameters of."""
-        owned = [(id(root.outer), {id(each) for each in root.module.parameters()}) for root in roots]
-        self._parts = {}
+    def belong_to(self, roots: Iterable[Root]) -> dict[int, tuple[nn.Module, nn.Module]]:
+        """Note which modules each optimizer trains parameters of.
+
+        Returns:
+            the parts of roots that several optimizers share, each with its root, by the part's id: where the loop calls
+            them by themselves, that tells whose turn it is.
+        """
+        owned = [(root, {id(each) for each in root.module.parameters()}) for root in roots]
+        parameters: dict[int, set[int]] = {}
         for optimizer in self.alive():
-            own = {id(each) for each in parameters_of([optimizer])}
-            number = self.number(optimizer)
-            self._parts[number] = self._parts.get(number, frozenset()) | {root for root, ids in owned if own & ids}
+            parameters.setdefault(self.number(optimizer), set()).update(map(id, parameters_of([optimizer])))
+        self._parts = {number: frozenset() for number in parameters}
+        shared: dict[int, tuple[nn.Module, nn.Module]] = {}
+        for root, ids in owned:
+            numbers = [number for number, own in parameters.items() if own & ids]
+            parts = parts_of(root.module) if len(numbers) > 1 else []
+            shared.update({id(part): (part, root.outer) for part in parts})
+            for number in numbers:
+                within = {id(part) for part in parts if not parameters[number].isdisjoint(map(id, part.parameters()))}
+                self._parts[number] |= {id(root.outer), *within}
+        return shared
 
     def taking_part(self, called: Iterable[int]) -> set[int]:
         """Return the optimizers whose modules were called in this step, or, where none was, that have new gradients.

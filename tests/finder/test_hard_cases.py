@@ -266,6 +266,50 @@ for number in range(8):
         assert torch.equal(torch.as_tensor(batch), session.session.python("ids"))
 
 
+def test_parts_that_are_called_by_themselves_have_each_its_turn(script: Callable[..., TypingSession]) -> None:
+    """As in a Lightning module with two optimizers: nobody calls the whole of it."""
+    session = script("""
+generator, critic = nn.Linear(3, 6), nn.Linear(6, 1)
+whole = nn.ModuleDict({"nets": nn.ModuleList([generator, critic])})
+optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (critic, generator)]
+for epoch in range(3):
+    for x, _ in loader:
+        for optimizer in optimizers:
+            whole.requires_grad_(False)
+            optimizer.param_groups[0]["params"][0].requires_grad_()
+            made = generator(torch.randn(8, 3))
+            loss = critic(made).mean() - critic(x).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+""")
+    assert session.type("step 2").startswith("> step 2  epoch 1  loss ")
+    assert finished(session) == "Training finished after 12 steps"
+
+
+def test_the_batch_of_a_model_that_is_never_called_is_what_its_parts_are_given(
+    script: Callable[..., TypingSession],
+) -> None:
+    session = script("""
+class Agent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.nets = nn.ModuleDict({"actor": nn.Linear(6, 2), "critic": nn.Linear(6, 1)})
+    def evaluate(self, x):
+        return self.nets["actor"](x).sum() + self.nets["critic"](x).sum()
+agent = Agent()
+optimizer = torch.optim.Adam(agent.parameters())
+for number in range(8):
+    x = torch.randn(number + 2, 6)
+    agent.evaluate(x).backward()
+    optimizer.step()
+""")
+    assert "not called" not in session.type("step;; layers")
+    for step in (1, 2, 5):
+        session.type(f"until {step}" if step > 1 else "where")
+        assert f"{step + 1}x6" in session.type("batch")
+
+
 def test_a_batch_that_is_drawn_ahead_is_not_the_one_of_the_step(script: Callable[..., TypingSession]) -> None:
     ahead = """
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
