@@ -399,7 +399,8 @@ for layer, optimizer in zip(layers, optimizers):
 """
     )
     assert session.type("step 6").startswith("> step 6  epoch 1  loss ")
-    assert finished(session) == "Training finished after 11 steps"  # whether the first will go on, too, nobody can know
+    # Whether the first will go on, too, nobody can know: the second may be waited for, or for once not.
+    assert finished(session) in ("Training finished after 11 steps", "Training finished after 12 steps")
 
 
 @pytest.mark.parametrize("most_searches", [MOST_SEARCHES, 2])
