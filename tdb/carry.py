@@ -2,7 +2,8 @@
 
 `signal.signal` raises in any thread but the main one. While a script runs, its calls are handed to the main thread,
 which looks into its inbox whenever it waits. SIGINT stays tdb's own (Ctrl-C pauses): the script's handler is kept, and
-returned by `signal.getsignal` and by the next `signal.signal` as if it were installed.
+returned by `signal.getsignal` and by the next `signal.signal` as if it were installed. Of the other signals that tdb
+handles the script sees what handles them in a plain run, until it installs a handler of its own.
 """
 
 from __future__ import annotations
@@ -104,12 +105,22 @@ def carried_signals(main_thread: MainThread, notify: Callable[[str], None]) -> I
             if callable(handler) and handler is not signal.default_int_handler:
                 notify("the script handles SIGINT: Ctrl-C still pauses, `interrupt` calls the script's handler")
             return previous
-        return main_thread.call(lambda: plain_signal(number, handler))
+        ours, without = _handled.get(number, (None, None))
+        wanted = ours if ours is not None and handler == without else handler  # what would end the script ends tdb
+        return as_without_tdb(number, main_thread.call(lambda: plain_signal(number, wanted)))
 
     def current(number: int) -> Any:
-        if threading.current_thread() is not threading.main_thread() and number == signal.SIGINT:
-            return main_thread.interrupt_handler
-        return plain_getsignal(number)
+        if threading.current_thread() is threading.main_thread():
+            return plain_getsignal(number)
+        return (
+            main_thread.interrupt_handler
+            if number == signal.SIGINT
+            else as_without_tdb(number, plain_getsignal(number))
+        )
+
+    def as_without_tdb(number: int, handler: Any) -> Any:
+        ours, without = _handled.get(number, (None, None))
+        return without if handler is ours and ours is not None else handler
 
     def wakeup(descriptor: int, *, warn_on_full_buffer: bool = True) -> int:
         return int(main_thread.call(lambda: plain_wakeup(descriptor, warn_on_full_buffer=warn_on_full_buffer)))

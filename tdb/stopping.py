@@ -111,9 +111,11 @@ def end_line(session: Session) -> str:
     words = {FINISHED: "Training finished", ENDED: "Training was ended"}.get(state["status"], "Training is over")
     # Of a run that has gone back in time, ticks also count the steps of other branches.
     steps = state["step"] if len(session.controller.travel.branches) > 1 else state["tick"]
+    reason = f": {state['reason']}" if state["reason"] else ""
+    if not steps and state["status"] == FINISHED and reason:
+        return f"{words} without a step{reason}"
     if not steps:
         return f"{words} without a step that tdb could see: nothing was updated, and no gradients were computed"
-    reason = f": {state['reason']}" if state["reason"] else ""
     return f"{words} after {counted(steps, 'step')}{reason}"
 
 

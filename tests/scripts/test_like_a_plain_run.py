@@ -81,6 +81,21 @@ def test_its_streams(place: Place) -> None:
     assert sorted(ended.error.splitlines()) == sorted([*lines, "from stderr"])
 
 
+def test_signal_handlers_are_those_of_a_plain_run(place: Place) -> None:
+    script = place.write(
+        "handlers.py",
+        """
+        from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, getsignal, signal
+
+        def save(number, frame): ...
+
+        print([getsignal(each) for each in (SIGHUP, SIGINT, SIGTERM)])
+        print(signal(SIGTERM, save), getsignal(SIGTERM) is save, signal(SIGTERM, SIG_DFL) is save, getsignal(SIGTERM))
+        """,
+    )
+    assert place.tdb("-c", "continue", script).out.splitlines()[:-1] == place.python(script).out.splitlines()
+
+
 def test_modes_and_threads_of_torch_and_signal_handlers(torch_place: Place) -> None:
     torch_place.write(
         "modes.py",

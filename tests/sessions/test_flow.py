@@ -167,7 +167,7 @@ def test_a_script_that_leaves_with_a_status(make_session: Make) -> None:
     session = make_session("import sys; sys.exit(5)")
     session.play("""
         (tdb) continue
-        Training finished without a step that tdb could see...
+        Training finished without a step: the script left with exit status 5
     """)
     assert session.session.run is not None
     assert session.session.run.exit_code == 5
