@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdb.gate import OVER, READY, STOPPED
+from tdb.settings import is_setting
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -119,7 +120,7 @@ class Journal:
         if entry.has_moved and entry.after.step < entry.before.step:
             kept = entry.after.step
             self.changes = [change for change in self.changes if change.step < kept or not change.has_begun]
-        elif entry.changes and not entry.error:
+        elif entry.changes and not entry.error and not is_setting(entry.text):
             self.changes.append(Change(entry.before.step, entry.before.status != READY, entry.before.phase, entry.text))
 
     def on_entry(self, listener: Callable[[Entry], None]) -> None:

@@ -84,7 +84,10 @@ class Session:
         elif name == "checkpoints.spill":
             travel = self.controller.travel
             self.at_boundary(lambda: travel.spill_to(value))
-        elif name == "checkpoints.in_place":
+        elif name == "checkpoints.in_place" and self.elsewhere is None:
+            if value and (others := self.branches.others):
+                why = f"this run has other branches, which it would not know: {', '.join(others)}"
+                raise StateError(f"training cannot go back in place: {why}", "`switch` goes to them as it is")
             self.at_boundary(lambda: self.controller.travel.request(value))
         elif name == "checkpoints.forks":
             keep_forks(self, value)

@@ -123,6 +123,12 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 
+def is_setting(line: str) -> bool:
+    """Return whether a line changes one of these settings, and not one of training's own values."""
+    command, name, *_ = [*line.split(maxsplit=2), "", ""]
+    return command == "set" and name in SETTINGS
+
+
 class Settings:
     """The values in force."""
 

@@ -140,7 +140,6 @@ def set_points(session: Session, carried: Carried) -> None:
 
 def set_up(session: Session, carried: Carried, run: Callable[[str], object]) -> None:
     """Set up, after the steps have been taken, what is shown; `run` runs a line silently."""
-    session.settings.become(carried.settings)  # what was typed on the way may have been settings, too
     for text in carried.displays:
         run(f"display {text}")
     session.armed.refresh()

@@ -76,6 +76,11 @@ class KnownBranches:
         taken_back = [each.step for each in self._now.changes if each.has_begun and each.step >= here]
         self._ends = min(taken_back, default=FOREVER)
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The names of the branches that training is not on."""
+        return tuple(self._others)
+
     def all(self, session: Session) -> list[KnownBranch]:
         """Return all branches as they are known now, the present one first."""
         self.part_from_changes(session)
@@ -86,12 +91,14 @@ class KnownBranches:
         at = self._ends
         if session.controller.position.step <= at:
             return []
+        undone = ", ".join(each.text for each in self._now.changes if each.has_begun and each.step == at)
+        self._ends = FOREVER
+        if not session.controller.travel.why_not:  # it goes back in place from here on, and has branches of its own
+            return [f"what was changed at step {at} was not done again: {undone}"]
         left = self._others[self._now.name] = self._now
         name, changes = name_of_fork(self._others, ""), session.journal.changes
         before = [each for each in changes if not each.has_begun or each.step < at]
         self._now = KnownBranch(name, left.name, at, at, inherited=len(before))
-        self._ends = FOREVER
-        undone = ", ".join(each.text for each in left.changes if each.has_begun and each.step == at)
         return [f"what was changed at step {at} stays on branch {left.name} ({undone}); this is branch {name} now"]
 
     def furthest(self, here: int) -> int:
@@ -114,6 +121,10 @@ class KnownBranches:
         self._others[left.name] = left
         self._now = KnownBranch(name, left.name, here, here, inherited=len(session.journal.changes))
         self._ends = FOREVER
+        if session.settings["checkpoints.in_place"]:
+            session.settings.change("checkpoints.in_place", "off")
+            told = f"a run that goes back in place from here on would not know the branch {left.name}"
+            session.journal.notices.append(f"checkpoints.in_place is off: {told}")
         return self._now
 
     def fork_for_a_change(self, session: Session) -> KnownBranch | None:

@@ -62,10 +62,10 @@ def note(session: Session, text: str, apply: Callable[[], Any], *, is_ahead: boo
     counts_before = is_ahead and not travel.why_not and controller.recorder.known is None
     if controller.is_inside and not counts_before:
         return [INSIDE] if not travel.why_not and session.journal.first("changes inside a step") else []
-    if travel.why_not:
-        branch: Forked | None = session.branches.fork_for_a_change(session)
-    else:
-        branch = controller.gate.call(lambda: travel.note_edit(text, apply, is_ahead=is_ahead))
+    elsewhere = session.branches.fork_for_a_change(session) if travel.why_not else None
+    # Also where training does not go back in place: it may be asked to from some later step on.
+    here = controller.gate.call(lambda: travel.note_edit(text, apply, is_ahead=is_ahead))
+    branch: Forked | None = elsewhere or here
     if branch is None:
         return []
     session.route("fork").drop_after(branch.forked_at)

@@ -362,8 +362,6 @@ class Traveller:
         Returns:
             The branch that was begun for it, because the present one has steps ahead that it would contradict.
         """
-        if self.reach.state is None:
-            return None
         position = self._loop.position
         branch = self.fork() if self._loop.recorder.known is not None else None
         self.branches.edits.append(Edit(self._loop.timeline, position.tick, position.step, text, apply, is_ahead))

@@ -171,3 +171,40 @@ def test_without_a_loader_the_generators_are_enough(begin: Begin) -> None:
     assert (landing["route"], landing["differences"]) == ("in place", [])
     assert session.answer("p model.weight.tolist()")["value"] == weights
     assert session.answer("p number")["value"] > 11  # the loop's own count has gone on
+
+
+def test_a_run_with_branches_that_are_in_no_process_stays_with_the_ways_that_know_them(begin: Begin) -> None:
+    session = begin(NO_LOADER)
+    session.answer("set checkpoints.in_place on")
+    session.answer("continue")
+    session.answer("restart")
+    told = "checkpoints.in_place is off: a run that goes back in place from here on would not know the branch main"
+    assert told in session.type("fork slower")
+    session.answer("set optimizer.lr 0.05")
+    session.answer("step 5")
+    why = "training cannot go back in place: this run has other branches, which it would not know: main"
+    assert why in session.type("set checkpoints.in_place on")
+    landing = session.answer("switch main")
+    assert (landing["route"], landing["step"], landing["differences"]) == ("re-run", 30, [])
+    session.answer("switch slower")
+    assert list(session.answer("branches")["changes"]) == ["main", "slower"]
+
+
+def test_what_was_changed_before_it_was_asked_for_belongs_to_the_run_too(begin: Begin) -> None:
+    session = begin(NO_LOADER)
+    session.answer("step 3")
+    session.answer("set optimizer.lr 0.05")
+    session.answer("step 2")
+    weights = session.answer("p model.weight.tolist()")["value"]
+    session.answer("set checkpoints.in_place on")
+    session.answer("set optimizer.lr 0.03")
+    session.answer("step 4")
+    assert session.answer("branches")["changes"] == {
+        "main": ["set optimizer.lr 0.05 (step 3)", "set optimizer.lr 0.03 (step 5)"]
+    }
+    landing = session.answer("goto 4")  # before it was asked for
+    assert (landing["route"], landing["differences"]) == ("re-run", [])
+    session.answer("step")
+    assert session.answer("p model.weight.tolist()")["value"] == weights
+    assert "what was changed at step 5 was not done again: set optimizer.lr 0.03" in session.type("step")
+    assert session.answer("branches")["now"] == "main"
