@@ -17,7 +17,7 @@ from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, none_true, truth
 from tdb.features import panel_of
 from tdb.gate import FINISHED
-from tdb.layer import GENERIC_METRICS
+from tdb.generic_metrics import GENERIC_METRICS
 from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
 from tdb.step_tensors import StepTensors
 from tdb.stop_question import StopCheck

@@ -12,7 +12,7 @@ import numpy as np
 from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError, TdbError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_rows
-from tdb.layer import GENERIC_METRICS
+from tdb.generic_metrics import GENERIC_METRICS
 from tdb.panel import StatusRule
 from tdb.queries import array_of
 from tdb.results import Array, Table

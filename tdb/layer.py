@@ -11,16 +11,16 @@ whatever the optimizer is. Everything is measured on the weight as rows [D, F]: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.autograd import inside_backward, is_being_compiled, is_transformed, never_compiled
 from tdb.counted import counted
-from tdb.errors import NotCapturedError, StateError, UsageError, did_you_mean
+from tdb.errors import NotCapturedError, StateError
+from tdb.generic_metrics import generic_metrics
 from tdb.jobs import at_the_prompt
-from tdb.layer_metrics import SMALLEST_FLOAT, Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
-from tdb.layer_weight import gradient_of, has_lazy, trained_for, weight_of
-from tdb.model_capture import class_of
+from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
+from tdb.layer_weight import as_rows, gradient_of, trained_for, weight_of
+from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 
@@ -30,69 +30,6 @@ if TYPE_CHECKING:
 
     from tdb.model_capture import ModelCapture
     from tdb.results import Array
-
-
-# The feature dimension of the output, counted from the end, by the number of dimensions that a position takes.
-ROW_LAYERS = {"Linear": 1, "Conv1d": 2, "Conv2d": 3, "Conv3d": 4, "Embedding": 0}
-TRANSPOSED = {"ConvTranspose1d": 2, "ConvTranspose2d": 3, "ConvTranspose3d": 4}  # a feature is a column of these
-ROW_LAYERS |= TRANSPOSED
-
-GENERIC_METRICS = {
-    "weight_norm": "L2 norm of the feature's weights",
-    "grad_norm": "L2 norm of their gradient",
-    "update_norm": "L2 norm of the step's change of them",
-    "update_ratio": "update_norm / weight_norm",
-    "descent_cos": "cosine of that change with the way straight down the gradient",
-    "mean_activation": "mean of the layer's output for the feature, over the batch and all positions",
-    "activation_std": "standard deviation of those outputs (of the batch itself: divided by their number)",
-    "active_fraction": "share of those outputs that are above 0",
-    "cos_to_init": "cosine of the weights with what they were when their layer became the focus",
-}
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """A layer that has features.
-
-    Attributes:
-        name: its name in the model.
-        kind: its class.
-        features: D, the number of rows.
-        row_shape: the shape of one row before it is flattened to F; of complex numbers, real and imaginary parts last.
-    """
-
-    name: str
-    kind: str
-    features: int
-    row_shape: tuple[int, ...]
-
-
-def layers_with_features(model: nn.Module) -> list[LayerInfo]:
-    """Return the layers of a model whose weight has a row for each feature, in the model's order."""
-    found = []
-    for name, module in model.named_modules():
-        names = (class_of(module), *(base.__name__ for base in type(module).__mro__))
-        kind = next((each for each in names if each in ROW_LAYERS), None)
-        weight = weight_of(module) if kind is not None else None
-        if kind is None or weight is None or weight.dim() < 2:
-            continue
-        parts = (2,) if weight.is_complex() else ()
-        if kind not in TRANSPOSED:
-            found.append(LayerInfo(name, kind, weight.shape[0], (*weight.shape[1:], *parts)))
-        elif getattr(module, "groups", 1) == 1:
-            found.append(LayerInfo(name, kind, weight.shape[1], (weight.shape[0], *weight.shape[2:], *parts)))
-    return found
-
-
-def why_no_features(model: nn.Module, name: str, known: Mapping[str, LayerInfo]) -> UsageError:
-    """Return the error of a name that is no layer with features: what it is, and what shows it."""
-    modules = dict(model.named_modules())
-    if name not in modules:
-        near = did_you_mean(name, known) or f"Layers with features: {', '.join(known)}"
-        return UsageError(f"no layer {name!r} with features", near)
-    inside = [each for each in known if each.startswith(f"{name}.")]
-    hint = f"Inside it: {', '.join(inside[:3])}" if inside else f"`layers {name}` and `layers gradients {name}` show it"
-    return UsageError(f"{name} is a {class_of(modules[name])}, which has no row of weights a feature", hint)
 
 
 class FocusLayer:
@@ -117,7 +54,6 @@ class FocusLayer:
         self._transposed = False
         self._optimizer: Any = None
         self._initial: Tensor | None = None
-        self._initial_norm: Tensor | None = None
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
         self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
@@ -138,20 +74,12 @@ class FocusLayer:
         model = model_of(target)
         if model is None:
             raise StateError("no model is known", "It is once training has begun: `start`")
-        known = {info.name: info for info in layers_with_features(model)}
-        if not known and has_lazy(model):
-            raise UsageError("the model's layers have no weights yet", "They have after a step")
-        if not known:
-            raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
-        chosen = known.get(name or next(iter(known)))
-        if chosen is None:
-            raise why_no_features(model, name, known)
+        chosen = layer_with_features(model, name)
         module = dict(model.named_modules())[chosen.name]  # a scripted model finds none by its name
         if module is not self._module:
             self._module, self._transposed = module, chosen.kind in TRANSPOSED
             self.forget_step()
             self._initial = self.weights()
-            self._initial_norm = self._initial.norm(dim=1)
             in_host = in_host_memory(self._initial)
             self._of_weights = WeightMetrics(self._initial) if in_host else None
             self._batch = StepBatch(self._initial) if in_host and steps_together(self._initial) > 1 else None
@@ -195,8 +123,8 @@ class FocusLayer:
         if self._module is None or self.captured or not capture.captured:
             return
         before, grad, output = capture.of_layer(self._module)
-        self._before = None if before is None else self._as_rows(before).clone()
-        self._grad = None if grad is None else self._as_rows(grad).clone()
+        self._before = None if before is None else self._rows(before).clone()
+        self._grad = None if grad is None else self._rows(grad).clone()
         if output is not None and self._module.training:
             self._take_output(output)
 
@@ -209,7 +137,7 @@ class FocusLayer:
             self.forget_step()
             self._put_hooks_on()
             self.following = True
-        self._before = self._batch.begin_step(self._as_rows(self._weight()))
+        self._before = self._batch.begin_step(self._rows(self._weight()))
         self._grad = self._output = None
 
     def forget_step(self) -> None:
@@ -276,7 +204,7 @@ class FocusLayer:
 
     def weights(self) -> Tensor:
         """Return the weight now, [D, F]."""
-        return self._as_rows(self._weight()).clone()
+        return self._rows(self._weight()).clone()
 
     def rows_of(self, ids: Array) -> Array:
         """Return the weights of some features, [n, F]: a copy."""
@@ -287,7 +215,7 @@ class FocusLayer:
         import torch
 
         index = torch.from_numpy(ids).to(weight.device)
-        found: Array = self._as_rows(weight.index_select(int(self._transposed), index)).float().cpu().numpy()
+        found: Array = self._rows(weight.index_select(int(self._transposed), index)).float().cpu().numpy()
         return found
 
     def grad(self) -> Tensor:
@@ -332,34 +260,20 @@ class FocusLayer:
 
         As a user looks at them, on any device; for recording see `let_wait`.
         """
-        import torch
-
-        weights = self._as_rows(self._weight())
-        norm = torch.linalg.vector_norm(weights, dim=1)
-        found = {"weight_norm": norm}
-        tiny = torch.finfo(norm.dtype).tiny
         grad = self._grad if self._grad is not None else self._module_grad()
-        if not self._progress.has_gradients:
-            grad = None
-        if grad is not None:
-            found["grad_norm"] = torch.linalg.vector_norm(grad, dim=1)
-        if self._before is not None and self._progress.has_update:
-            change = weights - self._before
-            found["update_norm"] = torch.linalg.vector_norm(change, dim=1)
-            found["update_ratio"] = found["update_norm"] / norm
-            if grad is not None:
-                product = (found["update_norm"] * found["grad_norm"]).clamp_min(tiny)
-                found["descent_cos"] = (0.0 - torch.linalg.vecdot(change, grad)) / product  # -x would make -0.0 of 0
-        if self._output is not None and self.info is not None and self.info.kind != "Embedding":
-            outputs = self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2).float()
-            found["mean_activation"] = outputs.mean(dim=0)
-            found["activation_std"] = outputs.std(dim=0, correction=0)
-            found["active_fraction"] = (outputs > 0).mean(dim=0, dtype=torch.float32)
-        if self._initial is not None:
-            # A row of zeros has cosine 0 with anything.
-            product = (norm * self._initial_norm).clamp_min(tiny)
-            found["cos_to_init"] = torch.linalg.vecdot(weights, self._initial) / product
-        return found
+        return generic_metrics(
+            self._rows(self._weight()),
+            grad if self._progress.has_gradients else None,
+            self._before if self._progress.has_update else None,
+            self._features_last(),
+            self._initial,
+        )
+
+    def _features_last(self) -> Tensor | None:
+        """Return the layer's output [N, D], of all images and positions; None if there is none that has a mean."""
+        if self._output is None or self.info is None or self.info.kind == "Embedding":
+            return None
+        return self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2)
 
     def metrics_of_weights(self) -> tuple[tuple[str, ...], Array] | None:
         """Return the metrics of a step that was not captured, names and values [m, D]; None if more is known of it.
@@ -370,7 +284,7 @@ class FocusLayer:
         if self._before is not None or self._output is not None or self._of_weights is None:
             return None
         grad = self._module_grad()
-        return self._of_weights.of(self._as_rows(weight).numpy(), None if grad is None else grad.numpy())
+        return self._of_weights.of(self._rows(weight).numpy(), None if grad is None else grad.numpy())
 
     # ---- steps whose metrics are computed together -----------------------------------------------------------------
 
@@ -388,7 +302,7 @@ class FocusLayer:
         kind = Kind(grad is not None, self._output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
             return batch
-        batch.end_step(self._as_rows(weight), kind)
+        batch.end_step(self._rows(weight), kind)
         if not self.following:
             batch.part()
         return batch
@@ -414,7 +328,7 @@ class FocusLayer:
 
     def _module_grad(self) -> Tensor | None:
         grad = gradient_of(self._bound())
-        return None if grad is None else self._as_rows(grad)
+        return None if grad is None else self._rows(grad)
 
     def _bound(self) -> Any:
         if self._module is None:
@@ -426,19 +340,5 @@ class FocusLayer:
         assert weight is not None
         return weight
 
-    def _as_rows(self, weight: Any) -> Tensor:
-        """Return a weight or its gradient as rows [D, F], without copying where that can be.
-
-        A complex number is two entries of a row, its real and its imaginary part: norms are as before, cosines real.
-        Half precision becomes single precision, which it equals: in itself the squares of an update underflow.
-        """
-        weight = weight.detach()
-        dense = weight.to_dense() if weight.is_sparse else weight
-        if dense.is_complex():
-            from torch import view_as_real
-
-            dense = view_as_real(dense.resolve_conj())
-        elif dense.itemsize < SMALLEST_FLOAT:
-            dense = dense.float()
-        rows: Tensor = (dense.transpose(0, 1) if self._transposed else dense).flatten(1)
-        return rows
+    def _rows(self, weight: Tensor) -> Tensor:
+        return as_rows(weight, transposed=self._transposed)

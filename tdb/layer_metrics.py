@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tdb.layer_weight import SMALLEST_FLOAT
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tdb.results import Array
-
-SMALLEST_FLOAT = 4
-"""Bytes of the smallest float that numpy and torch share: it has no bfloat16, and float16 would overflow."""
 
 OF_THE_WEIGHT = ("weight_norm", "cos_to_init")
 OF_WEIGHT_AND_GRAD = ("weight_norm", "grad_norm", "cos_to_init")

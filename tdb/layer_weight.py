@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+SMALLEST_FLOAT = 4
+"""Bytes of the smallest float that numpy and torch share: it has no bfloat16, and float16 would overflow."""
+
 
 def weight_of(module: nn.Module) -> Tensor | None:
     """Return a layer's weight as the layer uses it; None if it has none, or none yet.
@@ -51,6 +54,27 @@ def trained_for(module: nn.Module) -> Tensor:
     parametrization = _parametrization_of(module)
     weight: Any = module.weight if parametrization is None else next(parametrization.parameters())
     return weight  # type: ignore[no-any-return]
+
+
+def as_rows(weight: Tensor, *, transposed: bool = False) -> Tensor:
+    """Return a weight or its gradient as rows [D, F], without copying where that can be.
+
+    A complex number is two entries of a row, its real and its imaginary part: norms are as before, cosines real.
+    Half precision becomes single precision, which it equals: in itself the squares of an update underflow.
+
+    Args:
+        weight: of any shape.
+        transposed: a feature is a column of it.
+    """
+    weight = weight.detach()
+    dense = weight.to_dense() if weight.is_sparse else weight
+    if dense.is_complex():
+        from torch import view_as_real
+
+        dense = view_as_real(dense.resolve_conj())
+    elif dense.itemsize < SMALLEST_FLOAT:
+        dense = dense.float()
+    return (dense.transpose(0, 1) if transposed else dense).flatten(1)
 
 
 def has_lazy(model: nn.Module | None) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tdb.branching import branching_of
 from tdb.features import panel_of, sources_of
-from tdb.layer import GENERIC_METRICS, layers_with_features
+from tdb.generic_metrics import GENERIC_METRICS
+from tdb.layers import layers_with_features
 from tdb.namespace import OF_THE_STEP
 from tdb.target import model_of
 

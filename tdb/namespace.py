@@ -21,7 +21,7 @@ import numpy as np
 from tdb.captures import number
 from tdb.errors import TdbError
 from tdb.features import panel_of, sources_of, status_rule_of
-from tdb.layer import GENERIC_METRICS
+from tdb.generic_metrics import GENERIC_METRICS
 from tdb.queries import array_of
 from tdb.step import Position
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tdb.controller import DebugController
+from tdb.generic_metrics import GENERIC_METRICS
 from tdb.history import History
-from tdb.layer import GENERIC_METRICS
 from tdb.layer_metrics import MOST_BYTES, Kind, StepBatch, steps_together
 from tdb.stop_question import StopCheck
 

@@ -12,7 +12,7 @@ from tdb.counted import counted
 from tdb.errors import UsageError
 from tdb.features import Choice, Features, Forces, features_of, forces_of, metrics_table
 from tdb.ids import looks_like_ids
-from tdb.layer import layers_with_features
+from tdb.layers import layers_with_features
 from tdb.results import Facts, Images, Profiles, Result, Scatter, Table, Text
 from tdb.this_step import feature_ids, features_now, row_image_shape, trained_model
 from tdb.travel.captured import want_captured
