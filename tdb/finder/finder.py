@@ -81,6 +81,7 @@ class Finder(Listener):
         self._pending = False  # something has happened that is going to be a step
         self._inside: list[int] = []  # the optimizers that are making their updates, the outer one first
         self._steady = Steady(controller.pass_by)
+        self._entered = 0  # the step after which the short way was entered last
         self._line: Line | None = None  # where the step's backward pass began, if it was plain and the only one
         self._scaled = False  # a gradient scaler has its part in the step
         self._has_lazy = False  # the model has weights that are made when it is called for the first time
@@ -188,6 +189,9 @@ class Finder(Listener):
         """A pass over a loader has ended."""
         if self._mine():
             self._batches.exhausted(loader, epoch)
+            is_ours = self._step_on == "auto" and self._batches.is_for_training(loader)
+            if is_ours and self._rule.pass_ended(self._optimizers.all()):
+                self._complete()
 
     def called(self, module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         """One of the outermost modules is called."""
@@ -313,6 +317,7 @@ class Finder(Listener):
             if line is not None and self._is_steady():
                 under_way = None if self._batches.from_call else self.tap.last
                 self._steady.enter(line, optimizer, under_way, self._batches.epoch)
+                self._entered = self._controller.position.step
 
     def _is_steady(self) -> bool:
         """Return whether the step ahead is likely to be as the last one, which had one plain backward pass."""
@@ -330,6 +335,7 @@ class Finder(Listener):
     def _take_back(self) -> None:
         """Take in what was noted of the step under way: something in it is otherwise than in the one before."""
         noted = self._steady.leave()
+        self._rule.passed(self._controller.position.step - self._entered)
         if noted.inputs is not None:
             self._batches.called(*noted.inputs)
         if noted.line is not None:
