@@ -50,8 +50,15 @@ Tables: TypeAlias = "dict[str, dict[str, Array]]"
 ROWS_AT_A_TIME = 256
 
 
-def export(path: str | Path, history: History, watches: Watches | None = None) -> str:
+def export(
+    path: str | Path,
+    history: History,
+    watches: Watches | None = None,
+    stop: tuple[int, str] | None = None,
+) -> str:
     """Write history and trajectories to `path`, and return one line that says what was written.
+
+    `stop` is the step at which training stands and why, which history does not know yet.
 
     The file is written beside `path` under another name and moved into place when it is whole: a full disk or an
     interrupt leaves what was there as it was.
@@ -64,7 +71,7 @@ def export(path: str | Path, history: History, watches: Watches | None = None) -
     write = WRITERS.get(path.suffix.lower())
     if write is None:
         raise UsageError(f"export cannot write {path.name!r}", f"Use a suffix of {', '.join(WRITERS)}")
-    tables = history.tables()
+    tables = history.tables(stop)
     if watches is not None:
         tables |= _trajectories(watches)
     with replacing(path.resolve()) as temporary, temporary.open("wb") as file:  # resolved: a link stays a link

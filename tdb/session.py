@@ -204,10 +204,14 @@ class Session:
 
     def marks(self) -> dict[int, str]:
         """Return the steps at which training stopped, this one too, with why."""
-        marks = dict(self.controller.recorder.history.marks())
-        if self.status == STOPPED and not self.controller.is_inside:
-            marks.setdefault(self.controller.position.step, self.controller.gate.reason)
-        return marks
+        here = self.stop_here()
+        return ({} if here is None else {here[0]: here[1]}) | self.controller.recorder.history.marks()
+
+    def stop_here(self) -> tuple[int, str] | None:
+        """Return the step at whose end training stands, and why it stopped: history knows it once training goes on."""
+        if self.status != STOPPED or self.controller.is_inside:
+            return None
+        return self.controller.position.step, self.controller.gate.reason
 
     def hits(self) -> list[Hit]:
         """Return the stop points at which training stands, or that caught what ended it."""

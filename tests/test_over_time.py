@@ -20,7 +20,6 @@ from tdb.over_time import (
     gini,
     heat,
     loss_curve,
-    metric_curves,
     pair_curves,
     pair_matrix,
     recorded,
@@ -115,7 +114,7 @@ def test_shares_of_nothing_and_of_negative_values_are_unknown(values: list[float
 
 def test_the_loss_curve_says_what_it_shows() -> None:
     history, _ = a_run()
-    curves = loss_curve(history)
+    curves = loss_curve(history, marks=history.marks())
     assert list(curves.lines) == ["loss"]
     assert curves.lines["loss"][1].tolist() == [1 / step for step in range(1, 61)]
     assert curves.marks == {13: "stop"}
@@ -141,20 +140,6 @@ def test_curves_of_nothing_are_refused() -> None:
         loss_curve(history, first=100)
     with pytest.raises(UsageError, match=r"smooth takes a number of steps from 1, not 0"):
         loss_curve(history, smooth=0)
-
-
-def test_a_metric_of_any_feature_can_be_followed_without_a_watch() -> None:
-    history, rows = a_run(every=5)
-    curves = metric_curves(history, "win_rate", [2, 6])
-    assert curves.colors == {"2": 2, "6": 6}
-    assert curves.lines["6"][0].tolist() == [row["step"] for row in rows]
-    np.testing.assert_allclose(curves.lines["6"][1], [row["win_rate"][6] for row in rows], rtol=1e-6)
-    single = metric_curves(history, "novelty", smooth=2)
-    np.testing.assert_allclose(single.lines["novelty"][1][1], (rows[0]["novelty"] + rows[1]["novelty"]) / 2, rtol=1e-6)
-    with pytest.raises(UsageError, match=r"win_rate has a value a feature. Name features: traj win_rate 0 15 31"):
-        metric_curves(history, "win_rate")
-    with pytest.raises(UsageError, match=r"no feature 7. Features are 0..6"):
-        metric_curves(history, "win_rate", [7])
 
 
 def watched() -> tuple[Watches, np.ndarray[Any, Any]]:

@@ -214,7 +214,8 @@ def loss(
     notes = _notes(session, from_, to)
     if has_no_loss(session):
         notes.append(NO_LOSS)
-    return _curves(session, [over_time.loss_curve(history, from_, to, smooth, log)], notes, as_table=False)
+    curve = over_time.loss_curve(history, from_, to, smooth, log, session.marks())
+    return _curves(session, [curve], notes, as_table=False)
 
 
 @command(running="now")
@@ -309,5 +310,5 @@ def export(session: Session, path: File) -> Result:
     from tdb.export import export as write
 
     recorder = session.controller.recorder
-    said = write(path, _history(session), recorder.watches)
+    said = write(path, _history(session), recorder.watches, session.stop_here())
     return Result([Text(said)], {"file": str(path)})

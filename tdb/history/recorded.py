@@ -152,8 +152,10 @@ class Recorded:
         missing: Array = steps[_between(rows, steps, first, last)]
         return np.setdiff1d(missing, self.range(first, last, timeline)["step"])  # training stopped there
 
-    def tables(self) -> dict[str, dict[str, Array]]:
+    def tables(self, stop: tuple[int, str] | None = None) -> dict[str, dict[str, Array]]:
         """Return everything that is recorded, of all timelines, as owned columns: for those who carry it elsewhere.
+
+        `stop` is the step at which training stands, and why: it is marked when training goes on.
 
         "steps" has the columns of `range`, "marks" tick, step, timeline and word; "left_out" tick, step and timeline,
         if there are any; "numbers" (metrics that are one number a step) and "metrics/LAYER" tick, step, timeline and a
@@ -164,6 +166,10 @@ class Recorded:
         snapshot = self.budget.marks.snapshot()
         found["marks"] = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
         found["marks"]["word"] = np.array([self._words[word] for word in snapshot.column("word")], dtype=str)
+        if stop is not None and stop[0] in found["steps"]["step"] and stop[0] not in self.marks():
+            here = self._row_of(stop[0])
+            row = {"tick": here["tick"], "step": here["step"], "timeline": here["timeline"], "word": stop[1]}
+            found["marks"] = {name: np.append(values, row[name]) for name, values in found["marks"].items()}
         if len(self._left_out):
             snapshot = self._left_out.snapshot()
             found["left_out"] = {name: snapshot.column(name) for name in LEFT_OUT.names or ()}

@@ -9,7 +9,6 @@ find.py         the steps at which a condition held
 from tdb.over_time.curves import (
     curves_table,
     loss_curve,
-    metric_curves,
     pair_curves,
     pair_matrix,
     trailing_mean,
@@ -26,7 +25,6 @@ __all__ = [
     "gini",
     "heat",
     "loss_curve",
-    "metric_curves",
     "pair_curves",
     "pair_matrix",
     "recorded",

@@ -63,7 +63,12 @@ def _trailing_sum(values: Array, window: int) -> Array:
 
 
 def loss_curve(
-    history: History, first: int | None = None, last: int | None = None, smooth: int = 1, log: bool = False
+    history: History,
+    first: int | None = None,
+    last: int | None = None,
+    smooth: int = 1,
+    log: bool = False,
+    marks: Mapping[int, str] | None = None,
 ) -> Curves:
     """Return the loss over steps, and its trailing mean over `smooth` recorded steps beside it.
 
@@ -74,37 +79,7 @@ def loss_curve(
     lines: Lines = {"loss": (steps, losses)}
     if smooth != 1:
         lines[f"mean of the last {smooth}"] = (steps, trailing_mean(losses, smooth))
-    return _curves(lines, "loss", first, last, log=log, marks=history.marks(), gaps=history.left_out())
-
-
-def metric_curves(
-    history: History,
-    metric: str,
-    ids: Sequence[int] = (),
-    first: int | None = None,
-    last: int | None = None,
-    smooth: int = 1,
-    log: bool = False,
-) -> Curves:
-    """Return a recorded metric over steps: a line for each feature of `ids`, or one line if it is a single number.
-
-    Raises:
-        UsageError: no such metric or feature, no feature named, or nothing recorded from `first` to `last`.
-    """
-    steps, values = history.metric(metric)
-    gaps = history.left_out()
-    if values.ndim == 1:
-        return _curves(
-            {metric: (steps, _smoothed(values, smooth))}, metric, first, last, log, history.marks(), gaps=gaps
-        )
-    if not ids:
-        raise UsageError(f"{metric} has a value a feature", f"Name features: traj {metric} 0 15 31")
-    for feature in ids:
-        if not 0 <= feature < values.shape[1]:
-            raise UsageError(f"no feature {feature}", f"Features are 0..{values.shape[1] - 1}")
-    lines: Lines = {str(feature): (steps, _smoothed(values[:, feature], smooth)) for feature in ids}
-    colors = {str(feature): feature for feature in ids}
-    return _curves(lines, metric, first, last, log, history.marks(), colors, gaps)
+    return _curves(lines, "loss", first, last, log=log, marks=marks or {}, gaps=history.left_out())
 
 
 def trajectory_curves(

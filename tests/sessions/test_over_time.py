@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,26 @@ def test_export_writes_it_all(watched: TypingSession, tmp_path: Path, suffix: st
             assert any(len(saved[name]) == 1025 for name in saved.files)
     else:
         assert path.read_text().count("\n") >= (1025 if suffix == "csv" else 0)
+
+
+def test_the_stop_at_which_training_stands_is_marked_like_those_before(make_session: Make, tmp_path: Path) -> None:
+    session = make_session(recipe("--steps", "30"))
+    session.type("step 5")
+    session.type("until 8")
+    for name in ("run.json", "again.json"):
+        session.type(f"export {tmp_path / name}")
+        marks = json.loads((tmp_path / name).read_text())["marks"]
+        assert list(zip(marks["tick"], marks["step"], marks["word"], strict=True)) == [
+            (5, 5, "step"),
+            (8, 8, "until 8"),
+        ]
+    session.type(f"export {tmp_path / 'run.csv'}")
+    with (tmp_path / "run.csv").open(newline="") as file:
+        assert {row["step"]: row["mark"] for row in csv.DictReader(file) if row["mark"]} == {
+            "5": "step",
+            "8": "until 8",
+        }
+    assert session.session.marks() == {5: "step", 8: "until 8"}
 
 
 def test_without_figures_there_are_sparklines(make_session: Make) -> None:
