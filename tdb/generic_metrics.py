@@ -48,9 +48,11 @@ def generic_metrics(
             found["descent_cos"] = (0.0 - torch.linalg.vecdot(change, grad)) / product  # -x would make -0.0 of 0
     if output is not None:
         outputs = output.float()
-        found["mean_activation"] = outputs.mean(dim=0)
+        mean = found["mean_activation"] = outputs.mean(dim=0)
         found["activation_std"] = outputs.std(dim=0, correction=0)
-        found["active_fraction"] = (outputs > 0).mean(dim=0, dtype=torch.float32)
+        # NaN is not above 0, and would count as never active.
+        active = (outputs > 0).mean(dim=0, dtype=torch.float32)
+        found["active_fraction"] = active.masked_fill(mean.isnan(), float("nan"))
     if initial is not None:
         # A row of zeros has cosine 0 with anything.
         product = (norm * torch.linalg.vector_norm(initial, dim=1)).clamp_min(tiny)

@@ -219,4 +219,6 @@ def _of_outputs(outputs: Array, room: Array) -> tuple[Array, Array, Array]:
     mean = share @ outputs
     np.square(np.subtract(outputs, mean[:, None], out=room), out=room)
     deviation = np.sqrt(share @ room)
-    return mean, deviation, share @ np.greater(outputs, 0, out=room, casting="unsafe")
+    active = share @ np.greater(outputs, 0, out=room, casting="unsafe")
+    active[np.isnan(mean)] = np.nan  # NaN is not above 0, and would count as never active
+    return mean, deviation, active

@@ -244,3 +244,19 @@ def test_one_of_something_is_in_the_singular(
         (tdb) export run.json
         run.json: 1 step, 1 trajectory, ...
     """)
+
+
+def test_a_feature_whose_output_is_nan_is_not_dead_but_unknown(make_session: Make) -> None:
+    words = {"rule": "", "push": "", "after": "Trainer.optimizer.zero_grad()"}
+    words |= {"layers": "torch.nn.Linear(1, 3, bias=False)", "optimizer": "SGD(model.parameters(), lr=0.0)"}
+    words["declare"] = "Trainer.model[0].weight.data[:, 0] = torch.tensor([1.0, -1.0, 1.0])"
+    words["batch"] = "torch.ones(4, 1); Trainer.model[0].weight.data[2] = float('nan') if step > 1 else 1.0"
+    session = make_session(LOOP.format(**words), as_json=True)
+    session.type("watch all")  # the metrics of several steps are computed together then
+    session.type("step 3")
+    table = session.answer("metrics active_fraction")["table"]
+    assert (table["rows"], table["status"]) == ([[0, 1.0], [1, 0.0], [2, "NaN"]], ["contender", "dead", "unknown"])
+    assert session.answer("metrics @dead")["table"]["rows"][0][0] == 1
+    summary = session.answer("summary active_fraction")["table"]
+    counts = [summary["columns"].index(word) for word in ("dead", "contender")]
+    assert [[row[at] for at in counts] for row in summary["rows"]] == [[1, 2], [1, 1], [1, 1]]
