@@ -12,7 +12,6 @@ from tdb.results import Table, Text
 MOST_ROWS = 40
 """About a screen: levels of the tree are shown as long as they fit."""
 
-WIDEST_NAME = 34
 MOST_LISTED = 8
 LISTED = 3
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -57,7 +56,7 @@ def tree_table(rows: Sequence[ModuleRow], everything: Sequence[ModuleRow], note:
     deepest = max(row.depth for row in rows)
     wrong = [row.path for row in everything if row.problems]
     names = [_name(row, row.depth - top, wrong, folded=row.children > 0 and row.depth == deepest) for row in rows]
-    columns = {"module": [name[:WIDEST_NAME] for name in names]}
+    columns = {"module": names}
     for header, texts in (
         ("params", [_count(row.parameters) for row in rows]),
         ("|w|", [_number(row.weight_norm) for row in rows]),

@@ -160,7 +160,9 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
         for row in chosen
     ]
     named = ", ".join(map(str, chosen[:8])) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
-    title = f"forces on feature{'s' if len(chosen) > 1 else ''} {named}"
+    title = (
+        f"forces on {'no feature' if not chosen else 'feature' if len(chosen) == 1 else 'features'} {named}".rstrip()
+    )
     caption = f"{title}: a row each for weight and deltas, one scale a row; the norms stand over the images"
     shape = row_image_shape(session, forces.weights.shape[1])
     stacked = np.concatenate(vectors)

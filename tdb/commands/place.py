@@ -67,8 +67,9 @@ def state(session: Session) -> Result:
     values["watches"] = session.controller.recorder.watched()
     values["stops"] = session.controller.gate.stops
     watched = values["watches"]
-    shown = ", ".join(map(str, watched)) if len(watched) <= MOST_NAMED else f"{len(watched)} features"
-    return Result([Facts({**values, "watches": shown or "-"})], values)
+    named = f"feature{'s' if len(watched) > 1 else ''} {', '.join(map(str, watched))}" if watched else "-"
+    shown = named if len(watched) <= MOST_NAMED else f"{len(watched)} features"
+    return Result([Facts({**values, "watches": shown})], values)
 
 
 def pace(history: History) -> float | None:

@@ -83,6 +83,9 @@ def cosmat(
         return [cosine_matrix(*rows)] if cross else [cosine_matrix(each) for each in rows]
 
     matrices = session.ask(compute)
+    for name, matrix in zip(names, matrices, strict=False):
+        if not cross and len(matrix) < 2:
+            raise TdbError(f"{name} has one row, and a cosine takes two")
     order = _order(session, sort, len(matrices[0]))
     between = f"{source} x {second}" if branch is None else f"{source} of {' x '.join(branch.split())}"
     titles = [between] if cross else names
@@ -119,7 +122,7 @@ class _Compared(NamedTuple):
         return Matrix(
             values[ids] if cross else values[np.ix_(ids, ids)],
             title=f"cosine of {self.title}{ending}",
-            caption=_sentence(self.title, self.similarity),
+            caption=_sentence(self.title, self.similarity, cross=cross),
             row_name="feature",
             column_name="feature",
             row_ids=ids,
@@ -155,7 +158,7 @@ def _finite(values: Array) -> Array:
 
 def _bounds(values: Array) -> str:
     finite = _finite(values)
-    return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "nothing finite"
+    return f"values {finite.min():.4g} to {finite.max():.4g}" if finite.size else "no finite values"
 
 
 def _order(session: Session, metric: str | None, count: int) -> Array | None:
@@ -189,10 +192,9 @@ def _table(compared: list[_Compared], note: str) -> Table:
     )
 
 
-def _sentence(title: str, similarity: Similarity) -> str:
-    return (
-        f"{title}: mean off-diagonal cosine {similarity.mean:.4f}, std {similarity.std:.4f}, max {similarity.max:.4f}"
-    )
+def _sentence(title: str, similarity: Similarity, *, cross: bool) -> str:
+    what = "mean cosine" if cross else "mean off-diagonal cosine"
+    return f"{title}: {what} {similarity.mean:.4f}, std {similarity.std:.4f}, max {similarity.max:.4f}"
 
 
 @command(running="queued")
@@ -210,9 +212,8 @@ def heatmap(
     """
     values = look(session, key)
     if values.ndim != 2:
-        raise TdbError(
-            f"{key} has shape {list(values.shape)}: a heatmap takes two dimensions", "Slice it: heatmap NAME[0]"
-        )
+        hint = "Slice it: heatmap NAME[0]" if values.ndim > 2 else f"Its values: hist {key}"
+        raise TdbError(f"{key} has shape {list(values.shape)}: a heatmap takes two dimensions", hint)
     row_order, column_order = _order(session, rows, values.shape[0]), _order(session, columns, values.shape[1])
     row_ids = np.arange(values.shape[0]) if row_order is None else row_order
     column_ids = np.arange(values.shape[1]) if column_order is None else column_order
@@ -222,7 +223,7 @@ def heatmap(
     order = "".join(f", {side} by {name}" for side, name in (("rows", rows), ("columns", columns)) if name)
     picture = Matrix(
         shown,
-        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, values {_bounds(shown)}{order}",
+        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, {_bounds(shown)}{order}",
         title=f"{key}{order}",
         row_ids=row_ids,
         column_ids=column_ids,
@@ -245,7 +246,7 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
     if chosen and max(chosen) >= len(rows):
         raise TdbError(f"{source} has {counted(len(rows), 'row')}, not one for feature {max(chosen)}")
     shown, labels = rows[chosen], [str(row) for row in chosen]
-    caption = f"{source} of {counted(len(chosen), 'feature')}, values {np.nanmin(shown):.4g} to {np.nanmax(shown):.4g}"
+    caption = f"{source} of {counted(len(chosen), 'feature')}, {_bounds(shown)}"
     title = f"{source}, step {session.controller.position.step}"
     shape = row_image_shape(session, rows.shape[1])
     if shape is None:
@@ -267,7 +268,12 @@ def hist(session: Session, key: Expression) -> Result:
         hist win_rate * grad_magnitude
     """
     values = _many(session, key)
-    picture = Histogram(values, key, caption=f"{key}: {counted(values.size, 'value')}, {_bounds(values)}", title=key)
+    picture = Histogram(
+        values,
+        key,
+        caption=f"{key}: {counted(values.size, 'value')}, {_bounds(values).removeprefix('values ')}",
+        title=key,
+    )
     return Result([picture], {"key": key, "values": values})
 
 

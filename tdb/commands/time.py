@@ -276,6 +276,8 @@ def find(session: Session, condition: Expression) -> Result:
     while match := re.search(r"\s(first|last|all|--replay)$", text):
         text = text[: match.start()]
         words.add(match[1])
+    if len(words - {"--replay"}) > 1:
+        raise UsageError("find takes one of first, last and all", "Example: find loss < 0.1 first")
     which: Which = next((each for each in ("first", "last") if each in words), "all")
     expression, notes = compile_expression(text), _failures(session)
     if "--replay" in words:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Lines: TypeAlias = "dict[str, tuple[Array, Array]]"
 
 
+TWO_WATCHED = ("a pair takes two watched features", "Example: watch 0 15 31")
+
+
 def trailing_mean(values: Array, window: int) -> Array:
     """Return the mean of each value and the `window` - 1 recorded before it [n], float64.
 
@@ -132,7 +135,7 @@ def pair_curves(
     """
     features = list(ids or watches.get_watched())
     if len(features) < 2:
-        raise UsageError("a pair takes two watched features", "Example: watch 0 15 31")
+        raise UsageError(*TWO_WATCHED)
     lines: Lines = {}
     for one, other in combinations(features, 2):
         steps, cosines = watches.pair(one, other)
@@ -144,10 +147,12 @@ def pair_matrix(watches: Watches) -> Matrix:
     """Return the weight cosines between the watched features at the last recorded step, [n, n].
 
     Raises:
-        UsageError: nothing is watched, or no step was taken since.
+        UsageError: fewer than two features are watched, or no step was taken since.
     """
     step, cosines = watches.cosines()
     ids = watches.get_watched()
+    if len(ids) < 2:
+        raise UsageError(*TWO_WATCHED)
     caption = f"weight cosines of {counted(len(ids), 'watched feature')} at step {step:,}"
     apart = np.where(np.triu(np.ones_like(cosines), 1) > 0, cosines, np.nan)
     if np.isfinite(apart).any():
@@ -211,9 +216,13 @@ def _curves(
         colors=colors or {},
         gaps=gaps,
         log=log,
-        caption=f"{name} over steps {taken.min():,} to {taken.max():,}: {_told(shown)}",
+        caption=f"{name} {_at(int(taken.min()), int(taken.max()))}: {_told(shown)}",
         title=name,
     )
+
+
+def _at(first: int, last: int) -> str:
+    return f"at step {first:,}" if first == last else f"over steps {first:,} to {last:,}"
 
 
 def _told(lines: Lines) -> str:
@@ -230,10 +239,13 @@ def _told(lines: Lines) -> str:
         if not finite.any():
             parts.append(f"{label} is nowhere finite")
             continue
+        if len(values) == 1:
+            parts.append(f"{label} {values[0]:.4g}")
+            continue
         least, most = (steps[finite][pick(values[finite])] for pick in (np.argmin, np.argmax))
         known = values[finite]
         parts.append(
-            f"{label} {known[0]:.4g} to {known[-1]:.4g}, least {known.min():.4g} at step {least:,}, "
+            f"{label} {values[0]:.4g} to {values[-1]:.4g}, least {known.min():.4g} at step {least:,}, "
             f"most {known.max():.4g} at step {most:,}"
         )
     return "; ".join(parts)

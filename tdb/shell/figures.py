@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
@@ -78,6 +79,8 @@ class FigureSink:
         self._interactive = interactive
         self._environ = environ
         self._windows: Windows | None = None
+        # A name in a script may have letters that the figures' font lacks, and shows boxes then; nothing is to be done.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning, r"tdb\.")
 
     def show(self, picture: Picture, name: str) -> list[str]:
         """Show a picture and return the lines to print: what it shows, and where it is if that is not plain to see.

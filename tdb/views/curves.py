@@ -142,16 +142,27 @@ def _paint(picture: Curves, lines: Mapping[str, tuple[Array, Array]], figure: Fi
         (line,) = axes.plot(x, y, color=color, linestyle=dashes, linewidth=1.2, label=label)
         if alone:
             line.set(marker="o", markersize=3, markevery=alone)
+    _reach(picture, axes)
     diverged = max(np.nanmax(np.abs(values), initial=0) for _, values in lines.values()) > LARGEST_WITH_MARGIN
-    axes.margins(x=0.01, y=0 if diverged else 0.05)
+    axes.margins(y=0 if diverged else 0.05)
     if all(np.equal(np.mod(steps, 1), 0).all() for steps, _ in lines.values()):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    if not picture.log and all(np.asarray(values).dtype.kind in "iu" for _, values in picture.lines.values()):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     canvas.name_axes(axes, picture.x_name, picture.y_name)
     canvas.open_frame(axes)
     _mark(picture, axes)
     _name_lines(axes)
     return place
+
+
+def _reach(picture: Curves, axes: Axes) -> None:
+    """Let the axes reach over all steps, also those at which no line has a value that can be drawn."""
+    steps = np.concatenate([np.asarray(steps) for steps, _ in picture.lines.values()])
+    low, high = steps.min(), steps.max()
+    margin = 0.01 * (high - low) or 0.5
+    axes.set_xlim(low - margin, high + margin)
 
 
 def _alone(values: Array) -> Array:
@@ -174,12 +185,14 @@ def _mark(picture: Curves, axes: Axes) -> None:
     axes.add_collection(lines, autolim=False)
     pixels = axes.get_window_extent().width / (high - low)
     free = low
-    style = canvas.TINY_TEXT | {"rotation": 90, "ha": "right", "va": "top"}
+    room = canvas.line_inches(canvas.LABEL_SIZE) * axes.figure.dpi / pixels
+    style = canvas.TINY_TEXT | {"rotation": 90, "va": "top"}
     height = foot - 0.01 if foot else 0.99
     for step, word in marks.items():
         if step >= free:
-            axes.text(step, height, word, transform=across, **style)
-            free = step + canvas.line_inches(canvas.LABEL_SIZE) * axes.figure.dpi / pixels
+            beside_axis = step - room < low
+            axes.text(step, height, word, transform=across, ha="left" if beside_axis else "right", **style)
+            free = step + (2 * room if beside_axis else room)
 
 
 def _name_lines(axes: Axes) -> None:

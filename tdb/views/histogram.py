@@ -55,12 +55,16 @@ def bins(values: Array, most: int = MOST_BINS) -> tuple[Array, Array]:
 
 def _paint(picture: Histogram, finite: Array, figure: Figure, box: Box) -> Box:
     """Paint the histogram into `box`; return what its axes fill."""
+    from matplotlib.ticker import MaxNLocator
+
     counts, edges = bins(finite.ravel())
     place = box.inset(left=0.75, bottom=0.55, right=0.15, top=0.1)
     axes = canvas.axes_in(figure, place)
     axes.stairs(counts, edges, fill=True, color="#4c78a8")
     axes.set_yscale("log" if picture.log else "linear")
     axes.set_ylim(bottom=0.8 if picture.log else 0)
+    if not picture.log:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     canvas.name_axes(axes, picture.name, f"how many of {finite.size:,}")
     axes.margins(x=0.02)
     canvas.open_frame(axes)

@@ -50,7 +50,7 @@ def view(picture: Profiles) -> View:
 
 def _paint(picture: Profiles, figure: Figure, box: Box) -> Box:
     """Paint the profiles one below the other into `box`; return what they fill."""
-    shared = max(map(abs, finite_range(picture.values))) or 1.0
+    shared = max(map(abs, finite_range(picture.values)))
     top = box.bottom + box.height
     for at, vector in enumerate(picture.values):
         axes = canvas.axes_in(figure, Box(box.left + 0.7, top - (at + 1) * HEIGHT + 0.2, WIDTH, HEIGHT - 0.4))
@@ -64,6 +64,8 @@ def _paint(picture: Profiles, figure: Figure, box: Box) -> Box:
 
 def _bars(axes: Axes, vector: Array, limit: float, *, signed: bool) -> None:
     """Draw one vector as bars from zero, with a mark below each value that is not finite."""
+    from matplotlib.ticker import MaxNLocator
+
     finite = np.isfinite(vector)
     values = np.where(finite, vector, 0)
     starts = np.arange(0, len(vector), max(1, len(vector) // MOST_BARS))
@@ -74,8 +76,9 @@ def _bars(axes: Axes, vector: Array, limit: float, *, signed: bool) -> None:
         axes.stairs(heights, edges, fill=True, color=color, label=part)
     axes.axhline(0, color=canvas.FAINT, linewidth=0.5)
     axes.plot(np.flatnonzero(~finite), np.zeros((~finite).sum()), "D", color="#00c853", markersize=4)
-    ticks = [-limit, 0.0, limit] if signed or values.min() < 0 else [0.0, limit]
+    ticks = sorted({-limit, 0.0, limit} if signed or values.min() < 0 else {0.0, limit})
     axes.set_xlim(-0.5, len(vector) - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     room = 0.02 * limit or 1.0  # nothing but zeros have no scale
     axes.set_ylim(ticks[0] - room, limit + room)
     axes.set_yticks(ticks, canvas.tick_texts(ticks))

@@ -198,17 +198,20 @@ def test_what_has_no_features_says_what_shows_it(make_session: Make) -> None:
     """)
 
 
+ONE_FEATURE = LOOP.format(
+    layers="torch.nn.Linear(7, 1)",
+    optimizer="SGD(model.parameters(), lr=0.1)",
+    batch="torch.rand(1, 7)",
+    after="Trainer.optimizer.zero_grad()",
+    **dict.fromkeys(("rule", "declare", "push"), ""),
+)
+
+
 def test_one_of_something_is_in_the_singular(
     make_session: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    one = {
-        "layers": "torch.nn.Linear(7, 1)",
-        "batch": "torch.rand(1, 7)",
-        "optimizer": "SGD(model.parameters(), lr=0.1)",
-    }
-    session = make_session(LOOP.format(**one, rule="", declare="", push="", after="Trainer.optimizer.zero_grad()"))
-    session.play("""
+    make_session(ONE_FEATURE).play("""
         (tdb) watch 0
         ...
         (tdb) step
@@ -260,3 +263,41 @@ def test_a_feature_whose_output_is_nan_is_not_dead_but_unknown(make_session: Mak
     summary = session.answer("summary active_fraction")["table"]
     counts = [summary["columns"].index(word) for word in ("dead", "contender")]
     assert [[row[at] for at in counts] for row in summary["rows"]] == [[1, 2], [1, 1], [1, 1]]
+
+
+def test_questions_about_no_feature_and_about_one(make_session: Make) -> None:
+    make_session(ONE_FEATURE).play("""
+        (tdb) watch 0
+        ...
+        (tdb) step
+        ...
+        (tdb) grid weights 0:0
+        weights of 0 features, no finite values
+        ...
+        (tdb) force 0:0
+        ...
+        forces on no feature: ...
+        (tdb) heatmap weights[0:0]
+        weights[0:0]: 0x7, no finite values
+        ...
+        (tdb) heatmap weights[0]
+        *** weights[0] has shape [7]: a heatmap takes two dimensions. Its values: hist weights[0]
+        (tdb) cosmat weights
+        *** weights has one row, and a cosine takes two
+        (tdb) pairs
+        *** a pair takes two watched features. Example: watch 0 15 31
+        (tdb) traj weight_norm
+        weight_norm at step 1: 0 ...
+        (tdb) find loss > 0 first last
+        *** find takes one of first, last and all. Example: find loss < 0.1 first
+        (tdb) state
+        ...
+        watches    feature 0
+        ...
+    """)
+
+
+def test_charts_say_where_a_line_ends_though_it_ends_in_nan(make_session: Make) -> None:
+    session = make_session(loop("Linear", push="controller.capture_batch(batch, [4, 2, float('nan')][step - 1], step)"))
+    session.type("step 3")
+    assert "loss 4 to nan, least 2 at step 2, most 4 at step 1" in session.type("loss")

@@ -334,6 +334,35 @@ def test_points_without_a_value_are_gaps_and_are_counted() -> None:
     assert caption(picture) == "loss; NaN at 2 points, first at step 12; inf at 1 point, first at step 14"
 
 
+def test_a_chart_reaches_to_its_last_step_though_nothing_there_is_finite() -> None:
+    picture = Curves({"loss": (np.arange(1, 9), np.array([3.0, 2, 1, 2] + 4 * [np.nan]))}, "loss", marks={8: "spike"})
+    axes = main_axes(drawn(picture))
+    assert axes.get_xlim() == pytest.approx((0.93, 8.07))
+    assert [text.get_text() for text in axes.texts] == ["spike"]
+
+
+def test_steps_and_counts_have_whole_numbers_at_their_axes() -> None:
+    two, one = np.array([1, 2]), np.array([1])
+    pictures = [
+        (main_axes(drawn(Curves({"dead": (two, np.array([0, 1]))}, "features"))), "xy"),
+        (main_axes(drawn(Curves({"mean": (one, np.array([0.5]))}, "mean"))), "x"),
+        (main_axes(drawn(Histogram(np.array([0.1, 0.2, 0.7]), "norm"))), "y"),
+        (main_axes(drawn(Profiles(np.array([[0.1, -0.2, 0.7, 0.3]])))), "x"),
+        (main_axes(drawn(Profiles(np.array([[0.1]])))), "x"),
+    ]
+    for axes, names in pictures:
+        for name in names:
+            ticks, limits = getattr(axes, f"get_{name}ticks")(), getattr(axes, f"get_{name}lim")()
+            seen = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
+            assert seen == [round(tick) for tick in seen] != [], name
+
+
+def test_a_profile_of_zeros_has_axes_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    axes = main_axes(draw(Profiles(np.zeros((1, 4)), scales=[0.0])))
+    assert axes.get_yticks().tolist() == [0]
+    assert not recwarn.list
+
+
 def test_the_bars_of_a_histogram_hold_every_finite_value() -> None:
     values = np.append(RANDOM.normal(size=4999), [np.nan, np.inf, 3.0])
     figure = drawn(Histogram(values, "weight", caption="w"))
