@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from tdb.errors import TdbError, UsageError
+from tdb.errors import StateError, TdbError, UsageError
+
+MOST_FEATURES = 2**20
+"""No layer is taken to have more before it is known how many it has."""
 
 _RANGE = re.compile(r"(-?\d{0,18}):(-?\d{0,18})(?::(\d{1,18}))?")
 
@@ -31,6 +34,23 @@ def ids_of(words: Iterable[str], count: int, groups: Mapping[str, Sequence[int]]
     for part in (part for word in words for part in word.split(",") if part):
         found.update(dict.fromkeys(_ids(part, count, groups)))
     return list(found)
+
+
+def early_ids(words: Iterable[str], groups: Mapping[str, Sequence[int]]) -> list[int]:
+    """Return the features that the words name before it is known how many there are; arguments as in `ids_of`.
+
+    Raises:
+        StateError: what a word names depends on the number of features, as with `all` and `8:`, or on a step.
+        TdbError: no layer has so many features.
+        UsageError: a word names no feature.
+    """
+    words = [part for word in words for part in word.split(",") if part]
+    for word in words:
+        if word == "all" or re.fullmatch(r"@(?!watch$).*|.*-.*|\d*:(:\d+)?", word):
+            raise StateError(
+                f"which features {word!r} are is known from the first step on", "Until then by number: 0 15 31, 0:64:16"
+            )
+    return ids_of(words, MOST_FEATURES, groups)
 
 
 def _ids(word: str, count: int, groups: Mapping[str, Sequence[int]]) -> Iterable[int]:

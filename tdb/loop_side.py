@@ -270,7 +270,8 @@ class LoopSide:
                 self.captures.layer.bind(target, self.focus_name)
             except TdbError as error:  # a wrong name of a layer must not end training
                 self.notices.append(str(error))
-        self.recorder.begin()
+        if unwatched := self.recorder.begin():
+            self.notices.append(unwatched)
 
     def _passes(self) -> bool:
         """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.

@@ -110,18 +110,25 @@ class Recorder:
 
     # ---- the training thread ---------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """A loop begins, or the focus has moved: what comes from now on belongs to the focus layer."""
+    def begin(self) -> str:
+        """A loop begins, or the focus has moved: what comes from now on belongs to the focus layer.
+
+        Returns what cannot be watched of what was named before anybody knew how many features there are.
+        """
         self._waiting = []  # all was recorded before the focus moved
         self.history.focus(self._layer.name)
         self._failure = ""
-        if self._layer.info is not None:
-            early, self._early = self._early, []
-            self._watching()  # the layer that comes into focus has watches of its own
-            try:
-                self.watch(early)
-            except TdbError as error:  # named before anybody knew how many there are
-                self._failure = f"nothing is watched: {error}"
+        if self._layer.info is None:
+            return ""
+        early, self._early = self._early, []
+        self._watching()  # the layer that comes into focus has watches of its own
+        count = self._layer.info.features
+        try:
+            self.watch(feature for feature in early if feature < count)
+        except TdbError as error:  # there is no room for so many
+            return f"nothing is watched: {error}"
+        strangers = ", ".join(str(feature) for feature in early if feature >= count)
+        return f"not watched: {strangers}, for features are 0..{count - 1}" if strangers else ""
 
     def watch(self, ids: Iterable[int], *, replace: bool = False) -> None:
         """Watch further features, or exactly these; without a layer yet, from when there is one.

@@ -14,7 +14,7 @@ from tdb.armed import ALWAYS_KNOWN
 from tdb.captures import number
 from tdb.errors import StateError, TdbError, did_you_mean
 from tdb.features import features_of, sources_of
-from tdb.ids import ids_of
+from tdb.ids import early_ids, ids_of
 from tdb.tensors import look_up, tensor_value
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tdb.session import Session
     from tdb.step import Step
 
-# Before there is a layer nobody knows how many features it will have.
-ANY_FEATURE = 2**31
 NO_LOSS = "the loop has handed over no loss, or none that is a number"
 
 
@@ -45,11 +43,12 @@ def some_ids(session: Session, words: Iterable[str]) -> list[int]:
 
     Raises:
         TdbError: there is no such feature.
+        StateError: the words depend on how many features there are, and there is no layer yet.
     """
     words = list(words)
     info = session.controller.layer.info
     if info is None:
-        return ids_of(words, ANY_FEATURE, {})
+        return early_ids(words, {"watch": session.controller.recorder.watched()})
     groups: dict[str, list[int]] = {"watch": session.controller.recorder.watched()}
     if any(word.startswith("@") and word != "@watch" for word in words):
         groups.update(features_now(session).groups())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tdb.errors import TdbError
-from tdb.ids import ids_of
+from tdb.errors import StateError, TdbError
+from tdb.ids import early_ids, ids_of
 
 GROUPS = {"dead": [1, 4], "winner": []}
 
@@ -44,3 +44,12 @@ def test_what_is_no_feature(word: str, message: str) -> None:
     with pytest.raises(TdbError) as caught:
         ids_of([word], 64, GROUPS)
     assert str(caught.value) == message
+
+
+def test_before_the_features_are_counted_they_are_named_by_number() -> None:
+    assert early_ids(["0:64:16,3", ":2", "@watch"], {"watch": [7]}) == [0, 16, 32, 48, 3, 1, 7]
+    for word in ("all", "8:", ":", "::2", "-2:", "0:-1", "@dead"):
+        with pytest.raises(StateError, match=f"which features '{word}' are is known from the first step on"):
+            early_ids(["3", word], {"watch": []})
+    with pytest.raises(TdbError, match="no feature 2000000000"):
+        early_ids(["0:2000000000"], {})

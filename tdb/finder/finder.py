@@ -477,7 +477,8 @@ class Finder(Listener):
             controller.layer.bind(self._target, controller.focus_name)
         except TdbError as error:
             controller.notify(str(error))
-        controller.recorder.begin()
+        if unwatched := controller.recorder.begin():
+            controller.notify(unwatched)
 
     def _begin_with_optimizers(self) -> None:
         found = self._discovery.of_optimizers()

@@ -255,7 +255,8 @@ def test_a_feature_whose_output_is_nan_is_not_dead_but_unknown(make_session: Mak
     words["declare"] = "Trainer.model[0].weight.data[:, 0] = torch.tensor([1.0, -1.0, 1.0])"
     words["batch"] = "torch.ones(4, 1); Trainer.model[0].weight.data[2] = float('nan') if step > 1 else 1.0"
     session = make_session(LOOP.format(**words), as_json=True)
-    session.type("watch all")  # the metrics of several steps are computed together then
+    assert "known from the first step on" in session.type("watch all")
+    session.type("watch 0:3")  # the metrics of several steps are computed together then
     session.type("step 3")
     table = session.answer("metrics active_fraction")["table"]
     assert (table["rows"], table["status"]) == ([[0, 1.0], [1, 0.0], [2, "NaN"]], ["contender", "dead", "unknown"])
@@ -301,3 +302,12 @@ def test_charts_say_where_a_line_ends_though_it_ends_in_nan(make_session: Make) 
     session = make_session(loop("Linear", push="controller.capture_batch(batch, [4, 2, float('nan')][step - 1], step)"))
     session.type("step 3")
     assert "loss 4 to nan, least 2 at step 2, most 4 at step 1" in session.type("loss")
+
+
+def test_watching_a_feature_that_turns_out_not_to_exist_costs_nothing_else(make_session: Make) -> None:
+    session = make_session(loop("Linear"))
+    session.type("watch 1 99")
+    assert "not watched: 99, for features are 0..4" in session.type("step")
+    assert "watching 1 feature" in session.type("watch")
+    assert "weight_norm at step 1: 1 " in session.type("traj weight_norm")
+    assert "1 recorded step" in session.type("heat weight_norm")
