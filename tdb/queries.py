@@ -95,6 +95,7 @@ def batch_table(batch: Any) -> Table:
             **{key: [summary[key] for _, _, summary in rows] for key in ("min", "mean", "max", "std", "nan", "inf")},
         },
         note=counted(len(rows), "tensor"),
+        mixed=True,
     )
 
 

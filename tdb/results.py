@@ -27,6 +27,7 @@ class Table:
         summary: row label ("mean", "min", "max") -> column -> value, shown under the rows.
         note: how many rows of how many, and how they are sorted.
         exact: the table for files and programs, if the cells of this one are laid out for the eye.
+        mixed: each row is about another quantity, so that the numbers of a column cannot share one format.
     """
 
     columns: Mapping[str, Sequence[Any] | Array]
@@ -35,6 +36,7 @@ class Table:
     note: str = ""
     title: str = ""
     exact: Table | None = None
+    mixed: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

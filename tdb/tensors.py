@@ -123,4 +123,5 @@ def tensors_table(values: Mapping[str, Any]) -> Table:
             **{key: [summary[key] for summary in summaries] for key in ("min", "mean", "max", "std", "nan", "inf")},
         },
         note=counted(len(numeric), "entry", "entries"),
+        mixed=True,
     )

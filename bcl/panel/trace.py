@@ -79,6 +79,7 @@ def trace(session: Session, name: TensorName | None = None, *, all_: bool = Fals
             "symmetry": [line.symmetry for line in lines],
         },
         note=f"cosine: mean over pairs of features, alike above {SYMMETRIC_ABOVE}; variation: std / |mean|",
+        mixed=True,
     )
     said = verdict(lines)
     data = {"lines": [vars(line) for line in lines], "symmetry": said}

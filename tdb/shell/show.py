@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,7 +122,9 @@ class Show:
     def notice(self, text: str) -> None:
         """Show a line that is no answer: on stderr unless a person reads the output."""
         if self.terminal:
-            self._console.print(text, style="dim")
+            for line in text.splitlines():
+                words = textwrap.wrap(line, self._width, break_long_words=False, break_on_hyphens=False)
+                self._console.print("\n".join(words), style="dim")
         else:
             print(text, file=self.errors)
 

@@ -13,7 +13,7 @@ import numpy as np
 from tdb.results import Table
 from tdb.views import theme
 from tdb.views.lines import text_width
-from tdb.views.number import as_column, cell_texts, printable, shared_format
+from tdb.views.number import OF_ITS_OWN, as_column, cell_texts, printable, shared_format
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def _column(table: Table, name: str, *, full: bool, ascii_only: bool) -> Column:
         [value for value in summary if value is not None], dtype=values.dtype if real else np.float64
     )
     pattern = shared_format(np.concatenate([values, summary_numbers]) if real else summary_numbers)
+    if table.mixed:
+        pattern = OF_ITS_OWN
     summary_texts = iter(cell_texts(summary_numbers, full=full, number_format=pattern))
     styles: Sequence[str] = ()
     if real and not np.isfinite(values).all():

@@ -10,6 +10,9 @@ import numpy as np
 from tdb.over_time.sparklines import BLOCKS
 from tdb.results import Array
 
+OF_ITS_OWN = "%.4g"
+"""The format of numbers that have nothing to do with one another: 3.39e-07 must not stand as 0.0000."""
+
 _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 _IN_ASCII = str.maketrans({"±": "+-", "×": "x", **dict(zip(BLOCKS, "_.-=+*#@", strict=True))})
 

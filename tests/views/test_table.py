@@ -252,3 +252,10 @@ def test_prose_is_broken_between_words() -> None:
 
 def test_a_table_of_blank_names_has_no_header() -> None:
     assert plain_text(Table({"": ["a", "bc"], " ": [1, 2]}, title="counts")) == "counts\na   1\nbc  2\n"
+
+
+def test_numbers_of_different_quantities_have_a_format_of_their_own() -> None:
+    table = Table({"tensor": ["grad", "inputs"], "max": np.array([3.389e-07, 255.0])}, mixed=True)
+    shown = on_terminal(table, 80)
+    assert "grad    3.389e-07" in shown
+    assert "inputs        255" in shown
