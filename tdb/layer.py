@@ -18,11 +18,12 @@ from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import generic_metrics
 from tdb.jobs import at_the_prompt
-from tdb.layer_metrics import Kind, StepBatch, WeightMetrics, can_wait, in_host_memory, steps_together
+from tdb.layer_metrics import Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.layer_weight import as_rows, gradient_of, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
+from tdb.weight_batch import WeightBatch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,8 +59,8 @@ class FocusLayer:
         self._grad: Tensor | None = None
         self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
         self.following = False
-        self._of_weights: WeightMetrics | None = None
         self._batch: StepBatch | None = None
+        self._weight_batch: WeightBatch | None = None
         self._output: Tensor | None = None
         self._handles: list[RemovableHandle] = []
         self.hooks_fire = True
@@ -81,7 +82,7 @@ class FocusLayer:
             self.forget_step()
             self._initial = self.weights()
             in_host = in_host_memory(self._initial)
-            self._of_weights = WeightMetrics(self._initial) if in_host else None
+            self._weight_batch = WeightBatch(self._initial) if in_host else None
             self._batch = StepBatch(self._initial) if in_host and steps_together(self._initial) > 1 else None
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
@@ -188,8 +189,8 @@ class FocusLayer:
             output = output[None]
         self._output = None
         self._can_wait = self.info is not None and self.info.kind == "Linear" and can_wait(output)
-        if self.following and self._can_wait:
-            self._output = self.batch.keep_output(output.flatten(0, -2))
+        if self.following and self._can_wait and self._batch is not None:
+            self._output = self._batch.keep_output(output.flatten(0, -2))
         self._waits = self._output is not None
         if self._output is None:
             self._output = output.clone()  # an in-place activation would overwrite it
@@ -275,36 +276,41 @@ class FocusLayer:
             return None
         return self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2)
 
-    def metrics_of_weights(self) -> tuple[tuple[str, ...], Array] | None:
-        """Return the metrics of a step that was not captured, names and values [m, D]; None if more is known of it.
-
-        They are the same as those of `metrics`, of a layer in host memory.
-        """
-        weight = self._weight().detach()
-        if self._before is not None or self._output is not None or self._of_weights is None:
-            return None
-        grad = self._module_grad()
-        return self._of_weights.of(self._rows(weight).numpy(), None if grad is None else grad.numpy())
-
     # ---- steps whose metrics are computed together -----------------------------------------------------------------
 
-    def let_wait(self) -> StepBatch | None:
+    def let_wait(self, *, captured_only: bool) -> StepBatch | WeightBatch | None:
         """Let the step that has ended wait for its metrics, with others; None if they must be computed now.
 
         To be called again, when it has been emptied, if what waits has other metrics.
+
+        Args:
+            captured_only: more is wanted of the weight than its metrics.
         """
-        batch, weight = self._batch, self._weight().detach()
-        if batch is None or self._before is None or not in_host_memory(weight):
+        batch, others = self._batch, self._weight_batch
+        if self._before is None:
+            return None if captured_only or self._output is not None else self._let_weight_wait()
+        if batch is None or not in_host_memory(self._weight()):
             return None
         if self._output is not None and not self._can_wait:
             return None
+        if others is not None and others.waiting:
+            return others
         grad = self._grad if self._grad is not None else self._module_grad()
         kind = Kind(grad is not None, self._output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
             return batch
-        batch.end_step(self._rows(weight), kind)
+        batch.end_step(self._rows(self._weight()), kind)
         if not self.following:
             batch.part()
+        return batch
+
+    def _let_weight_wait(self) -> StepBatch | WeightBatch | None:
+        batch, rows = self._weight_batch, self._rows(self._weight())
+        if batch is None or not in_host_memory(rows):
+            return None
+        if self._batch is not None and self._batch.waiting:
+            return self._batch
+        batch.put(rows, self._module_grad())
         return batch
 
     def _put_in(self, batch: StepBatch, grad: Tensor | None) -> bool:
@@ -321,8 +327,10 @@ class FocusLayer:
         return True
 
     @property
-    def batch(self) -> StepBatch:
+    def batch(self) -> StepBatch | WeightBatch:
         """The steps that wait, if `let_wait` has let one."""
+        if self._weight_batch is not None and self._weight_batch.waiting:
+            return self._weight_batch
         assert self._batch is not None
         return self._batch
 

@@ -2,8 +2,8 @@
 
 Between two steps everything is cold, the processor's caches and tdb's code in them alike: a metric that takes 10
 microseconds when it is computed again and again takes 50 there, mostly to get going. So a captured step only copies
-what its metrics need, and every few steps they are computed together. What needs no capture costs less than such a
-copy, and is computed at once. What is computed is what `FocusLayer.metrics` computes.
+what its metrics need, and every few steps they are computed together. What is computed is what `generic_metrics`
+computes; see `tdb.weight_batch` for what needs no capture.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from tdb.results import Array
 
-OF_THE_WEIGHT = ("weight_norm", "cos_to_init")
-OF_WEIGHT_AND_GRAD = ("weight_norm", "grad_norm", "cos_to_init")
 OF_THE_OUTPUT = ("mean_activation", "activation_std", "active_fraction")
 MOST_STEPS = 16
 MOST_BYTES = 2**23
@@ -31,33 +29,23 @@ def in_host_memory(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
 
 
-class WeightMetrics:
-    """The metrics that need no capture: those of a weight and its gradient as they are when a step has ended.
+class InitialRows:
+    """What the rows of a weight were when its layer became the focus.
 
     Args:
-        initial: [D, F], the weight when its layer became the focus; in host memory.
+        initial: [D, F]; in host memory.
+
+    Attributes:
+        rows: the same.
     """
 
     def __init__(self, initial: Tensor) -> None:
         import torch
 
-        self.initial: Array = initial.numpy()
+        self.rows: Array = initial.numpy()
         with np.errstate(over="ignore", invalid="ignore"):
-            self._norm = np.sqrt(np.vecdot(self.initial, self.initial))
+            self._norm = np.sqrt(np.vecdot(self.rows, self.rows))
         self._tiny = torch.finfo(initial.dtype).tiny  # numpy's warns where denormal numbers are flushed
-
-    def of(self, weight: Array, grad: Array | None) -> tuple[tuple[str, ...], Array]:
-        """Return the names of the m metrics of a weight [D, F] and its gradient, and their values [m, D]."""
-        names = OF_THE_WEIGHT if grad is None else OF_WEIGHT_AND_GRAD
-        values = np.empty((len(names), len(weight)), weight.dtype)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # diverging weights are worth recording
-            np.vecdot(weight, weight, out=values[0])
-            if grad is not None:
-                np.vecdot(grad, grad, out=values[1])
-            np.sqrt(values[:-1], out=values[:-1])
-            np.vecdot(weight, self.initial, out=values[-1])
-            values[-1] = self.cosine(values[-1], values[0])
-            return names, values.astype(np.float32, copy=False)
 
     def cosine(self, products: Array, norms: Array) -> Any:
         """Return the cosines [..., D] of rows with the initial ones, of their products with those and their norms."""
@@ -104,9 +92,9 @@ class StepBatch:
         self._weights = initial.new_empty(self.size + 2, *initial.shape)
         self._grads = initial.new_empty(self.size + 1, *initial.shape)
         self._outputs: Tensor | None = None
-        self._of_weights = WeightMetrics(initial)
+        self._initial = InitialRows(initial)
         # Memory to compute in: fresh memory of this size is not there until it is touched, page by page.
-        self._change: Array = np.empty(initial.shape, self._of_weights.initial.dtype)
+        self._change: Array = np.empty(initial.shape, self._initial.rows.dtype)
         self._spread: Array = np.empty(0)
 
     def begin_step(self, weight: Tensor) -> Tensor:
@@ -172,13 +160,11 @@ class StepBatch:
             found["update_norm"] = np.sqrt(change)
             found["update_ratio"] = found["update_norm"] / norm
             if self._kind.grad:
-                found["descent_cos"] = (0.0 - descent) / self._of_weights.product(
-                    found["update_norm"], found["grad_norm"]
-                )
+                found["descent_cos"] = (0.0 - descent) / self._initial.product(found["update_norm"], found["grad_norm"])
             if self._kind.output and self._outputs is not None:
                 outputs = self._outputs.numpy()[self._chosen]
                 found |= zip(OF_THE_OUTPUT, _of_outputs(outputs, self._spread[: len(outputs)]), strict=True)
-            found["cos_to_init"] = self._of_weights.cosine(initial, norm)
+            found["cos_to_init"] = self._initial.cosine(initial, norm)
             return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
 
     def _products(self) -> Array:
@@ -186,7 +172,7 @@ class StepBatch:
 
         Step by step: what belongs to one step fits into the processor's cache, and what belongs to all does not.
         """
-        weights, grads, initial = self._weights.numpy(), self._grads.numpy(), self._of_weights.initial
+        weights, grads, initial = self._weights.numpy(), self._grads.numpy(), self._initial.rows
         products = np.empty((5, len(self._places), len(initial)), initial.dtype)
         change = self._change
         for number, place in enumerate(self._places):

@@ -16,6 +16,7 @@ import numpy as np
 
 from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
+from tdb.layer_metrics import StepBatch
 from tdb.some_metrics import SomeMetrics
 from tdb.watches import Watches
 
@@ -293,7 +294,8 @@ class Recorder:
         known = self.known if self.known is not None and position.tick <= self.known.until else None
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics
-        batch = self._layer.let_wait() if panel is None else None
+        wants_rows = self._ids is not None
+        batch = self._layer.let_wait(captured_only=wants_rows) if panel is None else None
         if batch is None:
             if self._is_in_batch(self._waiting):
                 self.flush()
@@ -307,7 +309,7 @@ class Recorder:
             self.flush()
         if batch.waiting == len(self._waiting):  # it has other metrics than those that wait
             self.flush()
-            self._layer.let_wait()
+            self._layer.let_wait(captured_only=wants_rows)
         self._waiting.append(Waiting(timeline, position, known))
         self._newest = position.tick
 
@@ -340,9 +342,6 @@ class Recorder:
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""
-        of_weights = self._layer.metrics_of_weights() if panel is None else None
-        if of_weights is not None:
-            return of_weights
         found = self._layer.metrics() if panel is None else panel.some_metrics(panel.columns)
         names = tuple(found) if panel is None else tuple(name for name in panel.columns if name in found)
         import torch
@@ -353,11 +352,12 @@ class Recorder:
         """Give the steps that wait in the layer's batch, which do so no more, with all that was missing of them."""
         batch = self._layer.batch
         names, blocks = batch.metrics()
-        weights = batch.weights()
+        ids, weights = self._ids, batch.weights() if isinstance(batch, StepBatch) else None
         batch.release()
         names = self._as_last_time(names)
-        for step, block, rows in zip(waiting, blocks, weights, strict=True):
-            yield step._replace(names=names, block=block, rows=None if self._ids is None else rows[self._ids])
+        for number, (step, block) in enumerate(zip(waiting, blocks, strict=True)):
+            rows = None if ids is None or weights is None else weights[number][ids]
+            yield step._replace(names=names, block=block, rows=rows)
 
     def _as_last_time(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the same names, the very tuple of the last time if it was the same: history is fastest with that."""

@@ -346,7 +346,7 @@ def test_a_condition_that_was_not_recorded_is_asked_of_past_steps(start: Start) 
         for name in ("som_magnitude", "win_rate")
     }
     prompt = start("bcl-med")
-    prompt.do("watch", "3")
+    prompt.do("watch", "3", "5")
     prompt.do("break", "when loss < 0")
     prompt.do("until", "30")
     shown, state = everything_shown(prompt), prompt.digest()

@@ -1,0 +1,89 @@
+"""Steps that were not captured, as those of a free run, and wait for the metrics of their weights.
+
+What numpy does between two steps costs ten times what it costs when it is done again and again: so no more is done
+there than must be, and the rest for many steps together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdb.layer_metrics import InitialRows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tdb.results import Array
+
+MOST_STEPS = 64
+SMALL = 2**14
+"""Bytes of a weight that is copied. Of a larger one products of rows are computed at once, which is quicker."""
+
+
+class WeightBatch:
+    """Steps of one layer, in host memory; used in the training thread only.
+
+    Args:
+        initial: [D, F], the weight when its layer became the focus.
+
+    Attributes:
+        waiting: how many steps wait.
+    """
+
+    def __init__(self, initial: Tensor) -> None:
+        self.waiting = 0
+        self._initial = InitialRows(initial)
+        self._products: Array = np.empty((3, MOST_STEPS, len(initial)), self._initial.rows.dtype)
+        self._has_grad = False
+        self._weights: Tensor | None = None
+        self._grads: Tensor | None = None
+        if initial.nbytes <= SMALL:
+            self._weights, self._grads = (initial.new_empty(MOST_STEPS, *initial.shape) for _ in range(2))
+
+    def put(self, weight: Tensor, grad: Tensor | None) -> bool:
+        """Let a step wait that left this weight [D, F] and this gradient; return whether it can with those that do."""
+        if self.waiting and self._has_grad != (grad is not None):
+            return False
+        self._has_grad = grad is not None
+        if self._weights is None or self._grads is None:
+            products = self._products[:, self.waiting]
+            self._multiply(weight.numpy(), None if grad is None else grad.numpy(), products)
+        else:
+            self._weights[self.waiting].copy_(weight)
+            if grad is not None:
+                self._grads[self.waiting].copy_(grad)
+        self.waiting += 1
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether no other step may wait."""
+        return self.waiting == MOST_STEPS
+
+    def metrics(self) -> tuple[tuple[str, ...], Array]:
+        """Return the names of the m metrics, and their values [n, m, D] at the steps that wait."""
+        products = self._products[:, : self.waiting]
+        if self._weights is not None and self._grads is not None:
+            weights, grads = (each.numpy()[: self.waiting] for each in (self._weights, self._grads))
+            self._multiply(weights, grads if self._has_grad else None, products)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            norm = np.sqrt(products[0])
+            found = {"weight_norm": norm}
+            if self._has_grad:
+                found["grad_norm"] = np.sqrt(products[1])
+            found["cos_to_init"] = self._initial.cosine(products[2], norm)
+            return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
+
+    def release(self) -> None:
+        """Nothing waits any more."""
+        self.waiting = 0
+
+    def _multiply(self, weight: Array, grad: Array | None, products: Array) -> None:
+        """Compute products of rows [3, ..., D] of weights and gradients [..., D, F]: w w, g g, w w0."""
+        with np.errstate(over="ignore", invalid="ignore"):  # diverging weights are worth recording
+            np.vecdot(weight, weight, out=products[0])
+            if grad is not None:
+                np.vecdot(grad, grad, out=products[1])
+            np.vecdot(weight, self._initial.rows, out=products[2])
