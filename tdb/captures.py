@@ -6,9 +6,12 @@ import copy
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Lazy:
@@ -33,6 +36,13 @@ def is_tensor(value: Any) -> bool:
     """Return whether `value` is a torch tensor, without importing torch for a program that has not."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Return whether a tensor's numbers are all in this process: not of one that is sharded, or has but a shape."""
+    import torch
+
+    return not tensor.is_meta and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
 
 
 def given(inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:

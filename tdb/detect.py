@@ -17,7 +17,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled, without_transforms
-from tdb.captures import is_tensor
+from tdb.captures import has_numbers, is_tensor
 from tdb.counted import counted
 from tdb.frames import HERE, is_own, is_torch, place_of
 from tdb.jobs import at_the_prompt
@@ -132,6 +132,8 @@ class Detection:
             self.blind = "the model is compiled"  # a mode or hooks around it would make torch compile it anew
         elif self._has_compiled:
             self.blind = PARTLY_COMPILED
+        elif model is not None and not all(map(has_numbers, model.parameters())):
+            self.blind = "the model's weights are not whole in this process"
         elif inside_backward():
             self.blind = "it begins inside the backward pass of the step before"  # torch takes off what is put on there
         if self.blind:
@@ -285,7 +287,8 @@ def _floats(value: Any) -> Iterator[Any]:
 
 
 def _can_be_wrong(value: Tensor) -> bool:
-    return (value.is_floating_point() or value.is_complex()) and value.numel() > 0 and not value.is_sparse
+    is_real = value.is_floating_point() or value.is_complex()
+    return is_real and value.numel() > 0 and not value.is_sparse and has_numbers(without_transforms(value.detach()))
 
 
 def _node_of(value: Tensor) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tdb.captures import has_numbers
 from tdb.errors import UsageError, did_you_mean
 from tdb.layer_weight import has_lazy, weight_of
 from tdb.model_capture import class_of
@@ -43,7 +44,7 @@ def layers_with_features(model: nn.Module) -> list[LayerInfo]:
         names = (class_of(module), *(base.__name__ for base in type(module).__mro__))
         kind = next((each for each in names if each in ROW_LAYERS), None)
         weight = weight_of(module) if kind is not None else None
-        if kind is None or weight is None or weight.dim() < 2:
+        if kind is None or weight is None or weight.dim() < 2 or not has_numbers(weight):
             continue
         parts = (2,) if weight.is_complex() else ()
         if kind not in TRANSPOSED:
@@ -62,6 +63,8 @@ def layer_with_features(model: nn.Module, name: str = "") -> LayerInfo:
     known = {info.name: info for info in layers_with_features(model)}
     if not known and has_lazy(model):
         raise UsageError("the model's layers have no weights yet", "They have after a step")
+    if not known and not all(map(has_numbers, model.parameters())):
+        raise UsageError("no layer has a weight that is whole in this process", "`layers` shows those it has")
     if not known:
         raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
     chosen = known.get(name or next(iter(known)))

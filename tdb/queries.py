@@ -22,11 +22,14 @@ MOST_OF_SPARSE = 2**26
 def array_of(value: Any) -> Array:
     """Return a tensor, array or number as a numpy array on the host; bfloat16 becomes the float32 that equals it.
 
+    Of a tensor that is distributed over processes it is the part that lies in this one.
+
     Raises:
         StateError: a sparse tensor has too many entries to write them all out.
     """
     if is_tensor(value):
-        value = value.detach().cpu()
+        value = value.detach()
+        value = (value.to_local() if hasattr(value, "to_local") else value).cpu()
         if str(value.layout) != "torch.strided":
             if value.numel() > MOST_OF_SPARSE:
                 shape = "x".join(map(str, value.shape))

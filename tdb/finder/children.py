@@ -43,6 +43,7 @@ class Children:
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
         self._patches = Patches()
+        self._told = False
 
     def put_on(self) -> None:
         """Notice from now on."""
@@ -60,8 +61,11 @@ class Children:
             target = getattr(process, "_target", None)  # it is gone once the process has started
             plain(process)
             if not str(getattr(target, "__module__", "")).startswith("torch.utils.data"):
-                self._parent.notify(
-                    f"the script starts processes ({process.name}): tdb follows this one, what they train is not seen"
-                )
+                if not self._told:
+                    self._parent.notify(
+                        f"the script starts processes ({process.name} first): tdb follows this one, what they train is "
+                        "not seen"
+                    )
+                self._told = True
 
         return start

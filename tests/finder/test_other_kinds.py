@@ -116,6 +116,12 @@ assert all(graph[:1] in ([], ["linear"], ["iadd"]) for graph in graphs), graphs 
         shown="update_norm",
         without="mean_activation",
     ),
+    "tensors that have a shape and no numbers": Kind(
+        OPTIMIZER
+        + LOOP.replace(
+            "    loss.backward()", "    shape = (torch.empty(8, device='meta') + 1).sum()\n    loss.backward()"
+        )
+    ),
     "a gradient a sample": Kind(
         """
 from torch.func import functional_call, grad, vmap

@@ -93,6 +93,37 @@ def test_everything_else_is_as_in_a_plain_run(torch_place: Place) -> None:
     assert "as in a plain run" in plain.error
 
 
+SHARDED = """
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+torch.manual_seed(0)
+model = fully_shard(nn.Linear(6, 2), mesh=init_device_mesh("cpu", (1,)))
+optimizer = torch.optim.Adam(model.parameters())
+for step in range(5):
+    loss = model(torch.randn(4, 6)).square().mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+print(model.weight.full_tensor().sum().item())
+dist.destroy_process_group()
+"""
+
+
+def test_weights_that_are_sharded_are_looked_at_as_far_as_they_are_here(torch_place: Place) -> None:
+    torch_place.write("train.py", SHARDED)
+    looks = ("step", "layers", "layers gradients", "catch nan", "detect", "continue")
+    debugged = torch_place.tdb(*[word for each in looks for word in ("-c", each)], "train.py")
+    assert debugged.status == 0, debugged.error
+    assert torch_place.python("train.py").out in debugged.out
+    assert "Training finished after 5 steps" in debugged.out
+    assert "no layer has a weight that is whole in this process" in debugged.error
+
+
 def test_processes_that_train_are_announced_and_not_followed(torch_place: Place) -> None:
     torch_place.write("train.py", PROCESSES)
     plain = torch_place.python("train.py")
@@ -101,7 +132,7 @@ def test_processes_that_train_are_announced_and_not_followed(torch_place: Place)
     shown = [line for line in debugged.out.splitlines() if not line.startswith(("> ", "-> ", "Training"))]
     assert shown == plain.out.splitlines()
     assert "Training finished after 6 steps" in debugged.out
-    assert "the script starts processes (" in debugged.out + debugged.error
+    assert (debugged.out + debugged.error).count("the script starts processes (") == 1
 
 
 @pytest.mark.parametrize("reads", ["input('go on? ')", "sys.stdin.read()", "next(iter(sys.stdin))"])
