@@ -129,13 +129,14 @@ def _picture(session: Session, arrays: Mapping[str, Any], weights: Any) -> Pictu
             caption = f"neighbours: under its number a feature's weights, then its {values.shape[1]} neighbours'"
             return Images(weights[members.ravel()].reshape(-1, *shape), labels, caption, title, True, several)
         case "DF" | "BF" if shape is not None:
-            return Images(values.reshape(-1, *shape), caption=caption, title=title, signed=signed)
+            numbers = [str(row) for row in range(len(values))]
+            return Images(values.reshape(-1, *shape), numbers, caption, title, signed)
         case "BD":
             return Matrix(values, caption, title, "image", "feature", signed=signed)
         case "Dk":
             return Matrix(values, caption, title, "feature", "neighbour", signed=False)
         case "DF" | "BF":
-            return Profiles(values, caption=caption, title=title, signed=signed)
+            return Profiles(values, [str(row) for row in range(len(values))], caption, title, signed)
     rows = np.stack(list(arrays.values()))
     labels = list(arrays) if len(rows) > 1 else []
     return Profiles(rows, labels, caption, title, signed, [float(np.abs(row).max()) or 1.0 for row in rows])

@@ -235,3 +235,12 @@ def test_every_command_of_the_rule_explains_itself_with_examples_that_parse(slow
             name, _, arguments = example.partition(" ")
             assert name == command.name
             bind(name, command.parameters, arguments)
+
+
+def test_the_images_of_a_trace_stand_under_the_numbers_of_their_features(
+    slow: TypingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Any] = []
+    monkeypatch.setattr(slow.interpreter.show.sink, "save", lambda picture, _path: saved.append(picture) or "")
+    slow.type("trace global_target -o targets.png")
+    assert saved[0].labels == [str(feature) for feature in range(64)]
