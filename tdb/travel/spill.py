@@ -104,9 +104,24 @@ def remove_dead(directory: Path) -> list[Path]:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Let one process at a time make a folder, or remove some: one that was made and not yet locked looks dead."""
-    with (directory / f".{PREFIX}{LOCK}").open("a") as file:
-        _lock(file, wait=True)
-        yield
+    path = directory / f".{PREFIX}{LOCK}"
+    while True:
+        with path.open("a") as file:
+            _lock(file, wait=True)
+            if not _is_at(path, file):  # whoever had it before has removed it
+                continue
+            try:
+                yield
+            finally:
+                path.unlink()
+            return
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _locked(path: Path) -> IO[str]:

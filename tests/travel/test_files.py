@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -213,4 +214,12 @@ def test_a_killed_process_leaves_nothing_behind_for_long(tmp_path: Path) -> None
     assert set(tmp_path.glob(f"{PREFIX}*")) == {living.folder, following.folder}
     living.close()
     following.close()
-    assert list(tmp_path.glob(f"{PREFIX}*")) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_made_at_the_same_time_are_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        spills = list(pool.map(Spill, [tmp_path] * 32))
+    assert sorted(tmp_path.iterdir()) == sorted(each.folder for each in spills)
+    for each in spills:
+        each.close()
