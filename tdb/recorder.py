@@ -91,6 +91,7 @@ class Recorder:
         self._finished: list[tuple[int, Sequence[tuple[Position, float]]]] = []  # by timeline: steps that wait
         self._finished_steps = 0
         self._waiting: list[Waiting | SomeMetrics] = []  # those of them that have metrics
+        self._is_in_batch = False  # they wait in the layer's batch for them
         self._recorded_at = 0.0  # wall time
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class Recorder:
 
         Returns what cannot be watched of what was named before anybody knew how many features there are.
         """
-        self._waiting = []  # all was recorded before the focus moved
+        self._waiting, self._is_in_batch = [], False  # all was recorded before the focus moved
         self.history.focus(self._layer.name)
         self._failure = ""
         if self._layer.info is None:
@@ -223,7 +224,7 @@ class Recorder:
             return
         last = self._waiting[-1] if self._waiting else None
         if not (isinstance(last, SomeMetrics) and last.takes(timeline, names)):
-            if self._is_in_batch(self._waiting):
+            if self._is_in_batch:
                 self.flush()
             last = SomeMetrics(timeline, names, len(values[0]))
             self._waiting.append(last)
@@ -239,8 +240,9 @@ class Recorder:
             for (tick, step, epoch, loss), wall_time in steps:
                 self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
         waiting, self._waiting = self._waiting, []
+        in_batch, self._is_in_batch = self._is_in_batch, False
         try:
-            if self._is_in_batch(waiting):
+            if in_batch:
                 for each in self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]):
                     self._append(each)
                 return
@@ -275,19 +277,13 @@ class Recorder:
 
     def _may_wait(self, now: float) -> bool:
         """Return whether what waits may wait for the step ahead."""
-        last = self._waiting[-1] if self._waiting else None
-        if not self._finished or (isinstance(last, Waiting) and last.known is not None):
+        if not self._finished or self.known is not None:
             return False
         if self._finished_steps >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
             return False
-        if self._is_in_batch(self._waiting):
+        if self._is_in_batch:
             return not self._layer.batch.full
-        return last is None or len(self._waiting) * last.nbytes < MOST_BYTES
-
-    def _is_in_batch(self, waiting: Sequence[Waiting | SomeMetrics]) -> bool:
-        """Return whether steps wait in the layer's batch for their metrics; then all that wait do."""
-        last = waiting[-1] if waiting else None
-        return isinstance(last, Waiting) and last.block is None and last.later is None
+        return not self._waiting or len(self._waiting) * self._waiting[-1].nbytes < MOST_BYTES
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = self._rule()
@@ -297,7 +293,7 @@ class Recorder:
         wants_rows = self._ids is not None
         batch = self._layer.let_wait(captured_only=wants_rows) if panel is None else None
         if batch is None:
-            if self._is_in_batch(self._waiting):
+            if self._is_in_batch:
                 self.flush()
             later = self._left_for_later(panel) if known is None else None
             names, block = self._metrics(panel) if later is None else (tuple(later), None)
@@ -305,12 +301,13 @@ class Recorder:
             self._waiting.append(Waiting(timeline, position, known, self._as_last_time(names), block, later, rows))
             self._newest = position.tick
             return
-        if self._waiting and not self._is_in_batch(self._waiting):
+        if self._waiting and not self._is_in_batch:
             self.flush()
         if batch.waiting == len(self._waiting):  # it has other metrics than those that wait
             self.flush()
             self._layer.let_wait(captured_only=wants_rows)
         self._waiting.append(Waiting(timeline, position, known))
+        self._is_in_batch = True
         self._newest = position.tick
 
     def _append(self, step: Waiting) -> None:
