@@ -76,11 +76,23 @@ class History(Recorded):
             self._numbers.append(timeline, tick, step, numbers, np.array([arrays[name] for name in numbers]))
         if features:
             self.append_metrics(timeline, tick, step, features, np.stack([arrays[name] for name in features]))
-        self._append_step(timeline, tick, step, epoch, wall_time, loss, stopped)
+        self.append_step(timeline, tick, step, epoch, wall_time, loss)
+        if stopped:
+            self.mark(step, "stop")
 
     def append_step(self, timeline: int, tick: int, step: int, epoch: int | None, wall_time: float, loss: Any) -> None:
         """Record one boundary without metrics; arguments as in `append`."""
-        self._append_step(timeline, tick, step, epoch, wall_time, loss, False)
+        if type(loss) is not float:
+            if getattr(loss, "is_cpu", True) or loss.numel() != 1:
+                value = number(loss)
+                loss = np.nan if value is None else value
+            else:
+                self._steps.room().leave_on_device(loss)
+                loss = np.nan
+        self._steps.append((tick, step, wall_time, loss, timeline, -1 if epoch is None else epoch))
+        self.timeline = timeline
+        self._last = (tick, step)
+        self.appended += 1
 
     def leave_out(self, timeline: int, tick: int, step: int) -> None:
         """Take note that a step is not recorded because tdb kept out of it: no thinning, and nothing was lost."""
@@ -135,20 +147,3 @@ class History(Recorded):
             self._layers[layer] = Metrics(self.budget, names, block.shape[1:])
         self._features = self._layers[layer]
         return self._features
-
-    def _append_step(
-        self, timeline: int, tick: int, step: int, epoch: int | None, wall_time: float, loss: Any, stopped: bool
-    ) -> None:
-        if type(loss) is not float:
-            if getattr(loss, "is_cpu", True) or loss.numel() != 1:
-                value = number(loss)
-                loss = np.nan if value is None else value
-            else:
-                self._steps.room().leave_on_device(loss)
-                loss = np.nan
-        self._steps.append((tick, step, wall_time, loss, timeline, -1 if epoch is None else epoch))
-        self.timeline = timeline
-        self._last = (tick, step)
-        self.appended += 1
-        if stopped:
-            self.mark(step, "stop")
