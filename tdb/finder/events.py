@@ -54,6 +54,9 @@ class Listener:
     def differentiated(self) -> None:
         """The backward pass is done: gradients are there."""
 
+    def graded(self, outputs: Any, inputs: Any, factors: Any) -> None:
+        """Gradients of outputs for inputs are about to be computed, and handed to the script instead of added up."""
+
     def called(self, module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         """A module that is listened to is about to compute."""
 
@@ -78,6 +81,7 @@ class Events:
 
         self.look_on()
         self._lasting.replace(torch.autograd, "backward", self._telling_backward)
+        self._lasting.replace(torch.autograd, "grad", self._telling_grad)
         self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
         for owner in (Optimizer, torch.nn.Module):
@@ -154,6 +158,26 @@ class Events:
                 listener.differentiated()
 
         return never_compiled(backward)
+
+    def _telling_grad(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        told, differentiating = never_compiled(self._listener.graded), self._differentiating
+
+        @functools.wraps(plain)
+        def grad(
+            outputs: Any,
+            inputs: Any,
+            grad_outputs: Any = None,
+            retain_graph: bool | None = None,
+            create_graph: bool = False,
+            *args: Any,
+            **kwargs: Any,
+        ) -> Any:
+            # Gradients of which there will be others are on the way to a loss.
+            if not (create_graph or is_being_compiled() or threading.get_ident() in differentiating):
+                told(outputs, inputs, grad_outputs)
+            return plain(outputs, inputs, grad_outputs, retain_graph, create_graph, *args, **kwargs)
+
+        return grad
 
     def _telling_scaler_step(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)

@@ -67,6 +67,7 @@ class Finder(Listener):
         self._onlooker = Onlooker(controller, self._discovery)
         self._explicit = False  # the script says itself where its steps end
         self._losses = Losses()
+        self._graded = Losses()  # of gradients that were not added up in the parameters
         self._batches = Batches()
         self._target: Training | None = None
         self._called: set[int] = set()  # the modules that are listened to, and that this step has called
@@ -247,6 +248,12 @@ class Finder(Listener):
         if self._step_on == "backward":
             self._complete()
 
+    def graded(self, outputs: Any, inputs: Any, factors: Any) -> None:
+        """Gradients are about to be computed for the script itself: they count as a step's if it has no others."""
+        if self._optimizers.any and not self._steady.on and self._may_begin() and self._optimizers.train(inputs):
+            self._graded.take()  # in a mode of torch's the same call comes twice
+            self._graded.add(outputs, factors, user_frame(), in_closure=False)
+
     def clearing(self) -> None:
         """Gradients are about to be cleared."""
         if not self._may_begin():
@@ -304,6 +311,7 @@ class Finder(Listener):
         self._pending = True
         if self._batches.batch is None:  # no backward pass was seen: torch.autograd.grad, torch.func
             self._batches.use()
+        self._losses.fall_back_on(self._graded)
         self._losses.update()
         if self._step_on == "auto":
             complete = self._rule.tick(self._optimizers.number(optimizer), self._taking_part)
@@ -367,6 +375,7 @@ class Finder(Listener):
             self._has_lazy = False
             self._safely(self._focus_late)
         loss, losses = self._losses.take()
+        self._graded.take()
         feed, batch = self._feed, batches.batch
         epoch = batches.epoch if feed is None else feed.epoch
         controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=epoch)

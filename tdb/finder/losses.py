@@ -71,6 +71,11 @@ class Losses:
         self._of_update[self._names[code, instruction][0]] = value
         self._in_closure = False
 
+    def fall_back_on(self, others: Losses) -> None:
+        """Take the losses of others in if there are none here."""
+        if not self._of_update:
+            self._of_update, others._of_update = others._of_update, {}
+
     def update(self) -> None:
         """An update has been made of these gradients."""
         found = self._of_update
@@ -128,8 +133,9 @@ def names_in_call(frame: FrameType) -> list[str]:
     called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     if called == "backward" and isinstance(function, ast.Attribute) and _is_tensor_in(function.value, frame):
         subjects = [function.value]
-    elif call.args and called in ("backward", "scale", "manual_backward"):
-        first = call.args[0]
+    elif called in ("backward", "scale", "manual_backward", "grad"):
+        given = [*call.args[:1], *(word.value for word in call.keywords if word.arg in ("tensors", "outputs"))]
+        first = given[0] if given else ast.Constant(None)
         subjects = first.elts if isinstance(first, ast.List | ast.Tuple) else [first]
     return [_name(subject) for subject in subjects]
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from tdb.captures import is_tensor
 from tdb.finder.models import parts_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class Optimizers:
             if (number := self.number(optimizer)) in unknown and self._has_new_gradients(optimizer)
         }
         return {number for number in numbers - unknown if self._parts[number] & called} | fresh
+
+    def train(self, tensors: Any) -> bool:
+        """Return whether a tensor, or one of several, is a parameter of an optimizer."""
+        return any(self._number_of(each) is not None for each in ([tensors] if is_tensor(tensors) else tensors))
 
     def all(self) -> set[int]:
         """Return all that may take part in a step."""

@@ -122,6 +122,16 @@ assert all(graph[:1] in ([], ["linear"], ["iadd"]) for graph in graphs), graphs 
             "    loss.backward()", "    shape = (torch.empty(8, device='meta') + 1).sum()\n    loss.backward()"
         )
     ),
+    "gradients that are handed to the script": Kind(
+        OPTIMIZER
+        + LOOP.replace(
+            "    loss.backward()",
+            """    attack, = torch.autograd.grad(-loss, model[0].weight, create_graph=True)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    for parameter, gradient in zip(model.parameters(), gradients):
+        parameter.grad = gradient""",
+        )
+    ),
     "a gradient a sample": Kind(
         """
 from torch.func import functional_call, grad, vmap
