@@ -41,6 +41,13 @@ class Training:
         return self.optimizers[0] if self.optimizers else None
 
 
+def how_it_is_known(target: Any) -> str:
+    """Return how tdb comes to know what a target lacks, for whoever has asked for that."""
+    if target is None:
+        return "It is once training has begun: `start`"
+    return "The loop tells it: tdb.attach(model, optimizer), or controller.begin(trainer)"
+
+
 def model_of(target: Any) -> nn.Module | None:
     """Return the model that is trained, or None if nobody has said which."""
     model: nn.Module | None = getattr(target, "model", None)

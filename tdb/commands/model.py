@@ -14,7 +14,7 @@ from tdb.model_view import ModuleRow, model_rows
 from tdb.optimizer_view import groups_table, scheduler_facts
 from tdb.results import Facts, Part, Result, Table
 from tdb.skip import LEFT_OUT
-from tdb.target import optimizers_of, scaler_of, schedulers_of
+from tdb.target import how_it_is_known, optimizers_of, scaler_of, schedulers_of
 from tdb.this_step import trained_model
 from tdb.travel.captured import want_captured
 
@@ -115,7 +115,7 @@ def optim(session: Session) -> Result:
     target, capture = session.controller.target, session.controller.model_capture
     optimizers = optimizers_of(target)
     if not optimizers:
-        raise StateError("no optimizer is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
+        raise StateError("no optimizer is known", how_it_is_known(target))
 
     here, marks = session.controller.position.step, session.controller.recorder.history.marks()
     left_out = [step for step, word in marks.items() if word == LEFT_OUT and step <= here]

@@ -13,7 +13,7 @@ from tdb.gate import READY
 from tdb.phases import PHASES
 from tdb.results import Result, Text
 from tdb.step import BOUNDARY
-from tdb.target import model_of, optimizers_of, scaler_of, schedulers_of
+from tdb.target import how_it_is_known, model_of, optimizers_of, scaler_of, schedulers_of
 from tdb.travel.edits import note
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def skip(session: Session, *, off: bool = False) -> Result:
     session.need_stopped()
     controller = session.controller
     if not optimizers_of(controller.target):
-        raise StateError("no optimizer is known", "The loop tells it: tdb.attach(model, optimizer)")
+        raise StateError("no optimizer is known", how_it_is_known(controller.target))
     step = controller.position.step + 1
     if off:
         controller.call(controller.skip.give_up)

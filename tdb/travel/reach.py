@@ -101,6 +101,8 @@ def _refusal(target: Any) -> str:
     """Return why a target cannot be put back, or nothing."""
     if target is None:
         return "the loop has not said what it trains: controller.begin(trainer)"
+    if isinstance(target, Training) and target.feed is not None:
+        return "`set checkpoints.in_place on` makes the loop go back so, from the next step on"
     if isinstance(target, Training):
         return "only a loop over `controller.steps(loader)`, or a trainer with state() and restore(state), can"
     if not (hasattr(target, "state") and hasattr(target, "restore")):

@@ -493,6 +493,15 @@ def test_what_is_done_at_the_prompt_is_no_training(script: Callable[..., TypingS
     assert finished(session) == "Training finished after 4 steps"
 
 
+def test_hints_are_for_a_script_that_has_no_controller(script: Callable[..., TypingSession]) -> None:
+    session = script(PLAIN)
+    assert session.type("optim") == "*** no optimizer is known. It is once training has begun: `start`\n"
+    session.type("step")
+    shown = session.type("checkpoints") + session.type("checkpoint here")
+    assert shown.count("`set checkpoints.in_place on` makes the loop go back so, from the next step on") == 2
+    assert "controller." not in shown
+
+
 def test_interrupt_reaches_a_script_that_saves_then(script: Callable[..., TypingSession], tmp_path: Path) -> None:
     loop = PLAIN.replace("\n", "\n    ")
     session = script(f"try:\n    {loop}\nexcept KeyboardInterrupt:\n    torch.save(model, 'saved.pt')\n")
