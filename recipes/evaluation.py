@@ -19,7 +19,7 @@ def summary(trained: Trained) -> str:
     """Return the line that training a condition ends with."""
     trainer, health = trained.trainer, trained.health
     weight = trained.model.get_parameter(f"{LAYER}.weight")
-    alive = f"{health.dead} dead, {health.winner} winners, " if health else ""
+    alive = f"{health.dead} dead, {counted(health.winner, 'winner')}, " if health else ""
     return (
         f"{trained.name}: {counted(trainer.step, 'step')}, "
         f"loss {trainer.losses[-1].item():.4f}, "

@@ -31,6 +31,7 @@ from tdb.errors import TdbError, UsageError
 __all__ = ["CONDITIONS", "LAYER", "RECIPE", "main", "train_under_tdb"]
 
 Number = TypeVar("Number", int, float)
+LARGEST_SEED, MOST_THREADS = 2**63 - 1, 1024
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -48,13 +49,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=at_least(1, int), default=2000, help="optimizer updates")
     parser.add_argument(
-        "--seed", type=at_least(0, int), default=0, help="of the initial weights and the order of the images"
+        "--seed",
+        type=at_least(0, int, LARGEST_SEED),
+        default=0,
+        help="of the initial weights and the order of the images",
     )
     parser.add_argument("--batch-size", type=at_least(1, int), default=128, help="images a step")
     parser.add_argument("--lr", type=at_least(0, float), default=1e-3, help="Adam's learning rate")
     parser.add_argument("--hidden", type=at_least(1, int), default=64, help="features")
     parser.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps")
-    parser.add_argument("--threads", type=at_least(1, int), default=1, help="threads that torch computes with")
+    parser.add_argument(
+        "--threads", type=at_least(1, int, MOST_THREADS), default=1, help="threads that torch computes with"
+    )
     parser.add_argument("--workers", type=at_least(0, int), default=0, help="processes that load data")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="a folder with MNIST in torchvision's layout")
     parser.add_argument("--download", action="store_true", help="let torchvision download MNIST first")
@@ -70,13 +76,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def at_least(least: float, number_type: type[Number]) -> Callable[[str], Number]:
-    """Return what reads a finite number of at least `least` from the command line."""
+def at_least(least: float, number_type: type[Number], most: float = math.inf) -> Callable[[str], Number]:
+    """Return what reads a finite number of at least `least` and at most `most` from the command line."""
 
     def number(text: str) -> Number:
         value = number_type(text)
         if not least <= value < math.inf:
             raise argparse.ArgumentTypeError(f"{text} is not a number of at least {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
         return value
 
     return number
