@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
 from tdb.layer_metrics import StepBatch
 from tdb.some_metrics import SomeMetrics
+from tdb.waiting import Waiting, computed
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
@@ -33,31 +33,6 @@ LONGEST_WAIT = 0.25
 
 MOST_WAITING = 256
 MOST_BYTES = 2**23
-
-
-class Waiting(NamedTuple):
-    """A finished step with metrics to be recorded, or compared with what is `known` of it.
-
-    Attributes:
-        names: of the metrics.
-        block: their values [m, D]; None if they are still to be computed: `later`, or else from what waits in the
-            layer's batch.
-        later: by their names, each [D], or what gives it.
-        rows: the weights [n, F] of the watched features, if they are known already.
-    """
-
-    timeline: int
-    position: Position
-    known: Known | None
-    names: tuple[str, ...] = ()
-    block: Array | None = None
-    later: Mapping[str, Any] | None = None
-    rows: Any = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that are held."""
-        return self.block.nbytes if self.block is not None else 0
 
 
 class Recorder:
@@ -246,7 +221,7 @@ class Recorder:
                 for each in self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]):
                     self._append(each)
                 return
-            for some in _computed(waiting):
+            for some in computed(waiting):
                 if isinstance(some, Waiting):
                     self._append(some)
                 else:
@@ -365,22 +340,3 @@ class Recorder:
     def _watching(self) -> None:
         ids = self.watches.get_watched()
         self._ids = np.array(ids) if ids else None
-
-
-def _computed(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Waiting | SomeMetrics]:
-    """Give what waits, with all computed that was left for later: an accelerator is waited for once, not each step."""
-    for names, some in groupby(waiting, key=lambda each: each.names if _is_left(each) else ()):
-        if not names:
-            yield from some
-            continue
-        import torch
-
-        steps = [each for each in some if isinstance(each, Waiting)]
-        values = [value() if callable(value) else value for each in steps for value in (each.later or {}).values()]
-        blocks = torch.stack(values).detach().float().cpu().numpy()
-        for step, block in zip(steps, blocks.reshape(len(steps), len(names), -1), strict=True):
-            yield step._replace(block=block)
-
-
-def _is_left(each: Waiting | SomeMetrics) -> bool:
-    return isinstance(each, Waiting) and each.later is not None
