@@ -49,14 +49,20 @@ class Batches:
 
     def drawn(self, fetch: Fetch) -> None:
         """A batch was drawn."""
+        import torch
+
         key = id(fetch.loader)
         if key not in self._drawn:
             self._drawn[key] = deque(maxlen=MOST_AHEAD if key in self._ahead else MOST_LOOKED_AT)
+        elif not (torch.is_grad_enabled() or key in self._training or key in self._ahead):
+            self._drawn[key].clear()  # an evaluation needs them no longer
         self._drawn[key].append(fetch)
 
     def exhausted(self, loader: Any, epoch: int) -> None:
         """A pass over a loader has ended."""
         self._ended.add((id(loader), epoch))
+        if self._training and not self.is_for_training(loader):
+            self._drawn.pop(id(loader), None)
 
     def called(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         """The model, or one of several, is called, in a way that gradients may follow from."""

@@ -241,6 +241,31 @@ for epoch in range(3):
     assert session.controller.get_state()["epoch"] == 3
 
 
+def test_an_evaluation_keeps_no_batches(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+import weakref
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+seen, alive = [], []
+for epoch in range(2):
+    for x, y in loader:"""
+        + ONE_STEP.replace("\n", "\n    ")
+        + """
+    with torch.no_grad():
+        for x, y in torch.utils.data.DataLoader(dataset, batch_size=2):
+            model(x)
+            seen.append(weakref.ref(x))
+            alive.append(sum(each() is not None for each in seen))
+    del x, y
+    left = sum(each() is not None for each in seen)
+"""
+    )
+    assert finished(session) == "Training finished after 8 steps"
+    assert session.session.run is not None
+    variables = vars(session.session.run.module)
+    assert (max(variables["alive"]), variables["left"]) == (1, 0)
+
+
 def test_inputs_by_name_are_the_batch(script: Callable[..., TypingSession]) -> None:
     named = PLAIN.replace("for x, y in loader:", "for step in range(3):\n    batch, y = {'input': inputs}, labels")
     session = script(named.replace("model(x)", "model(**batch)"))
