@@ -65,6 +65,10 @@ def layer_with_features(model: nn.Module, name: str = "") -> LayerInfo:
         raise UsageError("the model's layers have no weights yet", "They have after a step")
     if not known and not all(map(has_numbers, model.parameters())):
         raise UsageError("no layer has a weight that is whole in this process", "`layers` shows those it has")
+    if not known and next(model.children(), None) is None and class_of(model) == "Module":
+        raise UsageError(
+            "what is trained belongs to no module, so there is no layer with features", "`layers` shows it"
+        )
     if not known:
         raise UsageError("the model has no layer with features", f"Those are: {', '.join(ROW_LAYERS)}")
     chosen = known.get(name or next(iter(known)))
