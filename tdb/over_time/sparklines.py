@@ -44,6 +44,6 @@ def sparkline_table(curves: Curves, width: int = 40) -> Table:
     each = f"; a mark is the mean of {most / width:.3g} of them" if most > width else ""
     return Table(
         columns,
-        note=f"{counted(len(curves.lines), 'line')} of at most {most:,} points{each}",
+        note=f"{counted(len(curves.lines), 'line')} of at most {counted(most, 'point')}{each}",
         title=curves.title,
     )

@@ -246,6 +246,11 @@ def test_one_of_something_is_in_the_singular(
         1 layer with features
         (tdb) export run.json
         run.json: 1 step, 1 trajectory, ...
+        (tdb) set figures off
+        ...
+        (tdb) loss
+        ...
+        1 line of at most 1 point
     """)
 
 
