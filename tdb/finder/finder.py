@@ -16,8 +16,8 @@ from tdb.finder.children import Children
 from tdb.finder.discovery import Discovery, Found, tell_if_compiled
 from tdb.finder.events import Events, Listener, inside_update
 from tdb.finder.feed import Feed
+from tdb.finder.hearing import Hearing
 from tdb.finder.losses import Losses
-from tdb.finder.models import parts_of
 from tdb.finder.onlooker import Onlooker
 from tdb.finder.optimizers import HandUpdate, parameters_of
 from tdb.finder.steady import Line, Steady, line_of
@@ -27,8 +27,6 @@ from tdb.layer_weight import has_lazy
 from tdb.tap import Fetch, Tap
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from tdb.controller import DebugController
     from tdb.passes.passes import Passes
     from tdb.target import Training
@@ -70,11 +68,7 @@ class Finder(Listener):
         self._graded = Losses()  # of gradients that were not added up in the parameters
         self._batches = Batches()
         self._target: Training | None = None
-        self._called: set[int] = set()  # the modules that are listened to, and that this step has called
-        self._heard: list[nn.Module] = []  # the outermost modules that are listened to
-        self._parts: dict[int, tuple[nn.Module, nn.Module]] = {}  # their parts that are, and whose those are, by id
-        self._listening = False  # to calls of the outermost modules
-        self._may_listen = False  # their calls can be heard at all
+        self._hearing = Hearing(self._events)
         self._by_hand: HandUpdate | None = None
         self._updates = 0
         self._cleared = 0  # times that gradients were cleared after a backward pass, as long as there was no update
@@ -212,10 +206,8 @@ class Finder(Listener):
         before = self._target
         if self._may_begin():
             if self._target is not before:
-                self._hear_parts_around(module)
-            self._called.add(id(module))
-            _, root = self._parts.get(id(module), (None, None))
-            if root is None or id(root) not in self._called:
+                self._hearing.hear_parts_around(module)
+            if self._hearing.note(module):
                 self._batches.called(inputs, keywords)
 
     def scaled(self, loss: Any, scaled: Any) -> None:
@@ -337,7 +329,7 @@ class Finder(Listener):
         ):
             return False
         if self._batches.from_call:
-            return self._listening
+            return self._hearing.is_on
         return self.tap.listeners == (self,) and self.tap.last is not None and self._batches.are_of(self.tap.last)
 
     def _take_back(self) -> None:
@@ -358,7 +350,8 @@ class Finder(Listener):
             self._inside.append(id(noted.updating))
 
     def _taking_part(self) -> set[int]:
-        return self._optimizers.taking_part(self._called) if self._may_listen else self._optimizers.all()
+        hearing = self._hearing
+        return self._optimizers.taking_part(hearing.called) if hearing.is_possible else self._optimizers.all()
 
     def _is_chosen(self, optimizer: Any) -> bool:
         names = self._discovery.names
@@ -383,11 +376,10 @@ class Finder(Listener):
             controller.capture_step_data("losses", losses)
         if self._target is not None:
             self._target.step, self._target.epoch = controller.position.step + 1, epoch
-        if self._listening and self._rule.cycle and batches.from_loader and not batches.are_ahead:
-            self._listening = False
-            self._events.listen_to(())
+        if self._hearing.is_on and self._rule.cycle and batches.from_loader and not batches.are_ahead:
+            self._hearing.stop()
         batches.end_step()
-        self._called.clear()
+        self._hearing.called.clear()
         self._line = None
         self._pending = self._scaled = False
         self._busy = True
@@ -469,16 +461,6 @@ class Finder(Listener):
         if modules:
             self._events.listen_to(modules)
 
-    def _hear_parts_around(self, module: nn.Module) -> None:
-        """The first module that the loop has called may be a part of one that it does not call: hear the parts, too."""
-        for root in self._heard:
-            if root is not module and any(each is module for each in root.modules()):
-                self._parts.update({id(part): (part, root) for part in parts_of(root, module)})
-        self._listen()
-
-    def _listen(self) -> None:
-        self._events.listen_to([*self._heard, *(part for part, _ in self._parts.values())])
-
     def _focus_late(self) -> None:
         """The weights are there that were not when the loop began."""
         controller = self._controller
@@ -507,11 +489,6 @@ class Finder(Listener):
         self._target.step = self._controller.position.step
         self._has_lazy = has_lazy(found.training.model)
         if found.roots is not None:
-            self._parts = self._optimizers.belong_to(found.roots)
-            compiled = tell_if_compiled(found.roots, self._controller)
-            self._heard = [root.outer for root in found.roots if not compiled or root.outer is not root.module]
-            if compiled:
-                self._parts.clear()
-            self._listening = self._may_listen = bool(self._heard)
-            self._listen()
+            parts = self._optimizers.belong_to(found.roots)
+            self._hearing.begin(found.roots, parts, compiled=tell_if_compiled(found.roots, self._controller))
         self._controller.begin(found.training)
