@@ -16,6 +16,7 @@ from tdb.generic_metrics import GENERIC_METRICS
 from tdb.history import History
 from tdb.layer_metrics import MOST_BYTES, Kind, StepBatch, steps_together
 from tdb.stop_question import StopCheck
+from tdb.weight_batch import SMALL, WeightBatch
 
 STEPS = 40
 
@@ -94,15 +95,36 @@ def test_every_step_is_recorded_as_the_formulas_say(
     compare(controller.recorder.history, train(controller, clear=clear, sizes=sizes), list(range(1, STEPS + 1)))
 
 
-def test_a_free_run_records_now_and_then_what_needs_no_capture(controller: DebugController) -> None:
+@pytest.mark.parametrize("layer", [(6, 5), (SMALL // 4, 3)])
+def test_a_free_run_records_now_and_then_what_needs_no_capture(
+    controller: DebugController, layer: tuple[int, int]
+) -> None:
     controller.recorder.every = 3
-    expected = train(controller)
+    expected = train(controller, layer=layer)
     steps = [1, *range(3, STEPS + 1, 3)]
     compare(controller.recorder.history, expected, steps, ("weight_norm", "grad_norm", "cos_to_init"))
 
 
-def test_watching_begins_and_ends_in_the_middle(controller: DebugController) -> None:
-    controller.recorder.every = 10**6
+@pytest.mark.parametrize("layer", [(6, 5), (SMALL // 4, 3)])
+def test_a_step_without_a_gradient_is_recorded_without_its_norm(
+    controller: DebugController, layer: tuple[int, int]
+) -> None:
+    controller.recorder.every = 1
+
+    def freeze(step: int) -> None:
+        if 10 <= step < 20:
+            controller.target.model[0].weight.grad = None
+
+    expected = train(controller, layer=layer, at_step=freeze)
+    controller.recorder.flush()
+    compare(controller.recorder.history, expected, list(range(1, STEPS + 1)), ("weight_norm", "cos_to_init"))
+    _, norms = controller.recorder.history.metric("grad_norm")
+    assert np.isnan(norms).all(1).nonzero()[0].tolist() == list(range(9, 19))
+
+
+@pytest.mark.parametrize("every", [2, 10**6])
+def test_watching_begins_and_ends_in_the_middle(controller: DebugController, every: int) -> None:
+    controller.recorder.every = every
 
     def look(step: int) -> None:
         if step == 7:
@@ -113,7 +135,8 @@ def test_watching_begins_and_ends_in_the_middle(controller: DebugController) -> 
 
     expected = train(controller, at_step=look)
     history, watches = controller.recorder.history, controller.recorder.watches
-    compare(history, expected, [1, *range(7, STEPS + 1)], ("weight_norm", "cos_to_init"))
+    before = [step for step in range(1, 7) if step == 1 or step % every == 0]
+    compare(history, expected, [*before, *range(7, STEPS + 1)], ("weight_norm", "cos_to_init"))
     compare_steps = {2: list(range(7, 20)), 4: list(range(20, STEPS + 1))}
     for feature, steps in compare_steps.items():
         trajectory = watches.trajectory(feature)
@@ -196,6 +219,22 @@ def test_a_step_has_the_same_bits_however_many_wait_with_it() -> None:
         alone.release()
         found.append(values[0])
     assert names == tuple(GENERIC_METRICS)
+    np.testing.assert_array_equal(together.metrics()[1], np.stack(found))
+
+
+@pytest.mark.parametrize("size", [(3, 7), (3, SMALL)])
+def test_a_weight_has_the_same_bits_however_many_wait_with_it(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    initial = torch.randn(size)
+    together, alone = WeightBatch(initial), WeightBatch(initial)
+    found = []
+    for _ in range(7):
+        weight, grad = torch.randn(size), torch.randn(size)
+        for batch in (together, alone):
+            assert batch.put(weight, grad)
+        assert not together.put(weight, None)  # it has other metrics
+        found.append(alone.metrics()[1][0])
+        alone.release()
     np.testing.assert_array_equal(together.metrics()[1], np.stack(found))
 
 
