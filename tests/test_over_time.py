@@ -172,7 +172,9 @@ def test_trajectories_are_a_line_a_feature_and_segment() -> None:
     assert curves.lines["3"][0].tolist() == [1, 2, 3, 4, 5, 6]
     assert curves.lines["3 (2)"][0].tolist() == [9, 10, 11, 12]
     np.testing.assert_allclose(curves.lines["42"][1], [42 + step / 100 for step in range(1, 13)], rtol=1e-6)
-    assert curves.caption == "win_rate over steps 1 to 12: 4 lines, at the end from 3.06 (3) to 42.12 (42)"
+    assert (
+        curves.caption == "win_rate over steps 1 to 12: 4 lines, at the end from 3.06 (feature 3) to 42.12 (feature 42)"
+    )
     turned = trajectory_curves(watches, "weight_cos_to_init", [3]).lines["3 (2)"][1]
     np.testing.assert_allclose(turned, [cosine(kept[step, 3], kept[8, 3]) for step in range(9, 13)], atol=1e-6)
     smooth = trajectory_curves(watches, "win_rate", [17], first=3, last=4, smooth=3).lines["17"][1]

@@ -232,20 +232,27 @@ def _told(lines: Lines) -> str:
         if not ends:
             return f"{len(lines)} lines, none with a finite end"
         low, high = min(ends, key=lambda label: ends[label]), max(ends, key=lambda label: ends[label])
-        return f"{len(lines)} lines, at the end from {ends[low]:.4g} ({low}) to {ends[high]:.4g} ({high})"
+        return (
+            f"{len(lines)} lines, at the end from {ends[low]:.4g} ({_named(low)}) to {ends[high]:.4g} ({_named(high)})"
+        )
     parts = []
     for label, (steps, values) in lines.items():
         finite = np.isfinite(values)
         if not finite.any():
-            parts.append(f"{label} is nowhere finite")
+            parts.append(f"{_named(label)} is nowhere finite")
             continue
         if len(values) == 1:
-            parts.append(f"{label} {values[0]:.4g}")
+            parts.append(f"{_named(label)} {values[0]:.4g}")
             continue
         least, most = (steps[finite][pick(values[finite])] for pick in (np.argmin, np.argmax))
         known = values[finite]
         parts.append(
-            f"{label} {values[0]:.4g} to {values[-1]:.4g}, least {known.min():.4g} at step {least:,}, "
+            f"{_named(label)} {values[0]:.4g} to {values[-1]:.4g}, least {known.min():.4g} at step {least:,}, "
             f"most {known.max():.4g} at step {most:,}"
         )
     return "; ".join(parts)
+
+
+def _named(label: str) -> str:
+    """Return the label of a line as it reads beside numbers."""
+    return f"feature {label}" if label.partition(" ")[0].isdigit() else label

@@ -293,7 +293,7 @@ def test_questions_about_no_feature_and_about_one(make_session: Make) -> None:
         (tdb) pairs
         *** a pair takes two watched features. Example: watch 0 15 31
         (tdb) traj weight_norm
-        weight_norm at step 1: 0 ...
+        weight_norm at step 1: feature 0 ...
         (tdb) find loss > 0 first last
         *** find takes one of first, last and all. Example: find loss < 0.1 first
         (tdb) state
@@ -314,5 +314,5 @@ def test_watching_a_feature_that_turns_out_not_to_exist_costs_nothing_else(make_
     session.type("watch 1 99")
     assert "not watched: 99, for features are 0..4" in session.type("step")
     assert "watching 1 feature" in session.type("watch")
-    assert "weight_norm at step 1: 1 " in session.type("traj weight_norm")
+    assert "weight_norm at step 1: feature 1 " in session.type("traj weight_norm")
     assert "1 recorded step" in session.type("heat weight_norm")
