@@ -265,7 +265,7 @@ def test_looked_at_from_all_sides(run_twice: Callable[[str], Any], name: str) ->
     kind = KINDS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", ".*(torch.jit|Lazy|not a leaf)")
+        warnings.filterwarnings("ignore", ".*(torch.jit|Lazy|not a leaf|Guards may run slower)")
         session, plain = run_twice(kind.text)
         shown = "".join(session.type(line) for line in LOOKS)
         if kind.losses:
