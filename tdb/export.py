@@ -74,7 +74,7 @@ def export(
     tables = history.tables(stop)
     if watches is not None:
         tables |= _trajectories(watches)
-    with replacing(path.resolve()) as temporary, temporary.open("wb") as file:  # resolved: a link stays a link
+    with replacing(path) as temporary, temporary.open("wb") as file:
         write(tables, file)
         file.flush()
         os.fsync(file.fileno())

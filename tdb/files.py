@@ -15,15 +15,20 @@ from tdb.errors import TdbError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to, and move it into place when that has succeeded.
 
+    A link stays a link: what it leads to is replaced.
+
     Raises:
-        TdbError: the file cannot be written; the old one is as it was.
+        TdbError: the file cannot be written, or `path` is a device or a pipe; what was there is as it was.
     """
+    shown, path = path, Path(os.path.realpath(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise TdbError(f"cannot write {shown}: it is a device or a pipe, and no file")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
         hint = "Does its folder exist?" if isinstance(error, FileNotFoundError) else ""
-        raise TdbError(f"cannot write {path}: {error.strerror}", hint) from None
+        raise TdbError(f"cannot write {shown}: {error.strerror}", hint) from None
     temporary = Path(name)
     try:
         yield temporary
@@ -32,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
-        raise TdbError(f"cannot write {path}: {error.strerror or error}") from None
+        raise TdbError(f"cannot write {shown}: {error.strerror or error}") from None
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
