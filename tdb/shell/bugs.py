@@ -22,3 +22,9 @@ def logged(error: Exception, log_file: Path) -> TdbError:
     except OSError:
         return TdbError(message, f"Its traceback:\n{text}")
     return TdbError(message, f"Its traceback is in {log_file}")
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Return whether a Ctrl-C is at the bottom of an error: a module that it came into while it was imported fails."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (cause is not None and was_interrupted(cause))

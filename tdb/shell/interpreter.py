@@ -15,7 +15,7 @@ from tdb.errors import TdbError, UsageError
 from tdb.gate import RUNNING
 from tdb.results import Result
 from tdb.shell.at_stop import AtStop
-from tdb.shell.bugs import logged
+from tdb.shell.bugs import logged, was_interrupted
 from tdb.shell.noting import Noting
 from tdb.shell.parse import expanded, understand
 from tdb.shell.typed_python import answer_python
@@ -290,6 +290,8 @@ class Interpreter:
         except TdbError as error:
             self._fail(typed, error, location)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the user's training run
+            if was_interrupted(error):
+                raise KeyboardInterrupt from None
             self._fail(typed, logged(error, self.log_file), location)
         return False
 

@@ -188,14 +188,20 @@ class TerminalFront:
             typed = os.read(sys.stdin.fileno(), 1024)
             if not typed:
                 return
-            for _ in range(typed.count(CTRL_C)):
-                self._interrupted(session)
+            self._interrupted(session, typed.count(CTRL_C))
             if CTRL_Z in typed:
                 self._say("")
                 suspend()
             self.typed_ahead += typed.replace(CTRL_C, b"").replace(CTRL_Z, b"").decode(errors="ignore")
 
-    def _interrupted(self, session: Session) -> None:
+    def _interrupted(self, session: Session, times: int) -> None:
+        """Answer so many Ctrl-Cs; those that came with the one that makes tdb ask are answered by what is said then."""
+        for _ in range(times):
+            if self._answered_no(session):
+                break
+
+    def _answered_no(self, session: Session) -> bool:
+        """Answer a Ctrl-C, and return whether that was a question to which the answer is no."""
         now = time.monotonic()
         self._interrupts.append(now)
         if len(self._interrupts) == 1:
@@ -205,10 +211,12 @@ class TerminalFront:
                 termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
             if self._confirm_raw("Leave tdb and end training?"):
                 raise Quit(INTERRUPTED_STATUS)
+            return True
         else:
             self._say(
                 f"still {session.whereabouts()} for {now - self._interrupts[0]:.1f} s; Ctrl-C again offers to quit"
             )
+        return False
 
     def _confirm_raw(self, question: str) -> bool:
         self._paint(f"{question} [y/N] ")
@@ -223,8 +231,7 @@ class TerminalFront:
 
     def _answer_signals(self, session: Session) -> None:
         received, self._signals_received = self._signals_received, 0
-        for _ in range(received):
-            self._interrupted(session)
+        self._interrupted(session, received)
 
     @contextmanager
     def _signals_counted(self) -> Iterator[None]:

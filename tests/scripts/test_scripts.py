@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tdb.shell.bugs import was_interrupted
 from tests.scripts.conftest import Place
 
 
@@ -134,3 +135,10 @@ def test_a_bug_in_tdb_is_an_error_of_one_line_and_a_traceback_in_a_file(place: P
     assert ended.error == f"*** a bug in tdb: KeyError: 'gone'. Its traceback is in {log}\n"
     assert "in fall" in log.read_text()
     assert ended.out.count("\n") == len(json)
+
+
+def test_a_ctrl_c_that_came_into_an_import_is_no_bug() -> None:
+    failed = ImportError("initialization failed")
+    assert not was_interrupted(failed)
+    failed.__cause__ = KeyboardInterrupt()
+    assert was_interrupted(failed)

@@ -212,6 +212,23 @@ def test_more_interrupts_show_where_training_is_and_offer_to_quit(
     assert terminal.until_end() == 130
 
 
+def test_ten_hasty_interrupts_are_one_question_and_not_three(
+    open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
+) -> None:
+    terminal = open_terminal(write_script(TOLD))
+    terminal.until_prompt()
+    terminal.line("step")
+    terminal.mark()
+    hang = tell("hang")
+    terminal.type("continue\r")
+    terminal.until("Ctrl-C stops")
+    terminal.type("\x03" * 10)
+    terminal.until(r"Leave tdb and end training\? \[y/N\]")
+    hang.unlink()
+    terminal.type("n")
+    assert terminal.until_prompt().count("Ctrl-C again offers to quit") == 1
+
+
 def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
     open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
 ) -> None:
