@@ -272,6 +272,8 @@ COMMON_OPTIONS = {
     "--no-pager": Parameter("pager", Kind(""), "flag"),
 }
 
+OPTION_EXAMPLES = {"-o": "-o answer.json", "-n": "-n loss"}
+
 
 @dataclass
 class Bound:
@@ -337,8 +339,8 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, examples: Sequen
     return bound
 
 
-OPTION_AT_END = re.compile(r"""\s(-[on])\s+("[^"]+"|'[^']+'|[^\s(\["'][^\s"')\]]*)$|\s(--json|--no-pager)$""")
-"""What Python never ends in: `x -o (1)` is a difference, `x -o f.csv` is nothing but an option."""
+OPTION_AT_END = re.compile(r"""\s(-[on])\s+("[^"]+"|'[^']+'|[^\s"')\]}]+)$|\s(--json|--no-pager)$""")
+"""What Python never ends in: `x -o (1)` is a difference, `x -o f.csv` and `x -n [` are nothing but options."""
 
 
 def without_options(text: str, options: Options) -> str:
@@ -358,6 +360,8 @@ def without_options(text: str, options: Options) -> str:
 def way_out(usage: str, examples: Sequence[str], word: str = "") -> str:
     """Return the hint of an error: an example with `word`, else the last and longest one, or the usage."""
     fitting = [example for example in examples if word in example.split()]
+    if examples and not fitting and word in OPTION_EXAMPLES:
+        fitting = [f"{examples[0]} {OPTION_EXAMPLES[word]}"]
     return f"Example: {(fitting or examples)[-1]}" if examples else usage
 
 

@@ -254,12 +254,8 @@ def _set(session: Session, stop: Stop, *, temporary: bool, notes: Sequence[str] 
 
     point, said, would_hit = _do(session, add)
     data = {"number": point.number, "stop": point.text, "temporary": temporary, "would_hit": would_hit}
-    lines = [f"{point.label}, {'temporary, ' if temporary else ''}{_called(stop)}", said]
+    lines = [f"{point.label}, {'temporary, ' if temporary else ''}{point.said}", said]
     return Result([Lines("\n".join(line for line in lines if line))], data, [*notes, *_queued(session)])
-
-
-def _called(stop: Stop) -> str:
-    return f"step {stop.text}" if stop.kind == "step" else stop.text
 
 
 def _tried(session: Session, point: StopPoint) -> tuple[str, bool | None]:
@@ -350,7 +346,7 @@ def _switched(session: Session, words: Sequence[str], change: Callable[..., None
 def _said(session: Session, number: int, notes: list[str]) -> Result:
     point = session.armed.points.get(number)
     return Result(
-        [Lines(f"{point.label}, {point.text}")],
+        [Lines(f"{point.label}, {point.said}")],
         {"number": number, "stop": point.text},
         [*notes, *_queued(session)],
     )

@@ -78,6 +78,11 @@ class StopPoint:
         return f"{self.stop.what}, {self.condition.text}" if self.condition else self.stop.what
 
     @property
+    def said(self) -> str:
+        """How it is spoken of: a step's number alone says little."""
+        return f"step {self.text}" if self.stop.kind == "step" else self.text
+
+    @property
     def names(self) -> set[str]:
         """The names of the namespace it may ask for."""
         return {*self.stop.names, *(self.condition.names if self.condition else ())}

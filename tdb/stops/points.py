@@ -174,7 +174,7 @@ class StopPoints:
                 "enabled": ["yes" if point.enabled else "no" for point in points],
                 "hits": [point.hits for point in points],
                 "ignore": [point.ignored for point in points],
-                "stop": [point.text for point in points],
+                "stop": [point.said for point in points],
                 "commands": ["; ".join(point.commands) for point in points],
                 "waits for": [point.waiting_for for point in points],
             },

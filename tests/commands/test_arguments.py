@@ -122,7 +122,8 @@ def test_a_mistake_is_one_line_with_the_way_out(name: str, parameters: object, t
 
 def test_the_way_out_is_an_example_with_the_word_that_was_wrong() -> None:
     examples = ["table top 3", "table sort loss"]
-    for text, example in [("top many", "table top 3"), ("sort", "table sort loss"), ("-q", "table sort loss")]:
+    wrong = [("top many", "table top 3"), ("sort", "table sort loss"), ("-q", "table sort loss")]
+    for text, example in [*wrong, ("-o", "table top 3 -o answer.json"), ("-n", "table top 3 -n loss")]:
         with pytest.raises(UsageError, match=f"Example: {example}$"):
             bind("table", TABLE, text, examples)
 

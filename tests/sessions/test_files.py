@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,12 +49,24 @@ def test_a_file_has_all_tables_all_rows_and_all_pictures(session: TypingSession,
     np.testing.assert_array_equal(np.load("weight.npy"), session.controller.layer.weights())
 
 
+def test_a_pipe_is_no_file_and_a_link_stays_one(session: TypingSession) -> None:
+    os.mkfifo("pipe.csv")
+    for line in ("metrics -o pipe.csv", "export pipe.csv"):
+        assert session.type(line) == "*** cannot write pipe.csv: it is a device or a pipe, and no file\n"
+    assert Path("pipe.csv").is_fifo()
+    Path("link.csv").symlink_to("far.csv")
+    assert session.type("metrics -o link.csv") == "wrote link.csv\n"
+    assert Path("link.csv").is_symlink()
+    assert len(rows("far.csv")) == 3
+
+
 def test_options_after_an_expression_and_what_an_answer_can_be(session: TypingSession) -> None:
     assert session.type("find loss > 0 -o found.csv") == "wrote found.csv\n"
     assert len(rows("found.csv")) == 1
     assert session.type("metrics where weight_norm > 0 -o rows.csv") == "wrote rows.csv\n"
     assert len(rows("rows.csv")) == 3
     assert session.type("hist weights -o hist.svg") == "wrote hist.svg\n"
+    assert session.type("p 1 -n [").startswith("*** '[' is no regular expression")
     assert session.type("state -o state.csv") == "*** this answer cannot be written as '.csv'. It can be: .json .txt\n"
     shown = session.type("hist weights -o hist.jpg")
     assert shown == "*** this answer cannot be written as '.jpg'. It can be: .json .txt .png .svg .pdf .npy\n"

@@ -413,6 +413,14 @@ def test_list_condition_ignore_disable_and_clear(make_session: Make) -> None:
         (tdb) break
         number  type   keep  enabled  hits  ignore  stop                commands  waits for
              1  break  yes   yes         2       0  every 20, loss < 2
+        (tdb) tbreak 1000
+        Breakpoint 3, temporary, step 1000
+        (tdb) break
+        number  type   keep  enabled  hits  ignore  stop                commands  waits for
+             1  break  yes   yes         2       0  every 20, loss < 2
+             3  break  no    yes         0       0  step 1000
+        (tdb) clear 3
+        removed: 3
         (tdb) disable 1
         disabled: 1
         (tdb) enable 7
