@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tdb.commands.arguments import Count, Ids, Integer, Kind
     from tdb.counted import counted
     from tdb.errors import StateError, TdbError, UsageError, did_you_mean
-    from tdb.queries import array_of
+    from tdb.queries import array_of, bounds_of
     from tdb.results import Curves, Facts, Images, Matrix, Page, Picture, Profiles, Result, Table, Text
     from tdb.session import Session
     from tdb.this_step import feature_ids, features_now, row_image_shape
@@ -65,6 +65,7 @@ __all__ = [
     "Text",
     "UsageError",
     "array_of",
+    "bounds_of",
     "command",
     "counted",
     "did_you_mean",
@@ -78,7 +79,7 @@ _HOMES = {
     "tdb.commands.arguments": ("Count", "Ids", "Integer", "Kind"),
     "tdb.counted": ("counted",),
     "tdb.errors": ("StateError", "TdbError", "UsageError", "did_you_mean"),
-    "tdb.queries": ("array_of",),
+    "tdb.queries": ("array_of", "bounds_of"),
     "tdb.results": (
         *("Curves", "Facts", "Images", "Matrix", "Page", "Picture", "Profiles", "Result", "Table", "Text"),
     ),

@@ -69,6 +69,17 @@ def images_of(array: Array, image_shape: tuple[int, ...] | None = None) -> Array
     return array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
 
 
+def finite_of(array: Array) -> Array:
+    """Return the entries that are finite."""
+    return array[np.isfinite(array)] if array.dtype.kind in "fc" else array
+
+
+def bounds_of(array: Array) -> str:
+    """Return "values MIN to MAX" of the finite entries, or that there are none."""
+    finite = finite_of(array)
+    return f"values {finite.min():.4g} to {finite.max():.4g}" if finite.size else "no finite values"
+
+
 def summary_of(array: Array) -> dict[str, Any]:
     """Return min, mean, max and std of the finite entries in float64, and the counts of NaN and infinite ones.
 
@@ -112,11 +123,10 @@ def batch_images(batch: Any, labels: Any, step: int, image_shape: tuple[int, ...
             shown = images[:MOST_IMAGES]
             height, width = images.shape[1:3]
             more = "" if len(shown) == len(images) else f", the first {MOST_IMAGES} shown"
-            values = f"values {shown.min():.4g} to {shown.max():.4g}"
             return Images(
                 shown,
                 known,
                 title=f"batch of step {step}",
-                caption=f"{counted(len(images), 'image')} of {height}x{width}{more}, {values}",
+                caption=f"{counted(len(images), 'image')} of {height}x{width}{more}, {bounds_of(shown)}",
             )
     return None

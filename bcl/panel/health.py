@@ -44,9 +44,11 @@ def health(session: Session, *ids: Ids, runs: bool = False) -> Result:
     epochs = [*run["epochs"], *([vars(now[0])] if now else [])]
     features = vars(now[1]) if now else run["features"]
     data = {"run": run["name"], "epochs": epochs, "features": features, "under_way": now is not None, **report}
+    if not (epochs or (runs and len(report["runs"]) > 1)):
+        raise StateError("no step has been taken yet", "`step` takes the first")
     if runs:
-        lines = [{"run": each["name"], **each["epochs"][-1]} for each in report["runs"][:-1] if each["epochs"]]
-        lines.append({"run": run["name"], **epochs[-1]})
+        ended = [{"run": each["name"], **each["epochs"][-1]} for each in report["runs"][:-1] if each["epochs"]]
+        lines = [*ended, *({"run": run["name"], **epoch} for epoch in epochs[-1:])]
         each = "each " if len(lines) > 1 else ""
         table = Table(_columns(lines), note=f"{counted(len(lines), 'run')}, {each}in its last epoch")
         return Result([table], {**data, "table": table})

@@ -21,6 +21,7 @@ from tdb.panel import (
     Table,
     TdbError,
     Text,
+    bounds_of,
     command,
     did_you_mean,
     row_image_shape,
@@ -118,7 +119,7 @@ def _page(session: Session, arrays: Mapping[str, Any], weights: Any, caption: st
 def _picture(session: Session, arrays: Mapping[str, Any], weights: Any) -> Picture:
     """Return a picture of a tensor, as its axes ask for, or of several with one number a feature."""
     name, values = next(iter(arrays.items()))
-    title, caption = ", ".join(arrays), f"{'x'.join(map(str, values.shape))}, {values.min():.4g} to {values.max():.4g}"
+    title, caption = ", ".join(arrays), f"{'x'.join(map(str, values.shape))}, {bounds_of(values)}"
     caption = f"{title}: {caption if len(arrays) == 1 else 'a bar for each feature'}"
     shape, signed = row_image_shape(session, weights.shape[1]), bool((values < 0).any())
     match AXES[name]:

@@ -163,8 +163,9 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
     title = (
         f"forces on {'no feature' if not chosen else 'feature' if len(chosen) == 1 else 'features'} {named}".rstrip()
     )
-    caption = f"{title}: a row each for weight and deltas, one scale a row; the norms stand over the images"
     shape = row_image_shape(session, forces.weights.shape[1])
+    drawn = "profiles" if shape is None else "images"
+    caption = f"{title}: a row each for weight and deltas, one scale a row; the norms stand over the {drawn}"
     stacked = np.concatenate(vectors)
     scales = [float(np.nanmax(np.abs(value), initial=0.0)) for value in vectors]
     if shape is None:

@@ -14,7 +14,7 @@ from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression
 from tdb.features import sorted_order, sources_of
-from tdb.queries import array_of
+from tdb.queries import array_of, bounds_of, finite_of
 from tdb.results import Array, Histogram, Images, Matrix, Page, Picture, Profiles, Result, Table
 from tdb.similarity import Similarity, cosine_matrix, similarity_of
 from tdb.tensors import tensors_table
@@ -152,15 +152,6 @@ def _ends_of_branches(session: Session, source: str, names: str, *, several: boo
     return [end.weights for end in ends_of_branches(session, *names.split())]
 
 
-def _finite(values: Array) -> Array:
-    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
-
-
-def _bounds(values: Array) -> str:
-    finite = _finite(values)
-    return f"values {finite.min():.4g} to {finite.max():.4g}" if finite.size else "no finite values"
-
-
 def _order(session: Session, metric: str | None, count: int) -> Array | None:
     if metric is None:
         return None
@@ -218,12 +209,12 @@ def heatmap(
     row_ids = np.arange(values.shape[0]) if row_order is None else row_order
     column_ids = np.arange(values.shape[1]) if column_order is None else column_order
     shown = values[np.ix_(row_ids, column_ids)]
-    finite = _finite(shown)
+    finite = finite_of(shown)
     signed = bool(finite.size) and float(finite.min()) < 0 < float(finite.max())
     order = "".join(f", {side} by {name}" for side, name in (("rows", rows), ("columns", columns)) if name)
     picture = Matrix(
         shown,
-        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, {_bounds(shown)}{order}",
+        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, {bounds_of(shown)}{order}",
         title=f"{key}{order}",
         row_ids=row_ids,
         column_ids=column_ids,
@@ -246,7 +237,7 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
     if chosen and max(chosen) >= len(rows):
         raise TdbError(f"{source} has {counted(len(rows), 'row')}, not one for feature {max(chosen)}")
     shown, labels = rows[chosen], [str(row) for row in chosen]
-    caption = f"{source} of {counted(len(chosen), 'feature')}, {_bounds(shown)}"
+    caption = f"{source} of {counted(len(chosen), 'feature')}, {bounds_of(shown)}"
     title = f"{source}, step {session.controller.position.step}"
     shape = row_image_shape(session, rows.shape[1])
     if shape is None:
@@ -271,7 +262,7 @@ def hist(session: Session, key: Expression) -> Result:
     picture = Histogram(
         values,
         key,
-        caption=f"{key}: {counted(values.size, 'value')}, {_bounds(values).removeprefix('values ')}",
+        caption=f"{key}: {counted(values.size, 'value')}, {bounds_of(values).removeprefix('values ')}",
         title=key,
     )
     return Result([picture], {"key": key, "values": values})

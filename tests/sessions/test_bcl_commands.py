@@ -178,6 +178,13 @@ def test_health_knows_every_epoch_and_the_one_under_way(slow: TypingSession) -> 
     assert slow.answer("health")["epochs"] == answer["epochs"]
 
 
+def test_health_before_the_first_step_has_ended(make_session: Make) -> None:
+    session = make_session(script("--condition", "bcl-slow"))
+    session.type("phase backward")
+    for line in ("health", "health 3", "health runs"):
+        assert session.type(line) == "*** no step has been taken yet: `step` takes the first\n"
+
+
 def test_health_survives_a_run_of_all_conditions(make_session: Make) -> None:
     session = make_session(
         Script("recipes.gradient_gating_l0", ("--condition", "all", "--steps", "3", "--hidden", "8"), is_module=True),

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tdb.queries import batch_images, bounds_of
 from tests.typing_session import TypingSession
 
 FOLDS = """
@@ -180,6 +182,16 @@ def test_a_layer_that_becomes_the_focus_at_a_stop_shows_the_step_that_was_captur
         np.testing.assert_array_equal(trained, plain)
     assert len(found[0]) == 8
     assert found[1:] == [found[0]] * 2
+
+
+def test_captions_speak_of_what_is_drawn_and_of_finite_values(make_session: Callable[..., TypingSession]) -> None:
+    nothing, some = np.full((2, 5, 5), np.nan), np.array([[np.nan, 1.0], [np.inf, 3.0]])
+    assert (bounds_of(nothing), bounds_of(some)) == ("no finite values", "values 1 to 3")
+    grid = batch_images(torch.tensor(nothing), None, 1, (5, 5))
+    assert grid is not None
+    assert grid.caption == "2 images of 5x5, no finite values"
+    session = make_session(FOLDS)
+    assert "the norms stand over the profiles" in session.type("step;; force 0")
 
 
 def test_a_model_of_one_layer_is_called_the_model(make_session: Callable[..., TypingSession]) -> None:
