@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 Value = Annotated[str, Kind("VALUE", takes_rest=True)]
 Piped = Annotated[str, Kind("COMMAND | PROGRAM", takes_rest=True)]
+Program = Annotated[str, Kind("PROGRAM", takes_rest=True)]
 Regex = Annotated[str, Kind("REGEX", takes_rest=True)]
 
 HELP_NOTE = "`help COMMAND` explains one; anything that is no command is Python"
@@ -115,10 +118,30 @@ def pipe(session: Session, line: Piped) -> Result:
     left, bar, program = line.partition(" | ")
     if not bar or not left.strip() or not program.strip():
         raise UsageError("pipe takes a command and a program", "Example: pipe metrics | less -S")
-    status = session.shell.pipe(left.strip(), program.strip())
+    return _left(program.strip(), session.shell.pipe(left.strip(), program.strip()))
+
+
+@command(running="yes")
+def shell(session: Session, program: Program) -> Result:
+    """Run a program, with its arguments, as the system's shell does; it reads from and writes to the terminal itself.
+
+    Example:
+        shell ls -l
+    """
+    del session
+    sys.stdout.flush()
+    return _left(program, subprocess.run(program, shell=True, check=False).returncode)  # noqa: S602 - as typed
+
+
+def _left(program: str, status: int) -> Result:
+    """Return what is to be told of a program that has ended.
+
+    Raises:
+        TdbError: it failed.
+    """
     if status != 0:
-        raise TdbError(f"{program.strip()!r} left with exit status {status}")
-    return Result(data={"program": program.strip(), "status": status})
+        raise TdbError(f"{program!r} left with exit status {status}")
+    return Result(data={"program": program, "status": status})
 
 
 @command(running="yes")

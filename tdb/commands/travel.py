@@ -46,7 +46,7 @@ def need_still(session: Session) -> None:
         session.need_boundary()
 
 
-@command()
+@command("rs")
 def back(session: Session, count: Steps = 1) -> Result:
     """Go back one training step, or N, to where training stood then.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEEPEST_SOURCE = 16
 PROMPT = "(tdb) "
 AT_FRONT = frozenset(
-    {"alias", "apropos", "help", "history", "quit", "record", "source", "unalias", "version"},
+    {"alias", "apropos", "help", "history", "quit", "record", "shell", "source", "unalias", "version"},
 )
 """What is answered here when training goes on in another process: it concerns the lines, and not training."""
 

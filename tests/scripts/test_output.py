@@ -85,3 +85,10 @@ def test_pipe(place: Place) -> None:
     assert ended.status == 1
     assert ended.out.splitlines()[2:] == ["loss       1.0"]
     assert ended.error == "*** 'grep nothing' left with exit status 1\n"
+
+
+def test_shell(place: Place) -> None:
+    ended = place.tdb("-c", "step", "-c", "shell echo a b | tr ab xy", "-c", "shell exit 3", "loop.py", "5")
+    assert ended.status == 1
+    assert ended.out.splitlines()[2:] == ["x y"]
+    assert ended.error == "*** 'exit 3' left with exit status 3\n"

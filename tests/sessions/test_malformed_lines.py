@@ -21,6 +21,7 @@ from tests.typing_session import TypingSession
 LEFT_OUT = {
     "quit": "leaves",
     "pipe": "runs programs of the shell",
+    "shell": "likewise",
     "source": "runs the lines of files, which are well-formed or not by themselves",
     "record": "writes the whole session anew after every line",
 }
