@@ -108,7 +108,11 @@ def _file(word: str) -> Path:
 
 def _files(session: Session) -> Iterable[tuple[str, str]]:
     del session
-    return ((str(path) + ("/" if path.is_dir() else ""), "") for path in sorted(Path().iterdir()))
+    try:
+        paths = sorted(Path().iterdir())
+    except OSError:  # the folder has gone, or is another user's
+        return ()
+    return ((str(path) + ("/" if path.is_dir() else ""), "") for path in paths)
 
 
 def some(words: Iterable[str]) -> Callable[[Session], Iterable[tuple[str, str]]]:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,6 +177,15 @@ class Prompt:
         return hook
 
 
+class LastingHistory(FileHistory):
+    """A history file that may go, or its disk fill up: lines are then kept for this session alone."""
+
+    def store_string(self, string: str) -> None:
+        """Append a line to the file, if it can be."""
+        with suppress(OSError):
+            super().store_string(string)
+
+
 def _history(path: Path) -> History:
     """Return the history file, readable by its owner alone; without a place for it, a history of this session."""
     try:
@@ -185,4 +195,4 @@ def _history(path: Path) -> History:
     except OSError as error:
         print(f"no history is kept: {path}: {error.strerror}", file=sys.stderr)  # noqa: T201 - before the first prompt
         return InMemoryHistory()
-    return FileHistory(str(path))
+    return LastingHistory(str(path))

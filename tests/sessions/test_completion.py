@@ -48,3 +48,15 @@ def test_every_kind_of_argument_is_completed(
     assert offered("help cos") == ["cosmat"]
     for line in ("source lo", "export lo", "checkpoint load lo", "metrics -o lo"):
         assert offered(line) == ["ok.tdb"], line
+
+
+def test_in_a_folder_that_has_gone_there_are_no_files(
+    make_session: Callable[..., TypingSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(SMALL.format(dtype="torch.float32", sizes=[5, 5]))
+    (folder := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    completer = ShellCompleter(session.session)
+    event = CompleteEvent(completion_requested=True)
+    assert list(completer.get_completions(Document("source lo"), event)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import sys
 import termios
@@ -130,6 +131,8 @@ def test_the_toolbar_completion_and_history(open_terminal: Open, write_script: W
     assert "> step 4  epoch 1  loss 0.2500" in terminal.until_prompt()
     terminal.type("\r")  # an empty line repeats
     assert "> step 6  epoch 1" in terminal.until_prompt()
+    shutil.rmtree(tmp_path / "state")  # with the history file
+    assert "> step 9  epoch 1" in terminal.line("step 3")
 
 
 def test_keys_pressed_while_training_runs_are_for_the_prompt_after_it(
