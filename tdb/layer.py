@@ -289,7 +289,8 @@ class FocusLayer:
         batch, others = self._batch, self._weight_batch
         if self._before is None:
             return None if captured_only or self._output is not None else self._let_weight_wait()
-        if batch is None or not in_host_memory(self._weight()):
+        weight = self._weight()
+        if batch is None or not in_host_memory(weight):
             return None
         if self._output is not None and not self._can_wait:
             return None
@@ -299,7 +300,7 @@ class FocusLayer:
         kind = Kind(grad is not None, self._output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
             return batch
-        batch.end_step(self._rows(self._weight()), kind)
+        batch.end_step(self._rows(weight), kind)
         if not self.following:
             batch.part()
         return batch

@@ -18,7 +18,7 @@ from tdb.captures import number, reading
 from tdb.errors import TdbError, TrainingStopped, in_words
 from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
-from tdb.recorder import LONGEST_WAIT, Recorder
+from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
 from tdb.step import Clock, Position, Step, position_of
 from tdb.step_captures import StepCaptures
@@ -44,10 +44,6 @@ class Keeper(Protocol):
 
     def arrive(self, position: Position, *, is_stepped: bool) -> str:
         """A step is complete; return why training stops here: in a copy that was woken it does, otherwise empty."""
-
-
-# Steps come into history in handfuls: so far behind it may be while training runs freely.
-MOST_UNRECORDED = 256
 
 
 class LoopSide:
@@ -392,7 +388,7 @@ class LoopSide:
             return
         captures.begin(self.target, partial(self.recorder.needs_layer, tick + 1))
         self._records_from = self.recorder.next_metrics(tick)
-        self._busy_from = min(tick + MOST_UNRECORDED, self.travel.due)
+        self._busy_from = min(tick + MOST_WAITING, self.travel.due)
         if goes_again or self._overhead is not None:  # then more than recording belongs to it
             self._busy_from = min(self._busy_from, self._records_from)
         if self.keeper is not None:

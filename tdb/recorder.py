@@ -32,6 +32,7 @@ LONGEST_WAIT = 0.25
 """Seconds of a free run that history may be behind, or one step if that takes longer."""
 
 MOST_WAITING = 256
+"""Steps that history may be behind while training runs freely: they come into it in handfuls."""
 MOST_BYTES = 2**23
 
 

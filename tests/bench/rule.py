@@ -20,7 +20,7 @@ from recipes.trainer import Trainer
 from recipes.training import LAYER, HealthWatch
 from tdb.controller import DebugController
 from tests.bcl.plain import PlainBCL
-from tests.bench.side_by_side import Arm, Row, in_turns, ratio, spread
+from tests.bench.side_by_side import Arm, Row, in_turns, quartiles, ratio, spread
 from tests.bench.spine import OneRun
 
 STEPS, ROUNDS = 10, 100
@@ -76,8 +76,8 @@ def free_run(batches: list[tuple[Tensor, Tensor]]) -> Row:
         for name in ("alone", "tdb") if number % 2 else ("tdb", "alone"):
             arms[name] = recipe(batches, DebugController() if name == "tdb" else None)
         ratios.append(ratio(in_turns(arms, FREE_ROUNDS // MAKINGS), "tdb", "alone"))
-    found, (low, _, high) = statistics.median(ratios), statistics.quantiles(ratios, n=4)
-    measured = f"{found:.4f}x ({low:.3f}..{high:.3f})"
+    found = statistics.median(ratios)
+    measured = f"{found:.4f}x ({quartiles(ratios)})"
     return Row(f"{FREE_ROUNDS * STEPS:,} steps of bcl-slow in tdb's free run", measured, "1.01x", found <= 1.01)
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Arm = Callable[[], object]
@@ -66,7 +66,11 @@ def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
 
 def spread(times: Mapping[str, list[float]], name: str, base: str) -> str:
     """Return the quartiles of the ratios: how far the median can be trusted."""
-    ratios = sorted(one / other for one, other in zip(times[name], times[base], strict=True))
+    return quartiles([one / other for one, other in zip(times[name], times[base], strict=True)])
+
+
+def quartiles(ratios: Sequence[float]) -> str:
+    """Return the lower and the upper quartile."""
     low, _, high = statistics.quantiles(ratios, n=4)
     return f"{low:.3f}..{high:.3f}"
 
