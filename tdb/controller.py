@@ -347,6 +347,10 @@ class DebugController:
         """Name the recipe, condition and the like; `where` shows them."""
         self.about.update(about)
 
+    def focus_late(self) -> None:
+        """Look for the focus layer once more: the model has weights that it had not when the loop began."""
+        self._loop.bind_focus(self._loop.target)
+
     def focus_on(self, layer: str) -> None:
         """Name the layer whose output units are the features of the tables."""
         self._loop.focus_name = layer

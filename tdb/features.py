@@ -81,7 +81,7 @@ class Features:
 
 def panel_of(controller: DebugController) -> Panel | None:
     """Return the panel of the rule that is attached to the focus layer, if any."""
-    return next((panel for panel in controller.panels if panel.layer == controller.layer.name), None)
+    return controller.recorder.rule()
 
 
 def status_rule_of(controller: DebugController) -> StatusRule:

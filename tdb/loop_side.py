@@ -108,13 +108,13 @@ class LoopSide:
         self._forget()
         self.record = Step(self._clock())
         self._leave_loop()
-        self._bind(target)
+        self.bind_focus(target)
 
     def discovered(self, target: Any) -> None:
         """What is trained has been found in the middle of a loop: look at it from here on."""
         self.target = target
         self.captures.end()
-        self._bind(target)
+        self.bind_focus(target)
         self._look_ahead()
 
     def enter(self) -> None:
@@ -260,7 +260,8 @@ class LoopSide:
 
     # ---- inside a boundary -----------------------------------------------------------------------------------------
 
-    def _bind(self, target: Any) -> None:
+    def bind_focus(self, target: Any) -> None:
+        """Make the layer that was asked for the focus, or else the first that can be; what cannot be is told."""
         if model_of(target) is not None:
             try:
                 self.captures.layer.bind(target, self.focus_name)

@@ -159,7 +159,7 @@ class Recorder:
         if self.known is not None and self.known.was_captured(tick):
             return True
         followed = self._layer.info is not None and (self.dense or self._ids is not None)
-        return followed and self._rule() is None
+        return followed and self.rule() is None
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
@@ -244,8 +244,8 @@ class Recorder:
         if tick > self.history.newest[0]:  # one that is not was taken again
             self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
 
-    def _rule(self) -> Panel | None:
-        """Return what the rule of the focus layer has declared, if it has one."""
+    def rule(self) -> Panel | None:
+        """Return what the rule of the focus layer has declared, if it has one; in any thread."""
         for panel in self._panels:
             if panel.layer == self._layer.name:
                 return panel
@@ -262,7 +262,7 @@ class Recorder:
         return not self._waiting or len(self._waiting) * self._waiting[-1].nbytes < MOST_BYTES
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
-        panel = self._rule()
+        panel = self.rule()
         known = self.known if self.known is not None and position.tick <= self.known.until else None
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics

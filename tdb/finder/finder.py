@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.active import when_explicit
 from tdb.autograd import is_transforming, out_of_transforms
-from tdb.errors import TdbError, in_words
+from tdb.errors import in_words
 from tdb.finder.arrival import Arrival
 from tdb.finder.batches import Batches, labels_in
 from tdb.finder.children import Children
@@ -366,7 +366,7 @@ class Finder(Listener):
         controller, batches = self._controller, self._batches
         if self._has_lazy:
             self._has_lazy = False
-            self._safely(self._focus_late)
+            self._safely(controller.focus_late)
         loss, losses = self._losses.take()
         self._graded.take()
         feed, batch = self._feed, batches.batch
@@ -460,16 +460,6 @@ class Finder(Listener):
         modules = self._discovery.first_called()
         if modules:
             self._events.listen_to(modules)
-
-    def _focus_late(self) -> None:
-        """The weights are there that were not when the loop began."""
-        controller = self._controller
-        try:
-            controller.layer.bind(self._target, controller.focus_name)
-        except TdbError as error:
-            controller.notify(str(error))
-        if unwatched := controller.recorder.begin():
-            controller.notify(unwatched)
 
     def _begin_with_optimizers(self) -> None:
         found = self._discovery.of_optimizers()
