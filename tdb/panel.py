@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tdb.queries import array_of, bounds_of
     from tdb.results import Curves, Facts, Images, Matrix, Page, Picture, Profiles, Result, Table, Text
     from tdb.session import Session
+    from tdb.step import not_yet
     from tdb.this_step import feature_ids, features_now, row_image_shape
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "did_you_mean",
     "feature_ids",
     "features_now",
+    "not_yet",
     "row_image_shape",
 ]
 
@@ -84,6 +86,7 @@ _HOMES = {
         *("Curves", "Facts", "Images", "Matrix", "Page", "Picture", "Profiles", "Result", "Table", "Text"),
     ),
     "tdb.session": ("Session",),
+    "tdb.step": ("not_yet",),
     "tdb.this_step": ("feature_ids", "features_now", "row_image_shape"),
 }
 

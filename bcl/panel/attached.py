@@ -11,7 +11,7 @@ import torch
 
 from bcl.attach import BCL
 from bcl.health import BCLHealthTracker
-from tdb.panel import Panel, StateError, array_of
+from tdb.panel import Panel, StateError, array_of, not_yet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,10 +51,16 @@ def attached_to(session: Session) -> BCLPanel:
 
 
 def ask(session: Session, look: Callable[[BCLPanel, dict[str, Tensor]], Value]) -> Value:
-    """Return what `look` makes of the panel and of the step's tensors, in the training thread."""
+    """Return what `look` makes of the panel and of the step's tensors, in the training thread.
+
+    Raises:
+        StateError: there is no rule, or the step has not come to it yet.
+    """
 
     def compute() -> Value:
-        panel = attached_to(session)
+        panel, progress = attached_to(session), session.controller.progress
+        if not progress.has_output:
+            raise not_yet("output of the model", progress)
         tensors = panel.bcl.step_tensors()
         if not tensors:
             raise StateError("the rule has seen no batch yet", "`step` takes one")
@@ -70,8 +76,3 @@ def ask(session: Session, look: Callable[[BCLPanel, dict[str, Tensor]], Value]) 
 def own_copy(tensor: Tensor) -> Any:
     """Return an array of its own."""
     return np.array(array_of(tensor))
-
-
-def title(session: Session, what: str) -> str:
-    """Return the title of a picture of this step."""
-    return f"{what}, step {session.controller.position.step}"

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bcl.health import health_report
-from bcl.panel.attached import ask
+from bcl.panel.attached import attached_to
 from tdb.panel import Curves, Ids, Result, StateError, Table, command, counted, feature_ids, features_now
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bcl.panel.attached import BCLPanel
     from tdb.panel import Session
 
 
@@ -34,12 +31,13 @@ def health(session: Session, *ids: Ids, runs: bool = False) -> Result:
         health runs
     """
 
-    def look(panel: BCLPanel, _tensors: dict[str, Tensor]) -> tuple[Any, Any]:
+    def look() -> tuple[Any, Any]:
+        panel = attached_to(session)
         if panel.tracker is None:
             raise StateError("nobody follows the features' health here", "bcl_panel takes a BCLHealthTracker")
         return panel.tracker.so_far(panel.bcl.layer.weight), health_report(panel.tracker)
 
-    now, report = ask(session, look)
+    now, report = session.ask(look)
     run = report["runs"][-1]
     epochs = [*run["epochs"], *([vars(now[0])] if now else [])]
     features = vars(now[1]) if now else run["features"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bcl.images import Exerted, exerted, feature_columns, image_columns, means_by
-from bcl.panel.attached import ask, own_copy, title
+from bcl.panel.attached import ask, own_copy
 from tdb.panel import (
     Count,
     Facts,
@@ -108,7 +108,7 @@ def image(session: Session, number: Integer) -> Result:
     parts: list[Any] = [Facts(facts), table]
     if shape is not None:
         of = batch.inputs[number].reshape(1, *shape)
-        heading = title(session, f"image {number}")
+        heading = f"image {number}"
         weights = batch.weights[rows].reshape(-1, *shape)
         pictures = [
             Images(of, title=heading, caption=f"coverage {facts['coverage']:.3g}, winner {facts['winner']}"),
@@ -173,5 +173,5 @@ def images(session: Session, *, sort: SortName | None = None, asc: bool = False,
         labels = [f"{row}: {columns[by][row]:.3g}" for row in shown]
         caption = f"{counted(len(shown), 'image')} by {by}, {'least' if asc else 'greatest'} first"
         shown_images = batch.inputs[shown].reshape(-1, *shape)
-        parts.append(Images(shown_images, labels, caption, title(session, f"images by {by}"), columns=min(top, 10)))
+        parts.append(Images(shown_images, labels, caption, f"images by {by}", columns=min(top, 10)))
     return Result(parts, data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from bcl.panel.attached import BCLPanel, ask, own_copy, title
+from bcl.panel.attached import BCLPanel, ask, own_copy
 from bcl.trace import AXES, IDS, SYMMETRIC_ABOVE, in_order, verdict
 from bcl.trace import trace as traced
 from tdb.panel import (
@@ -113,7 +113,7 @@ def _page(session: Session, arrays: Mapping[str, Any], weights: Any, caption: st
         if members not in groups and name not in IDS[1:] and arrays[name].size:
             groups.append(members)
     pictures = [_picture(session, {name: arrays[name] for name in group}, weights) for group in groups]
-    return Page(pictures, columns=3, title=f"{title(session, 'the rule')}: {caption}", caption=caption)
+    return Page(pictures, columns=3, title=f"the rule: {caption}", caption=caption)
 
 
 def _picture(session: Session, arrays: Mapping[str, Any], weights: Any) -> Picture:

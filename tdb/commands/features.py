@@ -215,7 +215,7 @@ def scatter(
         color_name=color,
         status=features.status,
         log=log,
-        title=f"{features.layer}, step {session.controller.position.step}",
+        title=features.layer,
         caption=f"{y} against {x} of {counted(features.count, 'feature')}{coloured}: {_groups(features.groups())}",
     )
     columns = {"feature_id": picture.ids, **{name: features.metric(name) for name in (x, y, color) if name}}

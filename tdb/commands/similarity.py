@@ -238,14 +238,13 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
         raise TdbError(f"{source} has {counted(len(rows), 'row')}, not one for feature {max(chosen)}")
     shown, labels = rows[chosen], [str(row) for row in chosen]
     caption = f"{source} of {counted(len(chosen), 'feature')}, {bounds_of(shown)}"
-    title = f"{source}, step {session.controller.position.step}"
     shape = row_image_shape(session, rows.shape[1])
     if shape is None:
         return Result(
-            [Profiles(shown, labels, caption=caption, title=title)], {"source": source, "ids": chosen, "rows": shown}
+            [Profiles(shown, labels, caption=caption, title=source)], {"source": source, "ids": chosen, "rows": shown}
         )
     images = shown.reshape(len(shown), *shape)
-    picture = Images(images, labels, caption=caption, title=title, signed=bool((shown < 0).any()))
+    picture = Images(images, labels, caption=caption, title=source, signed=bool((shown < 0).any()))
     return Result([picture], {"source": source, "ids": chosen, "rows": shown})
 
 

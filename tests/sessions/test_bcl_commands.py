@@ -112,10 +112,27 @@ def test_a_figure_says_when_and_of_what_run_it_was_seen(make_session: Make, tmp_
         assert f"<!-- {seen} -->" in (tmp_path / "seen.svg").read_text()
 
 
+def test_inside_a_step_the_rule_s_tensors_are_of_that_step_and_so_is_what_a_figure_says(
+    make_session: Make, tmp_path: Path
+) -> None:
+    session = make_session(script("--condition", "bcl-slow"))
+    session.type("step;; phase batch")
+    for line in ("image 1", "images", "trace", "trace win_rate", "grid som_targets"):
+        assert session.type(line).startswith("*** no output of the model yet: this step is at batch: "), line
+    assert "the last one under way for 1 step" in session.type("health")
+    for phase in ("forward", "backward"):
+        session.type(f"phase {phase}")
+        for line in ("image 1", "images", "trace --all", "grid weights", "scatter weight_norm cos_to_init"):
+            session.type(f"{line} -o {tmp_path}/seen.svg")
+            drawn = (tmp_path / "seen.svg").read_text()
+            assert f"<!-- seen at step 2 at {phase}, bcl-slow -->" in drawn, line
+            assert "step 1" not in drawn, line
+
+
 def test_a_traced_tensor_is_drawn_by_its_shape(make_session: Make, tmp_path: Path) -> None:
     session = make_session(script("--condition", "bcl-slow"))
     session.type("step")
-    assert "image 3, step 1, and the weights of features " in session.type("image 3")
+    assert "image 3, and the weights of features " in session.type("image 3")
     for name, shape in (
         ("rank_score", "128x64"),
         ("win_rate", "64"),
