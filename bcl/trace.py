@@ -102,8 +102,9 @@ class Line:
     Attributes:
         name: of the tensor, as in the formulas.
         shape: its sizes.
-        low: its least value; not a number of the neighbours of a single feature, of which there are none.
-        high: its greatest value.
+        low: its least finite value; not a number where there is none, as of the neighbours of a single feature.
+        high: its greatest finite value.
+        not_finite: how many of its values are none.
         cosine: mean cosine over all pairs of features: the columns of [B, D], the rows of [D, F]; of the inputs, over
             all pairs of images; None where there is one number a feature.
         variation: the coefficient of variation of all its values, their standard deviation over their mean's size;
@@ -116,6 +117,7 @@ class Line:
     shape: tuple[int, ...]
     low: float
     high: float
+    not_finite: int
     cosine: float | None
     variation: float | None
     symmetry: str = ""
@@ -126,12 +128,14 @@ def trace(tensors: Mapping[str, Tensor]) -> list[Line]:
     lines: dict[str, Line] = {}
     for name in in_order(tensors):
         tensor = tensors[name]
+        finite = tensor[tensor.isfinite()]
         cosine = _cosine(name, tensor)
         lines[name] = Line(
             name,
             tuple(tensor.shape),
-            tensor.min().item() if tensor.numel() else math.nan,
-            tensor.max().item() if tensor.numel() else math.nan,
+            finite.min().item() if finite.numel() else math.nan,
+            finite.max().item() if finite.numel() else math.nan,
+            tensor.numel() - finite.numel(),
             cosine,
             None if name in IDS else variation(tensor),
             _symmetry(name, cosine, lines),
@@ -155,6 +159,9 @@ def verdict(lines: list[Line]) -> str:
     """Return in a sentence where the features become alike, on the way to where they are pulled."""
     found = {line.name: line for line in lines}
     targets = found.get("som_targets")
+    broken = next((line for line in lines if line.not_finite), None)
+    if broken is not None and (targets is None or targets.not_finite):
+        return f"{broken.name} is the first that is not finite: how alike features are cannot be told from there on"
     if targets is None or targets.cosine is None:
         first = next((line for line in lines if line.symmetry), None)
         return f"features are alike from {first.name} on" if first else "features are alike in none of these tensors"

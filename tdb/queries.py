@@ -80,6 +80,20 @@ def bounds_of(array: Array) -> str:
     return f"values {finite.min():.4g} to {finite.max():.4g}" if finite.size else "no finite values"
 
 
+def not_finite_counts(values: Array) -> dict[str, int]:
+    """Return how many values are NaN and how many infinite, naming only what there is."""
+    if values.size == 0 or values.dtype.kind not in "fc" or np.isfinite([values.min(), values.max()]).all():
+        return {}
+    counts = {"NaN": int(np.isnan(values).sum()), "inf": int(np.isinf(values).sum())}
+    return {name: count for name, count in counts.items() if count}
+
+
+def not_finite_text(values: Array, color: str = "") -> str:
+    """Return "3 NaN, 1 inf in green" for the values that are not finite, or an empty string."""
+    counts = ", ".join(f"{count:,} {word}" for word, count in not_finite_counts(values).items())
+    return f"{counts} in {color}" if counts and color else counts
+
+
 def summary_of(array: Array) -> dict[str, Any]:
     """Return min, mean, max and std of the finite entries in float64, and the counts of NaN and infinite ones.
 

@@ -24,6 +24,7 @@ from tdb.expressions import (
     explain,
     involves_nan,
     none_true,
+    short,
     truth,
 )
 
@@ -471,6 +472,11 @@ def test_an_explanation_shows_the_values_that_decided(text: str, expected: str) 
     expression, memory = compile_expression(text), Memory()
     expression.evaluate(NAMESPACE, memory)
     assert explain(expression, NAMESPACE, memory) == expected
+
+
+def test_of_many_values_the_finite_bounds_are_shown_and_how_many_are_not() -> None:
+    assert short(np.array([[np.nan, 1.0, 2.0], [np.inf, 3.0, np.nan]])) == "[2, 3] from 1 to 3, 2 NaN, 1 inf"
+    assert short(np.full(5, np.nan)) == "[5] 5 NaN"
 
 
 def test_an_explanation_never_shows_different_values_as_equal() -> None:

@@ -69,12 +69,14 @@ def trace(session: Session, name: TensorName | None = None, *, all_: bool = Fals
             own_copy(panel.bcl.layer.weight),
         ),
     )
+    not_finite = [line.not_finite for line in lines]
     table = Table(
         {
             "tensor": [line.name for line in lines],
             "shape": ["x".join(map(str, line.shape)) for line in lines],
             "min": [line.low for line in lines],
             "max": [line.high for line in lines],
+            **({"not finite": not_finite} if any(not_finite) else {}),
             "cosine": [_three(line.cosine) for line in lines],
             "variation": [_three(line.variation) for line in lines],
             "symmetry": [line.symmetry for line in lines],
@@ -140,7 +142,14 @@ def _picture(session: Session, arrays: Mapping[str, Any], weights: Any) -> Pictu
             return Profiles(values, [str(row) for row in range(len(values))], caption, title, signed)
     rows = np.stack(list(arrays.values()))
     labels = list(arrays) if len(rows) > 1 else []
-    return Profiles(rows, labels, caption, title, signed, [float(np.abs(row).max()) or 1.0 for row in rows])
+    return Profiles(
+        rows,
+        labels,
+        caption,
+        title,
+        signed,
+        [float(np.abs(row[np.isfinite(row)]).max(initial=0.0)) or 1.0 for row in rows],
+    )
 
 
 def _three(value: float | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from tdb.expressions.expression import Expression, truth
 from tdb.expressions.functions import true_entries
 from tdb.expressions.grammar import COMPARISONS
+from tdb.queries import finite_of, not_finite_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def explain(expression: Expression, namespace: Mapping[str, Any], memory: Memory
 
 
 def short(value: Any) -> str:
-    """Return a value in four significant digits; of more than a few entries the shape, the least and the largest."""
+    """Return a value in four significant digits; of many entries the shape, the least and the largest finite one."""
     array = np.asarray(value)
     if array.ndim == 0:
         return _number(array[()], DISTINCT_DIGITS[0])
@@ -42,7 +43,9 @@ def short(value: Any) -> str:
         return f"[{', '.join(short(entry) for entry in array)}]"
     if not array.size:
         return f"{list(array.shape)} empty"
-    return f"{list(array.shape)} from {short(array.min())} to {short(array.max())}"
+    finite = finite_of(array)
+    bounds = [f"from {short(finite.min())} to {short(finite.max())}"] if finite.size else []
+    return f"{list(array.shape)} {', '.join(filter(None, [*bounds, not_finite_text(array)]))}"
 
 
 class _Explainer:

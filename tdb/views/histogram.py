@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.queries import not_finite_text
 from tdb.results import Array, Histogram
 from tdb.views import canvas
 from tdb.views.canvas import Box, View
-from tdb.views.raster import not_finite_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

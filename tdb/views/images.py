@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.queries import not_finite_text
 from tdb.results import Array, Images
 from tdb.views import canvas
 from tdb.views.canvas import DPI, Box, View
@@ -20,7 +21,6 @@ from tdb.views.raster import (
     Scale,
     enlarged,
     mosaic,
-    not_finite_text,
     paint,
     paint_rgb,
     scale_of,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.queries import not_finite_counts, not_finite_text
 from tdb.results import Array, Matrix
 from tdb.views import canvas
 from tdb.views.canvas import Box, View
@@ -16,8 +17,6 @@ from tdb.views.raster import (
     block_size,
     color_map,
     finite_range,
-    not_finite_counts,
-    not_finite_text,
     paint,
     scale_of,
 )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdb.queries import not_finite_text
 from tdb.results import Array, Matrix, Profiles
 from tdb.views import canvas, matrix
 from tdb.views.canvas import Box, View
-from tdb.views.raster import finite_range, not_finite_text
+from tdb.views.raster import finite_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

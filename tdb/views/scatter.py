@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdb.counted import counted
+from tdb.queries import not_finite_text
 from tdb.results import Array, Scatter
 from tdb.views import canvas, theme
 from tdb.views.canvas import Box, View
-from tdb.views.raster import Scale, color_map, not_finite_text, scale_of
+from tdb.views.raster import Scale, color_map, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -67,6 +67,21 @@ def test_a_line_says_what_numpy_and_loops_find(rule):
             assert line.variation == pytest.approx(values.std() / abs(values.mean()), rel=1e-9)
 
 
+def test_a_tensor_with_nan_has_the_bounds_of_its_finite_values_and_says_how_many_are_not():
+    tensors, *_ = stepped("m3-0.2")
+    low, high = tensors["rank_score"][:, 1:].min().item(), tensors["rank_score"][:, 1:].max().item()
+    tensors["rank_score"][:, 0] = math.nan
+    tensors["som_targets"][:] = math.inf
+    lines = {line.name: line for line in trace(tensors)}
+    score, targets = lines["rank_score"], lines["som_targets"]
+    assert (score.low, score.high, score.not_finite) == (low, high, B)
+    assert math.isnan(targets.low)
+    assert targets.not_finite == D * F
+    assert lines["strength"].not_finite == 0
+    said = "rank_score is the first that is not finite: how alike features are cannot be told from there on"
+    assert verdict(list(lines.values())) == said
+
+
 def test_variation_of_nothing_and_of_what_cancels_out():
     assert math.isnan(variation(torch.zeros(3)))
     assert variation(torch.tensor([-1.0, 1.0])) == math.inf

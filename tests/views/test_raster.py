@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
+from tdb.queries import not_finite_counts, not_finite_text
 from tdb.views.raster import (
     GAP_GRAY,
     Scale,
@@ -20,8 +21,6 @@ from tdb.views.raster import (
     finite_range,
     hex_color,
     mosaic,
-    not_finite_counts,
-    not_finite_text,
     paint,
     paint_rgb,
     scale_of,
