@@ -8,7 +8,9 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +19,7 @@ from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
 from tdb.layer_metrics import StepBatch
 from tdb.some_metrics import SomeMetrics
-from tdb.waiting import Waiting, computed
+from tdb.waiting import Together, Waiting, computed
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
@@ -59,7 +61,6 @@ class Recorder:
         self._panels = panels
         self._watches: dict[str, Watches] = {}
         self._early: list[int] = []  # watched before there was a layer
-        self._names: tuple[str, ...] = ()
         self._newest = -1  # the last tick whose metrics are recorded
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
@@ -212,18 +213,16 @@ class Recorder:
     def flush(self) -> None:
         """Record all that waits: history and trajectories are complete then."""
         finished, self._finished, self._finished_steps = self._finished, [], 0
-        for timeline, steps in finished:
-            for (tick, step, epoch, loss), wall_time in steps:
-                self.history.append_step(timeline, tick, step, epoch, wall_time, loss)
+        for timeline, handfuls in groupby(finished, key=itemgetter(0)):
+            self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
         waiting, self._waiting = self._waiting, []
         in_batch, self._is_in_batch = self._is_in_batch, False
         try:
             if in_batch:
-                for each in self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]):
-                    self._append(each)
+                self._append(self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]))
                 return
             for some in computed(waiting):
-                if isinstance(some, Waiting):
+                if isinstance(some, Together):
                     self._append(some)
                 else:
                     some.record(self.history)
@@ -240,9 +239,8 @@ class Recorder:
     def keep(self, timeline: int, position: Position) -> None:
         """Training may stop at its last finished step: all is recorded, this step too if it was left out."""
         self.flush()
-        tick, step, epoch, loss = position
-        if tick > self.history.newest[0]:  # one that is not was taken again
-            self.history.append_step(timeline, tick, step, epoch, time.time(), loss)
+        if position.tick > self.history.newest[0]:  # one that is not was taken again
+            self.history.append_steps(timeline, [(position, time.time())])
 
     def rule(self) -> Panel | None:
         """Return what the rule of the focus layer has declared, if it has one; in any thread."""
@@ -274,7 +272,7 @@ class Recorder:
             later = self._left_for_later(panel) if known is None else None
             names, block = self._metrics(panel) if later is None else (tuple(later), None)
             rows = None if self._ids is None else self._layer.rows_of(self._ids)
-            self._waiting.append(Waiting(timeline, position, known, self._as_last_time(names), block, later, rows))
+            self._waiting.append(Waiting(timeline, position, known, names, block, later, rows))
             self._newest = position.tick
             return
         if self._waiting and not self._is_in_batch:
@@ -286,19 +284,20 @@ class Recorder:
         self._is_in_batch = True
         self._newest = position.tick
 
-    def _append(self, step: Waiting) -> None:
-        position, block = step.position, step.block
-        assert block is not None
-        if step.known is not None:
-            step.known.compare_metrics(position, step.names, block)
+    def _append(self, some: Together) -> None:
+        """Record steps, or compare those that are known."""
+        first = some.steps[0]
+        if first.known is not None:
+            for step, block in zip(some.steps, some.blocks, strict=True):
+                first.known.compare_metrics(step.position, some.names, block)
         else:
-            self.history.append_metrics(step.timeline, position.tick, position.step, step.names, block)
-        if step.rows is not None:
-            self._append_watched(step, block)
+            self.history.append_metrics(first.timeline, some.places(), some.names, some.blocks)
+        if some.rows is not None:
+            self._append_watched(some)
 
-    def _append_watched(self, step: Waiting, block: Array) -> None:
-        position = step.position
-        self.watches.append(step.timeline, position.tick, position.step, step.rows, step.names, block[:, self._ids])
+    def _append_watched(self, some: Together) -> None:
+        blocks = some.blocks[:, :, self._ids]
+        self.watches.append(some.steps[0].timeline, some.places(), some.rows, some.names, blocks)
 
     def _left_for_later(self, panel: Panel | None) -> Mapping[str, Any] | None:
         """Return the metrics of a rule that can be computed later, each [D] or what gives it; None if they cannot.
@@ -321,22 +320,15 @@ class Recorder:
 
         return names, torch.stack([found[name] for name in names]).detach().float().cpu().numpy()
 
-    def _waiting_metrics(self, waiting: Sequence[Waiting]) -> Iterator[Waiting]:
-        """Give the steps that wait in the layer's batch, which do so no more, with all that was missing of them."""
+    def _waiting_metrics(self, steps: Sequence[Waiting]) -> Together:
+        """Return the steps that wait in the layer's batch, which do so no more, with all that was missing of them."""
         batch = self._layer.batch
         names, blocks = batch.metrics()
-        ids, weights = self._ids, batch.weights() if isinstance(batch, StepBatch) else None
+        rows = None
+        if self._ids is not None and isinstance(batch, StepBatch):
+            rows = batch.weights()[:, self._ids]
         batch.release()
-        names = self._as_last_time(names)
-        for number, (step, block) in enumerate(zip(waiting, blocks, strict=True)):
-            rows = None if ids is None or weights is None else weights[number][ids]
-            yield step._replace(names=names, block=block, rows=rows)
-
-    def _as_last_time(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the same names, the very tuple of the last time if it was the same: history is fastest with that."""
-        if names != self._names:
-            self._names = names
-        return self._names
+        return Together(steps, names, blocks, rows)
 
     def _watching(self) -> None:
         ids = self.watches.get_watched()

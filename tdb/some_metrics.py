@@ -53,4 +53,4 @@ class SomeMetrics:
     def record(self, history: History) -> None:
         """Write all of them."""
         places: Array = np.array(self._places, np.int64)
-        history.append_many_metrics(self.timeline, places, self.names, self._values[: len(places)])
+        history.append_metrics(self.timeline, places, self.names, self._values[: len(places)])

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from tdb.some_metrics import SomeMetrics
 
 if TYPE_CHECKING:
@@ -39,20 +41,53 @@ class Waiting(NamedTuple):
         return self.block.nbytes if self.block is not None else 0
 
 
-def computed(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Waiting | SomeMetrics]:
+class Together(NamedTuple):
+    """Steps one after another of one branch with the same m metrics, all of them computed.
+
+    Attributes:
+        steps: k of them.
+        names: of the metrics.
+        blocks: [k, m, D], their values.
+        rows: [k, n, F], the weights of the watched features; None if nothing is watched.
+    """
+
+    steps: Sequence[Waiting]
+    names: tuple[str, ...]
+    blocks: Array
+    rows: Array | None
+
+    def places(self) -> Array:
+        """Return ticks and steps [k, 2]."""
+        return np.array([step.position[:2] for step in self.steps], np.int64)
+
+
+def computed(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Together | SomeMetrics]:
     """Give what waits, with all computed that was left for later: an accelerator is waited for once, not each step."""
-    for names, some in groupby(waiting, key=lambda each: each.names if _is_left(each) else ()):
-        if not names:
-            yield from some
-            continue
-        import torch
+    for kind, some in groupby(waiting, key=_kind):
+        steps = []
+        for each in some:
+            if isinstance(each, Waiting):
+                steps.append(each)
+            else:
+                yield each
+        if kind is not None:
+            rows = None if steps[0].rows is None else np.stack([step.rows for step in steps])
+            yield Together(steps, steps[0].names, _blocks(steps), rows)
 
-        steps = [each for each in some if isinstance(each, Waiting)]
-        values = [value() if callable(value) else value for each in steps for value in (each.later or {}).values()]
-        blocks = torch.stack(values).detach().float().cpu().numpy()
-        for step, block in zip(steps, blocks.reshape(len(steps), len(names), -1), strict=True):
-            yield step._replace(block=block)
+
+def _kind(each: Waiting | SomeMetrics) -> tuple[Any, ...] | None:
+    """Return in what steps are alike that are recorded together."""
+    if isinstance(each, Waiting):
+        return each.timeline, each.names, each.later is None, each.rows is None
+    return None
 
 
-def _is_left(each: Waiting | SomeMetrics) -> bool:
-    return isinstance(each, Waiting) and each.later is not None
+def _blocks(steps: Sequence[Waiting]) -> Array:
+    """Return the metrics [k, m, D] of steps that have the same."""
+    if steps[0].later is None:
+        return np.stack([step.block for step in steps if step.block is not None])
+    import torch
+
+    values = [value() if callable(value) else value for step in steps for value in (step.later or {}).values()]
+    blocks: Array = torch.stack(values).detach().float().cpu().numpy()
+    return blocks.reshape(len(steps), len(steps[0].names), -1)

@@ -165,6 +165,21 @@ def test_a_loss_on_a_device_is_fetched_when_it_is_read_not_when_it_is_recorded()
     assert losses.tolist() == expected
 
 
+def test_a_handful_of_steps_is_recorded_as_one_step_after_the_other() -> None:
+    losses = [0.5, None, 3, torch.tensor(0.25), torch.full((), 0.125).as_subclass(Elsewhere), "high", 2.0**200]
+    boundaries = [(2 * step, step, None if step == 3 else 7, loss) for step, loss in enumerate(losses * 20, 1)]
+    together, apart = History(SMALLEST), History(SMALLEST)
+    together.append_steps(1, [(each, each[0] / 2) for each in boundaries])
+    for tick, step, epoch, loss in boundaries:
+        apart.append(1, tick, step, epoch, tick / 2, loss)
+    for name, values in together.range().items():
+        np.testing.assert_array_equal(values, apart.range()[name])
+    assert together.loss()[1][:7].tolist() == pytest.approx(
+        [0.5, np.nan, 3, 0.25, 0.125, np.nan, 2.0**200], nan_ok=True
+    )
+    assert together.newest == apart.newest == (280, 140)
+
+
 # ---- metrics that come and go ----------------------------------------------------------------------------------------
 
 
@@ -220,8 +235,8 @@ def test_a_block_is_the_same_as_its_metrics_one_by_one() -> None:
     for step in range(1, 40):
         block = np.random.default_rng(step).random((3, 5), np.float32)
         one_by_one.append(0, step, step, 0, 0.0, 0.5, dict(zip(names, block, strict=True)))
-        blocks.append_metrics(0, step, step, names, block)
-        blocks.append_step(0, step, step, 0, 0.0, 0.5)
+        blocks.append_metrics(0, np.array([[step, step]]), names, block[None])
+        blocks.append(0, step, step, 0, 0.0, 0.5)
     for name in names:
         np.testing.assert_array_equal(one_by_one.metric(name)[1], blocks.metric(name)[1])
 
@@ -433,8 +448,8 @@ def test_memory_stays_within_the_budget() -> None:
     try:
         history = History(budget)
         for step in range(1, 30_001):
-            history.append_metrics(0, step, step, names, block)
-            history.append_step(0, step, step, 0, 0.0, 0.5)
+            history.append_metrics(0, np.array([[step, step]]), names, block[None])
+            history.append(0, step, step, 0, 0.0, 0.5)
             if step % 1000 == 0:
                 history.mark(step, "stop")
         _, peak = tracemalloc.get_traced_memory()
@@ -510,8 +525,8 @@ def test_readers_see_whole_rows_while_training_writes_and_thins() -> None:
         while time.monotonic() < end and not faults:
             step += 1
             block[:] = step % 4096
-            history.append_metrics(0, step, step, names, block)
-            history.append_step(0, step, step, 0, step * 2.0, step / 4)
+            history.append_metrics(0, np.array([[step, step]]), names, block[None])
+            history.append(0, step, step, 0, step * 2.0, step / 4)
             if step % 500 == 0:
                 history.mark(step, "stop")
     finally:

@@ -29,6 +29,11 @@ def cosine(one: Any, other: Any) -> float:
     return float("nan") if norms == 0 else sum(x * y for x, y in zip(one, other, strict=True)) / norms
 
 
+def record(watches: Watches, step: int, rows: Any, names: tuple[str, ...] = (), block: Any = None) -> None:
+    """Record one step, of the same tick."""
+    watches.append(0, np.array([[step, step]]), rows[None], names, None if block is None else block[None])
+
+
 class Run:
     """Training of [D, F] weights that walk at random, every step of them kept."""
 
@@ -40,14 +45,17 @@ class Run:
         self.metrics: list[Any] = [None]
 
     def step(self, count: int = 1, names: tuple[str, ...] = METRICS) -> None:
-        for _ in range(count):
+        """Take steps, which are handed over together."""
+        first = len(self.kept)
+        blocks = self.random.random((count, len(names), len(self.weights)), np.float32)
+        for block in blocks:
             self.weights += 0.1 * self.random.standard_normal(self.weights.shape).astype(np.float32)
-            block = self.random.random((len(names), len(self.weights)), np.float32)
             self.kept.append(self.weights.copy())
             self.metrics.append({name: block[row] for row, name in enumerate(names)})
-            ids = self.watches.get_watched()
-            step = len(self.kept) - 1
-            self.watches.append(0, step * 2, step, self.weights[ids], names, block[:, ids])
+        ids = self.watches.get_watched()
+        steps = np.arange(first, first + count)
+        rows = np.stack(self.kept[first:])[:, ids]
+        self.watches.append(0, np.stack([steps * 2, steps], axis=1), rows, names, blocks[:, :, ids])
 
     def expected(self, feature: int, began: int, steps: range) -> list[dict[str, float]]:
         return [
@@ -206,7 +214,7 @@ def test_a_row_of_zeros_has_no_cosine() -> None:
     weights = np.zeros((3, 4), np.float32)
     weights[1:] = 1
     watches.add([0, 1, 2], weights)
-    watches.append(0, 1, 1, weights)
+    record(watches, 1, weights)
     assert np.isnan(watches.trajectory(0)["weight_cos_to_init"]).all()
     assert watches.trajectory(1)["weight_cos_to_init"].tolist() == [1]
     np.testing.assert_array_equal(watches.cosines()[1], [[np.nan] * 3, [np.nan, 1, 1], [np.nan, 1, 1]])
@@ -218,7 +226,7 @@ def test_weights_that_explode_have_no_cosine_either() -> None:
     watches.add([0, 1, 2], weights)
     for step, size in enumerate((1e10, 1e30, np.inf, np.nan), 1):
         weights[0] = size
-        watches.append(0, step, step, weights)
+        record(watches, step, weights)
     np.testing.assert_allclose(watches.trajectory(0)["weight_cos_to_init"], [1, np.nan, np.nan, np.nan], atol=2e-6)
     np.testing.assert_allclose(watches.pair(0, 2)[1], [1, np.nan, np.nan, np.nan], atol=2e-6)
     np.testing.assert_allclose(watches.pair(1, 2)[1], [1, 1, 1, 1], atol=2e-6)
@@ -230,7 +238,7 @@ def test_rows_may_be_tensors_kernels_or_half_precision() -> None:
     watches = Watches()
     watches.add([2, 5], kernels)
     later = (kernels + 0.5).bfloat16()
-    watches.append(0, 1, 1, later[[2, 5]])
+    record(watches, 1, later[[2, 5]])
     rows = later.float().detach().numpy()
     began = kernels.detach().numpy()
     assert watches.trajectory(5)["weight_cos_to_init"] == pytest.approx([cosine(rows[5], began[5])], abs=2e-6)
@@ -243,7 +251,7 @@ def test_the_weights_of_the_beginning_are_owned() -> None:
     before = weights.clone()
     watches.add([1], weights)
     weights.mul_(-1)
-    watches.append(0, 1, 1, weights[[1]])
+    record(watches, 1, weights[[1]])
     weights.zero_()
     assert watches.trajectory(1)["weight_cos_to_init"] == pytest.approx([cosine(-before[1], before[1])], abs=2e-6)
 
@@ -252,10 +260,10 @@ def test_metrics_may_be_missing() -> None:
     watches = Watches()
     weights = np.eye(3, dtype=np.float32)
     watches.add([0, 2], weights)
-    watches.append(0, 1, 1, weights[[0, 2]])
-    watches.append(0, 2, 2, weights[[0, 2]], ("a",), np.array([[1.0, 2.0]]))
-    watches.append(0, 3, 3, weights[[0, 2]], ("b", "a"), np.array([[3.0, 4.0], [5.0, 6.0]]))
-    watches.append(0, 4, 4, weights[[0, 2]])
+    record(watches, 1, weights[[0, 2]])
+    record(watches, 2, weights[[0, 2]], ("a",), np.array([[1.0, 2.0]]))
+    record(watches, 3, weights[[0, 2]], ("b", "a"), np.array([[3.0, 4.0], [5.0, 6.0]]))
+    record(watches, 4, weights[[0, 2]])
     trajectory = watches.trajectory(2)
     np.testing.assert_array_equal(trajectory["a"], [np.nan, 2, 6, np.nan])
     np.testing.assert_array_equal(trajectory["b"], [np.nan, np.nan, 4, np.nan])
@@ -269,7 +277,7 @@ def test_mistakes_are_explained_and_change_nothing() -> None:
     weights = np.ones((64, 4), np.float32)
     with pytest.raises(UsageError, match=r"no feature is watched. Example: watch 0 15 31"):
         watches.cosines()
-    watches.append(0, 0, 0, weights)  # nothing is watched: nothing happens
+    record(watches, 0, weights)  # nothing is watched: nothing happens
     watches.add([3], weights)
     with pytest.raises(UsageError, match=r"no step was taken since the watch began"):
         watches.cosines()
@@ -286,11 +294,11 @@ def test_mistakes_are_explained_and_change_nothing() -> None:
     with pytest.raises(UsageError, match=r"64 watched features takes 0.0 MiB, more than history has room for"):
         watches.add(range(64), weights)
     with pytest.raises(UsageError, match=r"rows of shape \[2, 4\] for 1 watched features. Expected 1 x 4"):
-        watches.append(0, 1, 1, weights[:2])
+        record(watches, 1, weights[:2])
     with pytest.raises(UsageError, match=r"a block of shape \[1, 2\] for 1 metrics of 1 watched features"):
-        watches.append(0, 1, 1, weights[:1], ("a",), np.ones((1, 2)))
+        record(watches, 1, weights[:1], ("a",), np.ones((1, 2)))
     assert watches.get_watched() == [3]
-    watches.append(0, 1, 1, weights[[3]])
+    record(watches, 1, weights[[3]])
     assert watches.get_trajectories() == {3: [{"step": 1, "weight_cos_to_init": 1.0}]}
 
 
@@ -305,7 +313,7 @@ def test_trajectories_share_the_budget_of_history_and_keep_its_stops() -> None:
     for step in range(1, 10_001):
         history.append(0, step, step, 0, 0.0, 0.5, stopped=step % 997 == 0)
         weights[1, 0] = step / 1000
-        watches.append(0, step, step, weights[[1, 5]], ("a",), np.full((1, 2), step))
+        record(watches, step, weights[[1, 5]], ("a",), np.full((1, 2), step))
     assert history.nbytes <= 128 * 2**10
     trajectory = watches.trajectory(1)
     assert set(range(997, 10_001, 997)) <= set(trajectory["step"].tolist())
@@ -317,35 +325,6 @@ def test_trajectories_share_the_budget_of_history_and_keep_its_stops() -> None:
     before = history.nbytes
     watches.clear_trajectories()
     assert history.nbytes < before
-
-
-def test_a_reader_that_is_overtaken_begins_again() -> None:
-    watches = Watches()
-    run = Run(watches, features=4)
-    watches.add([0, 3], run.weights)
-    run.step(5)
-    overtakings: list[int] = []
-    group = watches._current
-    assert group is not None
-    round_length = len(group._rows)
-
-    class Torn(np.ndarray[Any, Any]):
-        """Records that the writer writes over while they are copied: new ticks, old metrics."""
-
-        def copy(self, order: Any = None) -> Any:
-            copied = np.array(self, order=order)
-            if not overtakings:
-                overtakings.append(round_length)
-                run.step(round_length)
-                copied["tick"], copied["step"] = self["tick"], self["step"]
-            return copied
-
-    group._records = group._records.view(Torn)
-    group._known = group._records[["tick", "step", "timeline", "values"]]
-    found = watches.get_trajectories()
-    assert len(overtakings) == 1
-    for feature in (0, 3):
-        assert_alike(found[feature], run.expected(feature, 0, range(1, len(run.kept))))
 
 
 def test_readers_see_whole_rows_while_training_writes() -> None:
@@ -390,7 +369,7 @@ def test_readers_see_whole_rows_while_training_writes() -> None:
             angle = step % 1000 / 1000
             rows[1, 0] = np.cos(angle)
             rows[1, 1:] = np.sin(angle) / np.sqrt(599)
-            watches.append(0, step, step, rows, ("a",), np.full((1, 2), step % 1000, np.float32))
+            record(watches, step, rows, ("a",), np.full((1, 2), step % 1000, np.float32))
     finally:
         done.set()
         for reader in readers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from tdb.counted import counted
 from tdb.errors import UsageError
 from tdb.history.budget import MIB
 from tdb.history.metrics import Metrics, host
-from tdb.history.recorded import Recorded
+from tdb.history.recorded import STEP, Recorded
 
 if TYPE_CHECKING:
     from tdb.results import Array
+
+    Boundary = tuple[int, int, int | None, Any]
+    """Tick, step, epoch and loss, as `History.append` takes them."""
 
 
 class History(Recorded):
@@ -70,29 +73,36 @@ class History(Recorded):
         if not one_length or len(numbers + features) < len(arrays):
             shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
             raise UsageError(f"metrics of different shapes: {shapes}", "Give one value a feature, or single numbers")
+        place = np.array([[tick, step]])
         if numbers:
             if self._numbers is None:
                 self._numbers = Metrics(self.budget, numbers, ())
-            self._numbers.append(timeline, tick, step, numbers, np.array([arrays[name] for name in numbers]))
+            self._numbers.append(timeline, place, numbers, np.array([[arrays[name] for name in numbers]]))
         if features:
-            self.append_metrics(timeline, tick, step, features, np.stack([arrays[name] for name in features]))
-        self.append_step(timeline, tick, step, epoch, wall_time, loss)
+            self.append_metrics(timeline, place, features, np.stack([arrays[name] for name in features])[None])
+        self.append_steps(timeline, [((tick, step, epoch, loss), wall_time)])
         if stopped:
             self.mark(step, "stop")
 
-    def append_step(self, timeline: int, tick: int, step: int, epoch: int | None, wall_time: float, loss: Any) -> None:
-        """Record one boundary without metrics; arguments as in `append`."""
-        if type(loss) is not float:
-            if getattr(loss, "is_cpu", True) or loss.numel() != 1:
-                value = number(loss)
-                loss = np.nan if value is None else value
-            else:
-                self._steps.room().leave_on_device(loss)
-                loss = np.nan
-        self._steps.append((tick, step, wall_time, loss, timeline, -1 if epoch is None else epoch))
+    def append_steps(self, timeline: int, steps: Sequence[tuple[Boundary, float]]) -> None:
+        """Record boundaries in their order without metrics, each with its wall time; otherwise as `append`."""
+        boundaries, wall_times = zip(*steps, strict=True)
+        ticks, numbers, epochs, losses = zip(*boundaries, strict=True)
+        on_device = [type(loss) is not float and _is_on_device(loss) for loss in losses]
+        rows = np.empty(len(steps), STEP)
+        rows["tick"], rows["step"], rows["wall_time"], rows["timeline"] = ticks, numbers, wall_times, timeline
+        rows["epoch"] = [-1 if epoch is None else epoch for epoch in epochs]
+        rows["loss"] = [loss if type(loss) is float else _on_host(loss) for loss in losses]
+        if any(on_device):
+            for number, loss in enumerate(losses):
+                if on_device[number]:
+                    self._steps.room().leave_on_device(loss)
+                self._steps.extend(rows[number : number + 1])
+        else:
+            self._steps.extend(rows)
         self.timeline = timeline
-        self._last = (tick, step)
-        self.appended += 1
+        self._last = boundaries[-1][:2]
+        self.appended += len(steps)
 
     def leave_out(self, timeline: int, tick: int, step: int) -> None:
         """Take note that a step is not recorded because tdb kept out of it: no thinning, and nothing was lost."""
@@ -117,17 +127,14 @@ class History(Recorded):
             self._words.append(word)
         self.budget.marks.append((tick, step, self.timeline, self._words.index(word)))
 
-    def append_metrics(self, timeline: int, tick: int, step: int, names: tuple[str, ...], block: Array) -> None:
-        """Record the metrics [m, D] of a step; they may come later than the step, but in the same order."""
-        features = self._features_for(names, block)
-        if features is not None:
-            features.append(timeline, tick, step, names, block)
+    def append_metrics(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
+        """Record metrics [k, m, D] of k steps whose ticks and steps are `places` [k, 2], in the order of the steps.
 
-    def append_many_metrics(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
-        """Record metrics [n, m, D] of several steps whose ticks and steps are `places` [n, 2], in their order."""
+        They may come later than the steps do.
+        """
         features = self._features_for(names, blocks[0])
         if features is not None:
-            features.append_many(timeline, places, names, blocks)
+            features.append(timeline, places, names, blocks)
 
     def _features_for(self, names: tuple[str, ...], block: Array) -> Metrics | None:
         features = self._features
@@ -147,3 +154,14 @@ class History(Recorded):
             self._layers[layer] = Metrics(self.budget, names, block.shape[1:])
         self._features = self._layers[layer]
         return self._features
+
+
+def _is_on_device(loss: Any) -> bool:
+    """Return whether a loss is to be fetched later: a tensor with one element on an accelerator."""
+    return not getattr(loss, "is_cpu", True) and loss.numel() == 1
+
+
+def _on_host(loss: Any) -> float:
+    """Return a loss as it is recorded: NaN where the loop told none, or it is still to be fetched."""
+    value = None if _is_on_device(loss) else number(loss)
+    return np.nan if value is None else value

@@ -24,45 +24,31 @@ class Metrics:
     def __init__(self, budget: Budget, names: tuple[str, ...], shape: tuple[int, ...]) -> None:
         self.names = names
         self.shape = shape
-        self._given: tuple[str, ...] = names  # fewer names, or in another order
-        self._places = list(range(len(names)))
         self.series = Series(budget, self._dtype())
 
     def _dtype(self) -> np.dtype[Any]:
         values = ("values", "f4", (len(self.names), *self.shape))
         return np.dtype([("tick", "i8"), ("step", "i8"), ("timeline", "i4"), values], align=True)
 
-    def append(self, timeline: int, tick: int, step: int, names: tuple[str, ...], block: Array) -> None:
-        """Write one row; `block` is [len(names), *shape]."""
-        if names is not self.names:
-            if names == self.names:
-                self.names = names  # the same tuple next time needs no comparison
-            else:
-                block = self._arranged(names, block)
-        self.series.append((tick, step, timeline, block))
-
-    def append_many(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
-        """Write rows whose ticks and steps are `places` [n, 2]; `blocks` is [n, len(names), *shape]."""
-        metrics = self._places_of(names)
+    def append(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
+        """Write k rows whose ticks and steps are `places` [k, 2]; `blocks` is [k, len(names), *shape]."""
+        order = None if names == self.names else self._places_of(names)
         rows = np.empty(len(places), self.series.dtype)
         rows["tick"], rows["step"], rows["timeline"] = places[:, 0], places[:, 1], timeline
-        rows["values"] = np.nan
-        rows["values"][:, metrics] = blocks
+        if order is None:
+            rows["values"] = blocks
+        else:
+            rows["values"] = np.nan
+            rows["values"][:, order] = blocks
         self.series.extend(rows)
-
-    def _arranged(self, names: tuple[str, ...], block: Array) -> Array:
-        """Return a block with a row for each metric."""
-        return placed(block, self._places_of(names), len(self.names))
 
     def _places_of(self, names: tuple[str, ...]) -> list[int]:
         """Return which of the metrics some are; new ones widen the series."""
-        if names is not self._given:
-            every = every_name(self.names, names)
-            if every != self.names:
-                self.names = every
-                self.series.widen(self._dtype())
-            self._given, self._places = names, [every.index(name) for name in names]
-        return self._places
+        every = every_name(self.names, names)
+        if every != self.names:
+            self.names = every
+            self.series.widen(self._dtype())
+        return [every.index(name) for name in names]
 
     def values(self, snapshot: Snapshot, name: str) -> Array:
         """Return one metric's values [n, *shape]."""
@@ -72,14 +58,6 @@ class Metrics:
 def every_name(known: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
     """Return the known names followed by new ones."""
     return (*known, *(name for name in names if name not in known))
-
-
-def placed(block: Array, places: Sequence[int], count: int) -> Array:
-    """Return a block of `count` metrics with the rows of `block` [m, ...] at these places, and NaN in all others."""
-    full = np.full((count, *block.shape[1:]), np.nan, np.float32)
-    for place, row in zip(places, block, strict=True):
-        full[place] = row
-    return full
 
 
 def metric_rows(rows: Array, index: int) -> Array:

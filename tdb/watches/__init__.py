@@ -7,9 +7,8 @@ A feature whose watch ends keeps its trajectory, and one that is watched later s
 again, its trajectory goes on in a new *segment*: nothing recorded is lost, and `weight_cos_to_init` starts again at 1,
 measured from the weights of the new beginning.
 
-Per step only the rows are copied. Every few steps their products are taken together, which is several times faster
-than one small product a step; norms are divided out when somebody reads. Threads: as in `tdb.history`, one thread
-writes and any reads; a reader that is overtaken by the writer begins again.
+Steps come in handfuls: products of many rows together are several times faster than one small product a step. Norms
+are divided out when somebody reads. Threads: as in `tdb.history`, one thread writes and any reads.
 """
 
 from tdb.watches.watches import Watches

@@ -10,16 +10,12 @@ import numpy as np
 
 from tdb.errors import UsageError
 from tdb.history.budget import MIB
-from tdb.history.metrics import every_name, host, metric_rows, placed
-from tdb.history.series import Series, Snapshot
+from tdb.history.metrics import every_name, metric_rows
+from tdb.history.series import Series
 
 if TYPE_CHECKING:
     from tdb.history.budget import Budget
     from tdb.results import Array
-
-# The rows that wait for their products should stay in the processor's cache.
-WAITING_BYTES = 2**18
-MOST_WAITING = 64
 
 
 class Group:
@@ -45,68 +41,35 @@ class Group:
             )
         self.series = Series(budget, dtype)
         self.newest = -1  # tick of the last row
-        self._rounds = 0
-        self._prepare()
 
     def _dtype(self, metrics: int) -> np.dtype[Any]:
         n = len(self.ids)
         fields = [("products", "f4", (n, n)), ("initial", "f4", (n,)), ("values", "f4", (metrics, n))]
         return np.dtype([("tick", "i8"), ("step", "i8"), ("timeline", "i4"), *fields], align=True)
 
-    def _prepare(self) -> None:
-        self._nothing = np.full((len(self.names), len(self.ids)), np.nan, np.float32)
-        self._given = self.names
-        most = max(1, min(MOST_WAITING, WAITING_BYTES // self._initial.nbytes))
-        # Apart, because products are a quarter faster on rows that lie together.
-        self._rows = np.empty((most, *self._initial.shape), np.float32)
-        self._records = np.empty(most, self.series.dtype)
-        self._known = self._records[["tick", "step", "timeline", "values"]]
-        self._count = 0
-
-    def append(self, timeline: int, tick: int, step: int, rows: Array, names: tuple[str, ...], block: Any) -> None:
-        """Write one row; it waits for its products with its neighbours."""
-        if tick <= self.newest:
-            return  # training has gone back, and takes a step again that is recorded already
-        if rows.shape != self._initial.shape:
-            rows = self._flat(rows)
-        if block is None:
-            block = self._nothing
-        else:
-            block = host(block)
-            if names is not self._given or block.shape != self._nothing.shape:
-                block = self._fitting(names, block)
-        count = self._count
-        self._rows[count] = rows
-        self._known[count] = (tick, step, timeline, block)
-        self._count, self.newest = count + 1, tick
-        if count + 1 == len(self._rows):
-            self._flush()
+    def append(self, timeline: int, places: Array, rows: Array, names: tuple[str, ...], blocks: Array | None) -> None:
+        """Write k rows; arguments as in `Watches.append`."""
+        rows = self._flat(rows)
+        blocks = self._fitting(names, blocks, len(rows))
+        # Training may have gone back, and take steps again that are recorded already.
+        new = places[:, 0] > self.newest
+        records = np.empty(len(places), self.series.dtype)
+        records["tick"], records["step"], records["timeline"] = places[:, 0], places[:, 1], timeline
+        records["values"] = blocks
+        with np.errstate(over="ignore", invalid="ignore"):  # exploding weights are what one watches for
+            np.vecdot(rows[:, :, None], rows[:, None], out=records["products"])
+            np.vecdot(rows, self._initial, out=records["initial"])
+        self.series.extend(records if new.all() else records[new])
+        self.newest = max(self.newest, int(places[-1, 0]))
 
     def close(self) -> None:
-        """Take in what waits; no more will come."""
-        self._flush()
+        """No more will come."""
         self.series.seal()
-        self._rows = self._rows[:0].copy()
-
-    def snapshot(self) -> Snapshot:
-        """Return all rows; the products of those that still wait are taken here."""
-        while True:
-            rounds = self._rounds
-            count = self._count
-            records, rows = self._records[:count].copy(), self._rows[:count].copy()
-            # The writer begins a new round before it writes over the rows of the last: then the copies may be torn.
-            if rounds == self._rounds:
-                break
-        recorded = self.series.snapshot()
-        ticks = recorded.column("tick")
-        # The writer may have taken them in meanwhile.
-        waiting = records["tick"] > (ticks[-1] if len(ticks) else -1)
-        return recorded.extended(self._with_products(records[waiting], rows[waiting]))
 
     def trajectory(self, feature: int, names: Sequence[str]) -> dict[str, Array]:
         """Return the columns of one feature [n]; of the metrics in `names`, NaN for those this group never had."""
         index = self.ids.index(feature)
-        snapshot = self.snapshot()
+        snapshot = self.series.snapshot()
         columns = {name: snapshot.column(name) for name in ("step", "timeline", "tick")}
         columns["segment"] = np.full(len(columns["step"]), self.segments[index])
         squares = snapshot.column(lambda rows: rows["products"][:, index, index]).astype(np.float64)
@@ -120,50 +83,41 @@ class Group:
     def pair(self, one: int, other: int) -> dict[str, Array]:
         """Return step, timeline, tick and cos [n] of two features of this group."""
         i, j = self.ids.index(one), self.ids.index(other)
-        snapshot = self.snapshot()
+        snapshot = self.series.snapshot()
         products = snapshot.column(lambda rows: rows["products"][:, [i, j, i], [i, j, j]]).astype(np.float64)
         first, second, both = products.T
         columns = {name: snapshot.column(name) for name in ("step", "timeline", "tick")}
         return columns | {"cos": quotient(both, np.sqrt(first) * np.sqrt(second))}
 
     def _flat(self, rows: Array) -> Array:
-        if len(rows) != len(self.ids) or rows.size != self._initial.size:
+        """Return rows [k, n, ...] as [k, n, F]."""
+        shape = (len(rows), *self._initial.shape)
+        if rows.shape[1:2] != shape[1:2] or rows.size != len(rows) * self._initial.size:
             expected = " x ".join(map(str, self._initial.shape))
             raise UsageError(
-                f"rows of shape {list(rows.shape)} for {len(self.ids)} watched features", f"Expected {expected}"
+                f"rows of shape {list(rows.shape[1:])} for {len(self.ids)} watched features", f"Expected {expected}"
             )
-        return rows.reshape(self._initial.shape)
+        return rows.reshape(shape)
 
-    def _fitting(self, names: tuple[str, ...], block: Array) -> Array:
-        """Return `block` with a row for each of this group's metrics; new ones widen the group."""
-        if block.shape != (len(names), len(self.ids)):
+    def _fitting(self, names: tuple[str, ...], blocks: Array | None, count: int) -> Array:
+        """Return blocks with a row for each of this group's metrics; new ones widen the group."""
+        if blocks is None:
+            return np.full((count, len(self.names), len(self.ids)), np.nan, np.float32)
+        if blocks.shape[1:] != (len(names), len(self.ids)):
             raise UsageError(
-                f"a block of shape {list(block.shape)} for {len(names)} metrics of {len(self.ids)} watched features",
+                f"a block of shape {list(blocks.shape[1:])} for {len(names)} metrics of {len(self.ids)} watched"
+                " features",
                 f"Expected {len(names)} x {len(self.ids)}",
             )
         if names == self.names:
-            self._given = names  # the same tuple next time needs no comparison
-            return block
+            return blocks
         every = every_name(self.names, names)
         if every != self.names:
-            self._flush()
             self.names = every
             self.series.widen(self._dtype(len(every)))
-            self._prepare()
-        return placed(block, [every.index(name) for name in names], len(every))
-
-    def _flush(self) -> None:
-        count = self._count
-        self.series.extend(self._with_products(self._records[:count], self._rows[:count]))
-        self._count = 0
-        self._rounds += 1
-
-    def _with_products(self, records: Array, rows: Array) -> Array:
-        """Fill in the products of `rows` [k, n, F] and return the records."""
-        with np.errstate(over="ignore", invalid="ignore"):  # exploding weights are what one watches for
-            np.vecdot(rows[:, :, None], rows[:, None], out=records["products"])
-            np.vecdot(rows, self._initial, out=records["initial"])
-        return records
+        fitting = np.full((count, len(every), len(self.ids)), np.nan, np.float32)
+        fitting[:, [every.index(name) for name in names]] = blocks
+        return fitting
 
 
 def quotient(products: Array, norms: Array) -> Array:

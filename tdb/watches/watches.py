@@ -79,24 +79,23 @@ class Watches:
         self._begin(self._initial)
 
     def append(
-        self, timeline: int, tick: int, step: int, rows: Any, names: tuple[str, ...] = (), block: Any = None
+        self, timeline: int, places: Array, rows: Any, names: tuple[str, ...] = (), blocks: Array | None = None
     ) -> None:
-        """Record one boundary; nothing happens while nothing is watched.
+        """Record k boundaries; nothing happens while nothing is watched.
 
         Args:
             timeline: the branch of the run.
-            tick: grows from row to row and is never reused.
-            step: the loop's number of the step.
-            rows: [n, ...], the weights of the watched features in the order of `get_watched()`. On an accelerator
+            places: [k, 2], tick and step of each; ticks grow and are never reused.
+            rows: [k, n, ...], the weights of the watched features in the order of `get_watched()`. On an accelerator
                 this waits for the device.
-            names: the m metrics, best the same tuple object each time.
-            block: [m, n], the metrics of the watched features; None if this step has none.
+            names: the m metrics.
+            blocks: [k, m, n], the metrics of the watched features; None if these steps have none.
 
         Raises:
             UsageError: there is not one row for each watched feature.
         """
         if self._current is not None:
-            self._current.append(timeline, tick, step, host(rows), names, block)
+            self._current.append(timeline, places, host(rows), names, blocks)
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -169,7 +168,7 @@ class Watches:
         group = self._current
         if group is None:
             raise UsageError("no feature is watched", "Example: watch 0 15 31")
-        snapshot = group.snapshot()
+        snapshot = group.series.snapshot()
         steps, ticks = snapshot.column("step"), snapshot.column("tick")
         seen = np.ones(len(steps), dtype=bool)
         if self._of_branch is not None:

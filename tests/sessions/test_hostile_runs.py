@@ -208,7 +208,7 @@ def test_ctrl_c_in_the_middle_of_an_export_leaves_the_old_file_whole(tmp_path: P
 
         history = History()
         for step in range(150_000):
-            history.append_step(0, step, step, 0, step / 7, step / 3)
+            history.append(0, step, step, 0, step / 7, step / 3)
         print("ready", flush=True)
         try:
             export(Path(sys.argv[1]), history)

@@ -327,6 +327,6 @@ def test_the_state_names_watches_and_a_pace_without_the_time_at_stops(watched: T
     history = History()
     assert pace(history) is None
     for step, wall_time in enumerate([10.0, 10.5, 100.0, 100.5], 1):
-        history.append_step(0, step, step, None, wall_time, 0.0)
+        history.append(0, step, step, None, wall_time, 0.0)
     history.mark(2, "step")
     assert pace(history) == 2.0
