@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tdb.session import Session
+    from tdb.travel.checkpoints import Checkpoint, Checkpoints
     from tdb.travel.route import Way
 
 
@@ -230,13 +231,14 @@ def checkpoints(session: Session) -> Result:
 
     They are taken by themselves, as often as it costs training less than 1 %, and thinned to `set checkpoints.budget`;
     after `set checkpoints.spill FOLDER`, some of those that do not fit go to files there, which end with the session.
+    However small the budget, the first stays and one other, the ends of branches, and those that `checkpoint` took.
     The first way that can is the one that `back` and `goto` take; of the others it says what is in their way.
 
     Example:
         checkpoints
     """
     travel = session.controller.travel
-    kept = list(travel.checkpoints)
+    kept = _boundaries(travel.checkpoints)
     step = session.controller.position.step
     ways = capabilities(session.routes, session, step - 1) if step > 0 and session.status == STOPPED else {}
     if not (kept or ways) and travel.why_not:
@@ -251,8 +253,7 @@ def checkpoints(session: Session) -> Result:
             "name": [each.name for each in kept],
             **({"file": [each.file.name if each.file else "" for each in kept]} if in_files else {}),
         },
-        note=f"{counted(len(kept), 'checkpoint')}, {travel.checkpoints.slots.used / 2**20:.1f} of "
-        f"{travel.checkpoints.limit / 2**20:.0f} MiB",
+        note=f"{counted(len(kept), 'checkpoint')}, {_room(travel.checkpoints)}",
     )
     copies = session.route("fork").copies()
     aside = [f"copies of the process wait at step {', '.join(map(str, copies))}"] if copies else []
@@ -262,3 +263,23 @@ def checkpoints(session: Session) -> Result:
     kept_alone = [f"back to step {horizon} at most: the batches before cannot be drawn again"] if is_near else []
     data = {"table": table, "ways": ways, "back to": horizon, "copies": copies}
     return Result([*([table] if kept else []), *([answers] if ways else [])], data, [*kept_alone, *aside])
+
+
+def _boundaries(checkpoints: Checkpoints) -> list[Checkpoint]:
+    """Return one checkpoint of each boundary, and those with names; what is kept for the way back is there twice."""
+    seen = {(each.tick, each.timeline, each.edits) for each in checkpoints if each.name}
+    found = []
+    for each in checkpoints:
+        boundary = each.tick, each.timeline, each.edits
+        if each.name or boundary not in seen:
+            found.append(each)
+        seen.add(boundary)
+    return found
+
+
+def _room(checkpoints: Checkpoints) -> str:
+    """Return "0.8 of 1024 MiB", or why it is more."""
+    used, limit = checkpoints.slots.used / 2**20, checkpoints.limit / 2**20
+    if used <= limit:
+        return f"{used:.1f} of {limit:.4g} MiB"
+    return f"{used:.1f} MiB, for the {limit:.4g} MiB of checkpoints.budget do not hold those that stay in any case"

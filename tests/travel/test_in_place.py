@@ -308,12 +308,25 @@ def test_a_checkpoint_with_a_name_is_kept(start: Start) -> None:
     with pytest.raises(UsageError, match="there is a checkpoint 'nine' already"):
         prompt.do("checkpoint", "nine")
     prompt.do("until", "40")
-    prompt.controller.gate.call(lambda: prompt.controller.travel.resize(2**20))
+    prompt.controller.gate.call(lambda: prompt.controller.travel.resize(2**18))
     answer = prompt.do("checkpoints").data
     assert answer["ways"]["in place"] == ""
+    said = "MiB, for the 0.25 MiB of checkpoints.budget do not hold those that stay in any case"
+    assert answer["table"].note.endswith(said)
     names = list(answer["table"].columns["name"])
     assert "nine" in names
     assert prompt.do("goto", 10).data["checkpoint"] == 9
+
+
+def test_a_boundary_that_is_kept_for_the_way_back_is_listed_once(start: Start) -> None:
+    prompt = start("control")
+    prompt.do("step", 10)
+    prompt.do("back", 2)
+    prompt.do("goto", 3)
+    assert len([each for each in prompt.controller.travel.checkpoints if each.tick == 10]) == 2
+    table = prompt.do("checkpoints").data["table"]
+    assert len(set(table.columns["step"])) == len(table.columns["step"])
+    assert table.note.startswith(f"{len(table.columns['step'])} checkpoints, ")
 
 
 def test_what_cannot_be_reached_is_refused_and_changes_nothing(start: Start) -> None:
