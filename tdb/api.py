@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from tdb.captures import is_tensor
 from tdb.commands import Command, all_commands
-from tdb.commands.arguments import Parameter, bind
+from tdb.commands.binding import Parameter, bind
 from tdb.controller import DebugController
 from tdb.elsewhere.link import Collected
 from tdb.errors import StateError, UsageError, did_you_mean

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tdb.commands import all_commands, declared_in
-from tdb.commands.arguments import bind
+from tdb.commands.binding import bind
 from tdb.controller import DebugController
 from tdb.launch import Script
 from tests.conftest import join

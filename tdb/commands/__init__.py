@@ -1,6 +1,6 @@
 """Commands: one function each, declared once.
 
-The signature of a function under `@command` is the grammar (see `tdb.commands.arguments`), its docstring is the help: a
+The signature of a function under `@command` is the grammar (see `tdb.commands.binding`), its docstring is the help: a
 line that says what it does, a few sentences, and "Example:" with lines to type. It returns a Result and never prints.
 A module in this folder is found by itself; an installed package adds its own through the entry-point group
 "tdb.commands" (each entry a module that declares commands), and a learning rule through `Panel.commands`.
@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
-from tdb.commands.arguments import Parameter, parameters_of, usage_of, way_out
+from tdb.commands.binding import Parameter, parameters_of, usage_of, way_out
 
 Running = Literal["now", "queued", "no", "yes"]
 ENTRY_POINTS = "tdb.commands"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from tdb.commands.arguments import Options
+from tdb.commands.binding import Options
 from tdb.commands.flow import Quit
 from tdb.elsewhere.way import Elsewhere
 from tdb.errors import StateError, TdbError

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from tdb.commands.arguments import Options
+from tdb.commands.binding import Options
 from tdb.commands.flow import Quit
 from tdb.elsewhere.carried import carried_from
 from tdb.elsewhere.channel import Channel, flush_streams, kill_children

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
-from tdb.commands.arguments import COMMON_OPTIONS
+from tdb.commands.binding import COMMON_OPTIONS
 from tdb.names import command_names
 
 if TYPE_CHECKING:

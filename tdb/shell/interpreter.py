@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdb.commands.arguments import Options, bind
+from tdb.commands.binding import Options, bind
 from tdb.commands.flow import Quit
 from tdb.errors import TdbError, UsageError
 from tdb.gate import RUNNING

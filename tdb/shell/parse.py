@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tdb.commands.arguments import split_outside
+from tdb.commands.tokens import split_outside
 from tdb.errors import UsageError
 from tdb.typed import Typed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tdb.commands.arguments import Options
+from tdb.commands.binding import Options
 from tdb.counted import counted
 from tdb.journal import standing
 from tdb.origin import versions

@@ -22,7 +22,7 @@ from tdb.stopping import moment
 from tdb.views import plain_text, renderable
 
 if TYPE_CHECKING:
-    from tdb.commands.arguments import Options
+    from tdb.commands.binding import Options
     from tdb.session import Session
     from tdb.shell.figures import FigureSink
     from tdb.typed import Typed

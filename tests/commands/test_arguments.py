@@ -8,18 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdb.commands.arguments import (
-    Count,
-    Expression,
-    File,
-    MetricName,
-    Text,
-    bind,
-    parameters_of,
-    split_outside,
-    tokens_of,
-    usage_of,
-)
+from tdb.commands.arguments import Count, Expression, File, MetricName, Text
+from tdb.commands.binding import bind, parameters_of, usage_of
+from tdb.commands.tokens import split_outside, tokens_of
 from tdb.errors import UsageError
 
 

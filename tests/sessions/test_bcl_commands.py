@@ -14,7 +14,7 @@ import torch
 from bcl.panel import bcl_panel
 from bcl.rules import RULES
 from recipes import gradient_gating_l0 as recipe
-from tdb.commands.arguments import bind
+from tdb.commands.binding import bind
 from tdb.launch import Script
 from tests.typing_session import TypingSession
 
