@@ -20,6 +20,7 @@ from tdb.tensors import look_up, tensor_value
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from tdb.expressions import Expression, Memory
     from tdb.features import Features
     from tdb.results import Array
     from tdb.session import Session
@@ -98,6 +99,44 @@ def look(session: Session, text: str) -> Array:
         return tensor_value(text, value).values
 
     return session.ask(find)
+
+
+def evaluated(session: Session, expression: Expression, memory: Memory | None = None) -> Any:
+    """Return the value of an expression at this step; of a running training, at its next boundary.
+
+    Args:
+        session: the session.
+        expression: what is asked.
+        memory: of an expression that looks back over steps.
+
+    Raises:
+        TdbError: it has no value.
+    """
+    armed = session.armed
+
+    def evaluate() -> Any:
+        armed.renew()
+        if memory is not None:
+            memory.look(session.controller.position.step, armed.boundary(session.controller.position))
+        return expression.evaluate(armed.namespace, memory)
+
+    return session.at_boundary(evaluate)
+
+
+def all_known(session: Session, expression: Expression) -> bool:
+    """Return whether all names in an expression have a value at this step."""
+    armed = session.armed
+
+    def look() -> bool:
+        armed.renew()
+        try:
+            for name in expression.names:
+                armed.namespace[name]
+        except (KeyError, TdbError):
+            return False
+        return True
+
+    return session.at_boundary(look)
 
 
 def has_no_loss(session: Session) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import BranchNames, Expression, Ids, KeyName, MetricName, SourceName
 from tdb.commands.branches import ends_of_branches
-from tdb.commands.looking import evaluated
 from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression
@@ -18,7 +17,7 @@ from tdb.queries import array_of, bounds_of, finite_of
 from tdb.results import Array, Histogram, Images, Matrix, Page, Picture, Profiles, Result, Table
 from tdb.similarity import Similarity, cosine_matrix, similarity_of
 from tdb.tensors import tensors_table
-from tdb.this_step import feature_ids, features_now, look, row_image_shape, source_rows
+from tdb.this_step import evaluated, feature_ids, features_now, look, row_image_shape, source_rows
 
 if TYPE_CHECKING:
     from tdb.session import Session

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tdb.commands.looking import value_of
+from tdb.commands.displays import value_of
 from tdb.errors import TdbError
 from tdb.gate import OVER, RUNNING
 from tdb.results import Part, Result, Text
