@@ -137,12 +137,14 @@ class Interpreter:
         """Run the lines of a file, as `lines` does; return whether all succeeded.
 
         Raises:
-            UsageError: the file cannot be read, or it sources itself without end.
+            UsageError: the file cannot be read, is a Python script, or sources itself without end.
         """
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        if path.suffix == ".py":
+            raise UsageError(f"{path} is a Python script, and no file of commands", f"`tdb {path}` runs it under tdb")
         if self._depth >= DEEPEST_SOURCE:
             raise UsageError(f"{path} is sourced {DEEPEST_SOURCE} deep", "Does it source itself?")
         self._depth += 1

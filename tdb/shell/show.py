@@ -116,15 +116,13 @@ class Show:
             self._json(typed, {"ok": False, "error": answer})
         before = f"{location}*** "
         # A caret in a second line has to stand under its place in the first.
-        text = str(error).replace("\n", f"\n{' ' * len(before)}")
-        self._error_console.print(f"{before}{text}", style="red")
+        text = before + str(error).replace("\n", f"\n{' ' * len(before)}")
+        self._error_console.print(_fitting(text, self._width) if self.terminal else text, style="red")
 
     def notice(self, text: str) -> None:
         """Show a line that is no answer: on stderr unless a person reads the output."""
         if self.terminal:
-            for line in text.splitlines():
-                words = textwrap.wrap(line, self._width, break_long_words=False, break_on_hyphens=False)
-                self._console.print("\n".join(words), style="dim")
+            self._console.print(_fitting(text, self._width), style="dim")
         else:
             print(text, file=self.errors)
 
@@ -186,6 +184,20 @@ class Show:
         shown = {key: state[key] for key in ("status", "step", "epoch")}
         shown |= {} if state["phase"] == BOUNDARY else {"phase": state["phase"]}
         self.line(dumps({"v": 1, "cmd": typed.name, "ok": answer["ok"], "state": shown, **answer}))
+
+
+def _fitting(text: str, width: int) -> str:
+    """Return a message in lines of at most `width` columns, broken between words; a caret stays under its place."""
+    line, _, caret = text.partition("\n")
+    if not caret.lstrip().startswith("^"):
+        return "\n".join(wrapped for each in text.splitlines() for wrapped in _between_words(each, width))
+    row, column = divmod(len(caret) - len(caret.lstrip()), width)
+    rows = [line[start : start + width] for start in range(0, len(line), width)]
+    return "\n".join([*rows[: row + 1], *_between_words(" " * column + caret.lstrip(), width), *rows[row + 1 :]])
+
+
+def _between_words(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 @contextmanager

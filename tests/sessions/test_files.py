@@ -72,3 +72,10 @@ def test_options_after_an_expression_and_what_an_answer_can_be(session: TypingSe
     assert shown == "*** this answer cannot be written as '.jpg'. It can be: .json .txt .png .svg .pdf .npy\n"
     different = "*** these pictures have different shapes, .npy takes one. Write .png, .svg or .pdf\n"
     assert session.type("summary weight_norm -o summary.npy") == different
+
+
+def test_a_python_script_is_no_file_of_commands(session: TypingSession) -> None:
+    said = "*** train.py is a Python script, and no file of commands: `tdb train.py` runs it under tdb\n"
+    assert session.type("source train.py") == said
+    assert not session.interpreter.run_file(Path("train.py"))
+    assert session.controller.position.step == 13

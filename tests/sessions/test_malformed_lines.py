@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tdb.commands import Command, all_commands
+from tdb.errors import TdbError
 from tdb.shell.show import Show
+from tdb.typed import Typed
 from tests.sessions.test_stops import MODEL
 from tests.typing_session import TypingSession
 
@@ -116,11 +118,44 @@ class SomeWidth(Show):
         self.answers += 1
         super()._text(parts)
 
+    def error(self, typed: Typed, error: TdbError, location: str = "") -> None:
+        """Show it in one line, whose shape the test reads; how lines are broken has a test of its own."""
+        self.terminal = False
+        super().error(typed, error, location)
+        self.terminal = True
+
 
 def digest(model: torch.nn.Module) -> str:
     """Return a hash of a model's weights and of torch's generator."""
     tensors = [*model.state_dict().values(), torch.get_rng_state()]
     return hashlib.sha256(b"".join(each.numpy().tobytes() for each in tensors)).hexdigest()
+
+
+class Narrow(Show):
+    """A terminal of 40 columns."""
+
+    _width = 40  # type: ignore[assignment]
+
+
+def test_an_error_is_broken_between_words_and_its_caret_stays_under_its_place(
+    make_session: Callable[..., TypingSession],
+) -> None:
+    session = make_session(MODEL)
+    show = session.interpreter.show
+    session.interpreter.show = Narrow(session.session, show.sink, session.out, session.out, terminal=True)
+    session.play("""
+        (tdb) step x
+        *** step takes a number of steps, not
+        'x'. Example: step 5
+    """)
+    line = "break when loss < 0.5 and loss > 0.25 or nosuch(loss) > 3 and prev(loss) > 0.0625"
+    shown = session.type(line).splitlines()
+    text = f"*** {line}"
+    place = text.index("nosuch")
+    assert [shown[0], shown[1], *shown[-1:]] == [text[:40], text[40:80], text[80:]]
+    assert shown[2].startswith(" " * (place - 40) + "^ ")
+    assert len(shown) > 4  # the reason is wrapped, too
+    assert all(len(each) <= 40 for each in shown)
 
 
 @pytest.mark.filterwarnings("error::SyntaxWarning")  # it would be a second line on the terminal
