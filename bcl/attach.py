@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bcl.competition import Competition, Neighbours, compete, margin, nearest_neighbours, neighbours_of
 from bcl.config import BCLConfig
-from bcl.metrics import for_later, metrics
+from bcl.metrics import Array, metrics, of_parts, parts
 from bcl.rules import RULES, Outcome, Term, value_of
 
 
@@ -78,13 +78,22 @@ class BCL:
         found = metrics(self._last.contest, self._last.outcome, self.rule.metrics)
         return {name: metric() for name, metric in found.items() if names is None or name in names}
 
-    def recorded_metrics(self) -> dict[str, Term]:
-        """Return the last step's metrics for recording: [D] tensors, or what computes them, at any time later.
+    def recorded_parts(self) -> list[Tensor]:
+        """Return what those metrics of the last step are made of that tell how each feature fares: tensors [D].
 
-        They are those of `get_step_metrics` that tell how each feature fares; empty before the first step.
+        They are as many after each step; none before the first.
         """
         last = self._last
-        return for_later(last.contest, last.outcome, self.rule.metrics) if last is not None else {}
+        return parts(last.contest, last.outcome, self.rule.metrics) if last is not None else []
+
+    def recorded_metrics(self, given: Array) -> dict[str, Array]:
+        """Return metrics of k steps by their names, [k, D] each, as `get_step_metrics` gave them.
+
+        Args:
+            given: [k, n, D], the `recorded_parts` of each.
+        """
+        assert self._last is not None, "there are no parts before the first step"
+        return of_parts(given, self._last.outcome, self.rule.metrics)
 
     def step_tensor(self, name: str) -> Tensor:
         """Return one of the tensors that `step_tensors` gives.

@@ -58,9 +58,9 @@ class Outcome:
         novelty: [D] or [B] what the rule calls novel, features or images; None for a rule without novelty.
         terms: every other tensor of the formulas by its name, in their order.
         pulls: name -> the term [B, D] whose transpose times the inputs is the target [D, F] of this name, for looking.
-        grad_magnitude: [D] the sums of grad_mask's columns, where the rule has them without adding up: they may be
-            asked for some steps later, so what computes them holds nothing [B, D], and nothing that changes.
-        som_magnitude: [D] the sums of som_weight's columns, likewise.
+        grad_magnitude: [D] each, what the sums of grad_mask's columns are made of, where the rule has them without
+            adding up: the products of one factor and the next, the third and the fourth and so on, add up to them.
+        som_magnitude: the same for the sums of som_weight's columns.
     """
 
     grad_mask: Tensor
@@ -70,8 +70,8 @@ class Outcome:
     novelty: Tensor | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     pulls: Mapping[str, str] = field(default_factory=dict)
-    grad_magnitude: Term | None = None
-    som_magnitude: Term | None = None
+    grad_magnitude: tuple[Tensor, ...] = ()
+    som_magnitude: tuple[Tensor, ...] = ()
 
 
 def value_of(term: Term) -> Tensor:
@@ -234,8 +234,8 @@ def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome
             "global_pull": lambda: far * global_scale,
         },
         pulls={"local_target": "local_pull", "global_target": "global_pull"},
-        grad_magnitude=lambda: grad_weight * wins,
-        som_magnitude=lambda: all_nearby * local_part + all_far * global_part,
+        grad_magnitude=(grad_weight, wins),
+        som_magnitude=(all_nearby, local_part, all_far, global_part),
     )
 
 

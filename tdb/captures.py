@@ -83,8 +83,11 @@ def reading(loss: Any) -> Any:
 
     Either way without its autograd graph: keeping a loss must not keep the graph behind it.
     """
-    if getattr(loss, "is_cpu", False) and loss.numel() == 1:  # the most frequent first: this runs between all steps
-        return loss.item()
+    if getattr(loss, "is_cpu", False):  # the most frequent first: this runs between all steps
+        try:
+            return loss.item()
+        except RuntimeError:  # it is not one element
+            return loss.detach()
     return loss.detach() if is_tensor(loss) else loss
 
 

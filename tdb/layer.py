@@ -207,17 +207,18 @@ class FocusLayer:
         """Return the weight now, [D, F]."""
         return self._rows(self._weight()).clone()
 
-    def rows_of(self, ids: Array) -> Array:
-        """Return the weights of some features, [n, F]: a copy."""
+    def copy_rows(self, ids: Array, out: Array) -> Array:
+        """Copy the weights of some features to `out` [n, F], float32, and return it."""
         weight = self._weight().detach()
-        if in_host_memory(weight) and not self._transposed:
-            chosen: Array = weight.numpy().take(ids, axis=0)
-            return chosen.reshape(len(ids), -1)
+        if in_host_memory(weight) and not self._transposed and weight.itemsize == out.itemsize:
+            rows = weight.numpy()
+            rows.take(ids, axis=0, out=out.reshape(len(ids), *rows.shape[1:]), mode="clip")
+            return out
         import torch
 
         index = torch.from_numpy(ids).to(weight.device)
-        found: Array = self._rows(weight.index_select(int(self._transposed), index)).float().cpu().numpy()
-        return found
+        out[:] = self._rows(weight.index_select(int(self._transposed), index)).float().cpu().numpy()
+        return out
 
     def grad(self) -> Tensor:
         """Return the gradient that the update used, [D, F].
@@ -326,14 +327,6 @@ class FocusLayer:
         if grad is not None and not (self.following and self._grad is not None):
             batch.keep_grad(grad)
         return True
-
-    @property
-    def batch(self) -> StepBatch | WeightBatch:
-        """The steps that wait, if `let_wait` has let one."""
-        if self._weight_batch is not None and self._weight_batch.waiting:
-            return self._weight_batch
-        assert self._batch is not None
-        return self._batch
 
     def _module_grad(self) -> Tensor | None:
         grad = gradient_of(self._bound())

@@ -139,9 +139,9 @@ class StepBatch:
         """Whether no other step may wait."""
         return self._next >= self.size
 
-    def weights(self) -> Array:
-        """Return the weights [n, D, F] after the steps that wait: not a copy, if they follow each other."""
-        found: Array = self._weights[1:].numpy()[self._chosen]
+    def rows(self, ids: Array) -> Array | None:
+        """Return the weights [n, w, F] of the features `ids` [w] after the steps that wait."""
+        found: Array = self._weights[1:].numpy()[self._chosen][:, ids]
         return found
 
     @property

@@ -90,7 +90,7 @@ class LoopSide:
         self._runs_freely = False  # of the step under way nothing is wanted, unless somebody asks before it ends
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
         self._last_step: int | None = None
-        self._unrecorded: list[tuple[Position, float]] = []  # finished steps on their way to history
+        self._unrecorded: list[Position] = []  # finished steps on their way to history
         self._overhead: Overhead | None = None
         self._records_from = 0  # the tick up to which a boundary has nothing to do but to take note
         self._busy_from = 0  # the tick up to which it has nothing to do but that, and to record metrics
@@ -167,9 +167,9 @@ class LoopSide:
         if overhead is not None and left_out:
             overhead.left_out_step_ends()
         step = last.step + 1 if under_way.step is None else under_way.step
-        self.position = last = position_of((tick, step, under_way.epoch, reading(under_way.loss)))
         now = time.time()
-        self._unrecorded.append((last, now))
+        self.position = last = position_of((tick, step, under_way.epoch, reading(under_way.loss), now))
+        self._unrecorded.append(last)
         is_free = tick < self._busy_from and now < self._busy_at
         asked = is_free and self._gate.attention.is_set()
         if not is_free or (asked and (overhead is not None or not self._passes())):
@@ -198,8 +198,8 @@ class LoopSide:
         if not is_free or self._overhead is not None:
             return False
         self.tick_ahead = tick + 1
-        self.position = position = position_of((tick, last.step + 1, epoch, loss))
-        self._unrecorded.append((position, now))
+        self.position = position = position_of((tick, last.step + 1, epoch, loss, now))
+        self._unrecorded.append(position)
         if tick >= self._records_from:
             self._record_metrics(tick)
         return True

@@ -123,6 +123,20 @@ class StatusRule:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """How a rule's metrics are recorded: those of many steps are computed together.
+
+    Attributes:
+        parts: gives what a step's metrics are made of: n tensors [D], the same n in every step; none before the first.
+            They must not change afterwards, and should not hold much memory.
+        columns: makes the panel's columns, [k, D] each, of the parts [k, n, D] of k steps, in host memory as float32.
+    """
+
+    parts: Callable[[], Sequence[Tensor]]
+    columns: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
 class Panel:
     """What a learning rule shows of itself.
 
@@ -143,9 +157,7 @@ class Panel:
         restore: takes what `state` gave.
         settings: gives the constants that can be changed while training stands, with their values.
         change: takes the name of one of them and another value; raises ValueError if it cannot be that.
-        recorded: gives the columns for recording: tensors [D], or functions that give them when several steps are
-            recorded together. None of it may change afterwards, and none should hold much memory. Without it a step's
-            `metrics` are recorded at once, which takes longer.
+        recorded: how the columns are recorded; without it a step's `metrics` are computed at once, which takes longer.
         step_data: key -> gives what `data KEY` shows of a step, as if the loop had handed it over in each.
     """
 
@@ -163,7 +175,7 @@ class Panel:
     restore: Callable[[Mapping[str, Any]], None] | None = None
     settings: Callable[[], Mapping[str, int | float]] = dict
     change: Callable[[str, Any], None] | None = None
-    recorded: Callable[[], Mapping[str, Tensor | Callable[[], Tensor]]] | None = None
+    recorded: Recorded | None = None
     step_data: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
     @cached_property

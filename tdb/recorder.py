@@ -7,9 +7,9 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +17,9 @@ import numpy as np
 
 from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
-from tdb.layer_metrics import StepBatch
+from tdb.rule_batch import RuleBatch
 from tdb.some_metrics import SomeMetrics
-from tdb.waiting import Together, Waiting, computed
+from tdb.waiting import Batch, Place, Together, Waiting, together
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tdb.travel.known import Known
 
 EVERY = 10
-LONGEST_WAIT = 0.25
+LONGEST_WAIT = 0.5
 """Seconds of a free run that history may be behind, or one step if that takes longer."""
 
-MOST_WAITING = 256
+MOST_WAITING = 512
 """Steps that history may be behind while training runs freely: they come into it in handfuls."""
 MOST_BYTES = 2**23
 
@@ -65,10 +65,12 @@ class Recorder:
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
         # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
-        self._finished: list[tuple[int, Sequence[tuple[Position, float]]]] = []  # by timeline: steps that wait
+        self._finished: list[tuple[int, Sequence[Position]]] = []  # by timeline: steps that wait
         self._finished_steps = 0
         self._waiting: list[Waiting | SomeMetrics] = []  # those of them that have metrics
-        self._is_in_batch = False  # they wait in the layer's batch for them
+        self._batch: Batch | None = None  # where those wait that have none yet: either these wait or those
+        self._in_batch: list[Place] = []
+        self._rule_batch: RuleBatch | None = None
         self._recorded_at = 0.0  # wall time
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ class Recorder:
 
         Returns what cannot be watched of what was named before anybody knew how many features there are.
         """
-        self._waiting, self._is_in_batch = [], False  # all was recorded before the focus moved
+        self._waiting, self._in_batch, self._rule_batch = [], [], None  # all was recorded before the focus moved
         self.history.focus(self._layer.name)
         self._failure = ""
         if self._layer.info is None:
@@ -170,29 +172,29 @@ class Recorder:
         recorded = self.known.next_metrics(tick) if self.known is not None else None
         return regular if recorded is None else min(regular, recorded)
 
-    def record(self, timeline: int, steps: Sequence[tuple[Position, float]], *, metrics: bool) -> None:
-        """Record finished steps with their wall times, the last of them with metrics if that is asked for.
+    def record(self, timeline: int, steps: Sequence[Position], *, metrics: bool) -> None:
+        """Record finished steps, the last of them with metrics if that is asked for.
 
         Steps that history knows are compared with it, and not recorded again. What goes wrong with metrics ends their
         recording, never training.
         """
         known = self.known
-        recorded = steps if known is None else [each for each in steps if each[0].tick > known.until]
+        recorded = steps if known is None else [each for each in steps if each.tick > known.until]
         if known is not None:
-            for position, _ in steps[: len(steps) - len(recorded)]:
+            for position in steps[: len(steps) - len(recorded)]:
                 known.compare_loss(position)
         if recorded:
             self._finished.append((timeline, recorded))
             self._finished_steps += len(recorded)
         if metrics and self._layer.info is not None and not self._failure:
             try:
-                self._record_metrics(timeline, steps[-1][0])
+                self._record_metrics(timeline, steps[-1])
             except (LookupError, StateError):
                 pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._failure = f"metrics are not recorded any more: {in_words(error)}"
-        if steps and not self._may_wait(steps[-1][1]):
-            self._recorded_at = steps[-1][1]
+        if steps and not self._may_wait(steps[-1].wall_time):
+            self._recorded_at = steps[-1].wall_time
             self.flush()
 
     def record_some(self, timeline: int, position: Position, names: tuple[str, ...], values: Sequence[Any]) -> None:
@@ -201,7 +203,7 @@ class Recorder:
             return
         last = self._waiting[-1] if self._waiting else None
         if not (isinstance(last, SomeMetrics) and last.takes(timeline, names)):
-            if self._is_in_batch:
+            if self._in_batch:
                 self.flush()
             last = SomeMetrics(timeline, names, len(values[0]))
             self._waiting.append(last)
@@ -216,12 +218,11 @@ class Recorder:
         for timeline, handfuls in groupby(finished, key=itemgetter(0)):
             self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
         waiting, self._waiting = self._waiting, []
-        in_batch, self._is_in_batch = self._is_in_batch, False
+        places, self._in_batch = self._in_batch, []
         try:
-            if in_batch:
-                self._append(self._waiting_metrics([each for each in waiting if isinstance(each, Waiting)]))
-                return
-            for some in computed(waiting):
+            if places and self._batch is not None:
+                self._append(self._waiting_metrics(places, self._batch))
+            for some in together(waiting):
                 if isinstance(some, Together):
                     self._append(some)
                 else:
@@ -229,18 +230,18 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = f"metrics are not recorded any more: {in_words(error)}"
 
-    def leave_out(self, timeline: int, steps: Sequence[tuple[Position, float]]) -> None:
+    def leave_out(self, timeline: int, steps: Sequence[Position]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
         if steps[:-1]:
             self.record(timeline, steps[:-1], metrics=False)
-        tick, step, *_ = steps[-1][0]
+        tick, step, *_ = steps[-1]
         self.history.leave_out(timeline, tick, step)
 
     def keep(self, timeline: int, position: Position) -> None:
         """Training may stop at its last finished step: all is recorded, this step too if it was left out."""
         self.flush()
         if position.tick > self.history.newest[0]:  # one that is not was taken again
-            self.history.append_steps(timeline, [(position, time.time())])
+            self.history.append_steps(timeline, [position])
 
     def rule(self) -> Panel | None:
         """Return what the rule of the focus layer has declared, if it has one; in any thread."""
@@ -255,8 +256,8 @@ class Recorder:
             return False
         if self._finished_steps >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
             return False
-        if self._is_in_batch:
-            return not self._layer.batch.full
+        if self._in_batch and self._batch is not None:
+            return not self._batch.full
         return not self._waiting or len(self._waiting) * self._waiting[-1].nbytes < MOST_BYTES
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
@@ -264,53 +265,59 @@ class Recorder:
         known = self.known if self.known is not None and position.tick <= self.known.until else None
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics
-        wants_rows = self._ids is not None
-        batch = self._layer.let_wait(captured_only=wants_rows) if panel is None else None
+        batch = self._let_wait(panel)
+        place = (timeline, position, known)
         if batch is None:
-            if self._is_in_batch:
+            if self._in_batch:
                 self.flush()
-            later = self._left_for_later(panel) if known is None else None
-            names, block = self._metrics(panel) if later is None else (tuple(later), None)
-            rows = None if self._ids is None else self._layer.rows_of(self._ids)
-            self._waiting.append(Waiting(timeline, position, known, names, block, later, rows))
-            self._newest = position.tick
-            return
-        if self._waiting and not self._is_in_batch:
-            self.flush()
-        if batch.waiting == len(self._waiting):  # it has other metrics than those that wait
-            self.flush()
-            self._layer.let_wait(captured_only=wants_rows)
-        self._waiting.append(Waiting(timeline, position, known))
-        self._is_in_batch = True
+            names, block = self._metrics(panel)
+            self._waiting.append(Waiting(place, names, block, self._watched_rows()))
+        else:
+            if self._waiting:
+                self.flush()
+            if batch.waiting == len(self._in_batch):  # it has other metrics than those that wait
+                self.flush()
+                batch = self._let_wait(panel)
+            self._batch = batch
+            self._in_batch.append(place)
         self._newest = position.tick
 
-    def _append(self, some: Together) -> None:
-        """Record steps, or compare those that are known."""
-        first = some.steps[0]
-        if first.known is not None:
-            for step, block in zip(some.steps, some.blocks, strict=True):
-                first.known.compare_metrics(step.position, some.names, block)
-        else:
-            self.history.append_metrics(first.timeline, some.places(), some.names, some.blocks)
-        if some.rows is not None:
-            self._append_watched(some)
-
-    def _append_watched(self, some: Together) -> None:
-        blocks = some.blocks[:, :, self._ids]
-        self.watches.append(some.steps[0].timeline, some.places(), some.rows, some.names, blocks)
-
-    def _left_for_later(self, panel: Panel | None) -> Mapping[str, Any] | None:
-        """Return the metrics of a rule that can be computed later, each [D] or what gives it; None if they cannot.
+    def _let_wait(self, panel: Panel | None) -> Batch | None:
+        """Let a step wait for its metrics; return where, though it does not if others wait there; None if none can.
 
         Raises:
             LookupError: the rule has seen no step yet.
         """
-        if panel is None or panel.recorded is None:
+        if panel is None:
+            return self._layer.let_wait(captured_only=self._ids is not None)
+        if panel.recorded is None:
             return None
-        found = panel.recorded()
-        if not found:
+        parts = panel.recorded.parts()
+        if not parts:
             raise LookupError
-        return found
+        batch = self._rule_batch
+        if batch is None or not batch.fits(panel.recorded, parts):
+            if batch is not None and batch.waiting:
+                return batch
+            batch = self._rule_batch = RuleBatch(panel.recorded, parts, self._row_shape())
+        rows = batch.put(parts)
+        if rows is not None and self._ids is not None:
+            self._layer.copy_rows(self._ids, rows)
+        return batch
+
+    def _append(self, some: Together) -> None:
+        """Record steps, or compare those that are known."""
+        timeline, _, known = some.places[0]
+        if known is not None:
+            for (_, position, _), block in zip(some.places, some.blocks, strict=True):
+                known.compare_metrics(position, some.names, block)
+        else:
+            self.history.append_metrics(timeline, some.steps(), some.names, some.blocks)
+        if some.rows is not None:
+            self._append_watched(some)
+
+    def _append_watched(self, some: Together) -> None:
+        self.watches.append(some.places[0][0], some.steps(), some.rows, some.names, some.blocks[:, :, self._ids])
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""
@@ -320,16 +327,27 @@ class Recorder:
 
         return names, torch.stack([found[name] for name in names]).detach().float().cpu().numpy()
 
-    def _waiting_metrics(self, steps: Sequence[Waiting]) -> Together:
-        """Return the steps that wait in the layer's batch, which do so no more, with all that was missing of them."""
-        batch = self._layer.batch
+    def _waiting_metrics(self, places: Sequence[Place], batch: Batch) -> Together:
+        """Return the steps that wait in a batch, which do so no more, with all that was missing of them."""
         names, blocks = batch.metrics()
-        rows = None
-        if self._ids is not None and isinstance(batch, StepBatch):
-            rows = batch.weights()[:, self._ids]
+        rows = None if self._ids is None else batch.rows(self._ids)
         batch.release()
-        return Together(steps, names, blocks, rows)
+        return Together(places, names, blocks, rows)
+
+    def _row_shape(self) -> tuple[int, int] | None:
+        """Return (w, F) of the weights of w watched features; None if there are none."""
+        if self._ids is None or self._layer.info is None:
+            return None
+        return len(self._ids), prod(self._layer.info.row_shape)
+
+    def _watched_rows(self) -> Array | None:
+        """Return the weights [w, F] of the watched features now; None if there are none."""
+        shape = self._row_shape()
+        if self._ids is None or shape is None:
+            return None
+        return self._layer.copy_rows(self._ids, np.empty(shape, np.float32))
 
     def _watching(self) -> None:
         ids = self.watches.get_watched()
         self._ids = np.array(ids) if ids else None
+        self._rule_batch = None

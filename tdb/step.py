@@ -80,16 +80,25 @@ def not_yet(what: str, progress: Progress) -> StateError:
 
 
 class Position(NamedTuple):
-    """Where training is: its last finished step; published whole, so that a reader never sees half of it."""
+    """Where training is: its last finished step; published whole, so that a reader never sees half of it.
+
+    Attributes:
+        tick: as in `Clock`.
+        step: as in `Clock`.
+        epoch: the loop's epoch, None if it did not say.
+        loss: a number, a tensor with one element, or None.
+        wall_time: when it was finished, in seconds since the epoch of `time.time`.
+    """
 
     tick: int = 0
     step: int = 0
     epoch: int | None = None
     loss: Any = None
+    wall_time: float = 0.0
 
 
 # Positions are made between two steps, where a call of a function in Python costs some microseconds.
-position_of = cast("Callable[[tuple[int, int, int | None, Any]], Position]", partial(tuple.__new__, Position))
+position_of = cast("Callable[[tuple[int, int, int | None, Any, float]], Position]", partial(tuple.__new__, Position))
 
 
 @dataclass

@@ -1,10 +1,10 @@
-"""Steps that wait to be recorded: with the metrics that are left to be computed, for many of them together."""
+"""Steps that wait to be recorded: with their metrics, or in a batch in which those are computed for all together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,53 +16,74 @@ if TYPE_CHECKING:
     from tdb.travel.known import Known
 
 
+class Batch(Protocol):
+    """Where k steps wait for their metrics, to be computed together."""
+
+    @property
+    def waiting(self) -> int:
+        """k, how many steps wait."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no other step may wait."""
+
+    def metrics(self) -> tuple[tuple[str, ...], Array]:
+        """Return the names of the m metrics, and their values [k, m, D]."""
+
+    def rows(self, ids: Array) -> Array | None:
+        """Return the weights [k, w, F] of the watched features `ids` [w]."""
+
+    def release(self) -> None:
+        """Nothing waits any more."""
+
+
+Place: TypeAlias = "tuple[int, Position, Known | None]"
+"""Timeline and position of a finished step, and what is known of it if it is to be compared instead of recorded."""
+
+
 class Waiting(NamedTuple):
-    """A finished step with metrics to be recorded, or compared with what is `known` of it.
+    """A finished step with its m metrics.
 
     Attributes:
+        place: which step.
         names: of the metrics.
-        block: their values [m, D]; None if they are still to be computed: `later`, or else from what waits in the
-            layer's batch.
-        later: by their names, each [D], or what gives it.
-        rows: the weights [n, F] of the watched features, if they are known already.
+        block: [m, D], their values.
+        rows: the weights [w, F] of the watched features; None if there are none.
     """
 
-    timeline: int
-    position: Position
-    known: Known | None
-    names: tuple[str, ...] = ()
-    block: Array | None = None
-    later: Mapping[str, Any] | None = None
-    rows: Any = None
+    place: Place
+    names: tuple[str, ...]
+    block: Array
+    rows: Array | None
 
     @property
     def nbytes(self) -> int:
         """Bytes that are held."""
-        return self.block.nbytes if self.block is not None else 0
+        return self.block.nbytes + (0 if self.rows is None else self.rows.nbytes)
 
 
 class Together(NamedTuple):
-    """Steps one after another of one branch with the same m metrics, all of them computed.
+    """Steps one after another of one branch with the same m metrics.
 
     Attributes:
-        steps: k of them.
+        places: of k steps.
         names: of the metrics.
         blocks: [k, m, D], their values.
-        rows: [k, n, F], the weights of the watched features; None if nothing is watched.
+        rows: [k, w, F], the weights of the watched features; None if nothing is watched.
     """
 
-    steps: Sequence[Waiting]
+    places: Sequence[Place]
     names: tuple[str, ...]
     blocks: Array
     rows: Array | None
 
-    def places(self) -> Array:
+    def steps(self) -> Array:
         """Return ticks and steps [k, 2]."""
-        return np.array([step.position[:2] for step in self.steps], np.int64)
+        return np.array([position[:2] for _, position, _ in self.places], np.int64)
 
 
-def computed(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Together | SomeMetrics]:
-    """Give what waits, with all computed that was left for later: an accelerator is waited for once, not each step."""
+def together(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Together | SomeMetrics]:
+    """Give what waits in its order, those steps together that are alike."""
     for kind, some in groupby(waiting, key=_kind):
         steps = []
         for each in some:
@@ -71,23 +92,13 @@ def computed(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Together | So
             else:
                 yield each
         if kind is not None:
-            rows = None if steps[0].rows is None else np.stack([step.rows for step in steps])
-            yield Together(steps, steps[0].names, _blocks(steps), rows)
+            rows = [step.rows for step in steps if step.rows is not None]
+            blocks = np.stack([step.block for step in steps])
+            yield Together([step.place for step in steps], steps[0].names, blocks, np.stack(rows) if rows else None)
 
 
 def _kind(each: Waiting | SomeMetrics) -> tuple[Any, ...] | None:
     """Return in what steps are alike that are recorded together."""
-    if isinstance(each, Waiting):
-        return each.timeline, each.names, each.later is None, each.rows is None
-    return None
-
-
-def _blocks(steps: Sequence[Waiting]) -> Array:
-    """Return the metrics [k, m, D] of steps that have the same."""
-    if steps[0].later is None:
-        return np.stack([step.block for step in steps if step.block is not None])
-    import torch
-
-    values = [value() if callable(value) else value for step in steps for value in (step.later or {}).values()]
-    blocks: Array = torch.stack(values).detach().float().cpu().numpy()
-    return blocks.reshape(len(steps), len(steps[0].names), -1)
+    if isinstance(each, SomeMetrics):
+        return None
+    return each.place[0], each.names, each.block.shape, each.rows is None

@@ -76,6 +76,11 @@ class WeightBatch:
             found["cos_to_init"] = self._initial.cosine(products[2], norm)
             return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
 
+    def rows(self, ids: Array) -> Array | None:
+        """Return None: nobody watches features in steps that are not captured."""
+        del ids
+        return None
+
     def release(self) -> None:
         """Nothing waits any more."""
         self.waiting = 0

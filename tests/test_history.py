@@ -167,11 +167,13 @@ def test_a_loss_on_a_device_is_fetched_when_it_is_read_not_when_it_is_recorded()
 
 def test_a_handful_of_steps_is_recorded_as_one_step_after_the_other() -> None:
     losses = [0.5, None, 3, torch.tensor(0.25), torch.full((), 0.125).as_subclass(Elsewhere), "high", 2.0**200]
-    boundaries = [(2 * step, step, None if step == 3 else 7, loss) for step, loss in enumerate(losses * 20, 1)]
+    boundaries = [
+        (2 * step, step, None if step == 3 else 7, loss, step / 2) for step, loss in enumerate(losses * 20, 1)
+    ]
     together, apart = History(SMALLEST), History(SMALLEST)
-    together.append_steps(1, [(each, each[0] / 2) for each in boundaries])
-    for tick, step, epoch, loss in boundaries:
-        apart.append(1, tick, step, epoch, tick / 2, loss)
+    together.append_steps(1, boundaries)
+    for tick, step, epoch, loss, wall_time in boundaries:
+        apart.append(1, tick, step, epoch, wall_time, loss)
     for name, values in together.range().items():
         np.testing.assert_array_equal(values, apart.range()[name])
     assert together.loss()[1][:7].tolist() == pytest.approx(

@@ -14,7 +14,7 @@ from bcl.panel.health import health
 from bcl.panel.images import image, images
 from bcl.panel.trace import trace
 from bcl.vital_signs import DEAD_BELOW, WINNER_ABOVE
-from tdb.panel import StatusRule
+from tdb.panel import Recorded, StatusRule
 
 __all__ = ["COMMANDS", "BCLPanel", "bcl_panel"]
 
@@ -51,7 +51,7 @@ def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfIma
         name="bcl",
         layer=bcl.name,
         metrics=bcl.get_step_metrics,
-        recorded=bcl.recorded_metrics,
+        recorded=Recorded(bcl.recorded_parts, bcl.recorded_metrics),
         step_data={"bcl_metrics": bcl.get_step_metrics, "bcl_tensors": bcl.step_tensors},
         columns=("win_rate", "grad_magnitude", *(("som_magnitude",) if pulls else ()), *bcl.rule.metrics),
         status=StatusRule("win_rate", dead_below=DEAD_BELOW, winner_above=WINNER_ABOVE),

@@ -17,8 +17,8 @@ from tdb.history.recorded import STEP, Recorded
 if TYPE_CHECKING:
     from tdb.results import Array
 
-    Boundary = tuple[int, int, int | None, Any]
-    """Tick, step, epoch and loss, as `History.append` takes them."""
+    Boundary = tuple[int, int, int | None, Any, float]
+    """Tick, step, epoch, loss and wall time, as `History.append` takes them."""
 
 
 class History(Recorded):
@@ -80,14 +80,13 @@ class History(Recorded):
             self._numbers.append(timeline, place, numbers, np.array([[arrays[name] for name in numbers]]))
         if features:
             self.append_metrics(timeline, place, features, np.stack([arrays[name] for name in features])[None])
-        self.append_steps(timeline, [((tick, step, epoch, loss), wall_time)])
+        self.append_steps(timeline, [(tick, step, epoch, loss, wall_time)])
         if stopped:
             self.mark(step, "stop")
 
-    def append_steps(self, timeline: int, steps: Sequence[tuple[Boundary, float]]) -> None:
-        """Record boundaries in their order without metrics, each with its wall time; otherwise as `append`."""
-        boundaries, wall_times = zip(*steps, strict=True)
-        ticks, numbers, epochs, losses = zip(*boundaries, strict=True)
+    def append_steps(self, timeline: int, steps: Sequence[Boundary]) -> None:
+        """Record boundaries in their order, without metrics; otherwise as `append`."""
+        ticks, numbers, epochs, losses, wall_times = zip(*steps, strict=True)
         on_device = [type(loss) is not float and _is_on_device(loss) for loss in losses]
         rows = np.empty(len(steps), STEP)
         rows["tick"], rows["step"], rows["wall_time"], rows["timeline"] = ticks, numbers, wall_times, timeline
@@ -101,7 +100,7 @@ class History(Recorded):
         else:
             self._steps.extend(rows)
         self.timeline = timeline
-        self._last = boundaries[-1][:2]
+        self._last = ticks[-1], numbers[-1]
         self.appended += len(steps)
 
     def leave_out(self, timeline: int, tick: int, step: int) -> None:

@@ -52,7 +52,7 @@ def write(file: File, snapshot: Snapshot, position: Position) -> None:
             values.append([list(path), encoded(value, lift)])
         except StateError as error:
             raise StateError(f"{' '.join(map(str, path))}: {error.message}", error.hint) from None
-    step, epoch, loss = position[1:]
+    _, step, epoch, loss, _ = position
     loss = loss.item() if hasattr(loss, "item") else loss
     about = encoded({"step": step, "epoch": epoch, "loss": loss, "run": RUN}, lift)
     header = json.dumps({"format": FORMAT, "about": about, "values": values, "devices": devices}, allow_nan=False)

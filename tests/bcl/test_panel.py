@@ -1,12 +1,11 @@
 """The door to tdb: what the panel declares, and that nothing else of bcl knows tdb."""
 
 import ast
-import gc
 import subprocess
 import sys
-import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,19 +68,17 @@ def test_each_rule_has_its_own_columns_and_targets(name):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_what_is_recorded_later_is_what_it_was_and_holds_no_batch(name):
+def test_metrics_of_steps_that_are_computed_together_are_those_of_each_step(name):
     model, rule, _ = stepped(name)
     panel = bcl_panel(rule)
-    at_once = {column: panel.metrics()[column].clone() for column in panel.columns}
-    later = panel.recorded()
-    batches = [weakref.ref(rule.step_tensor("rank_score")), weakref.ref(rule._last.outcome.grad_mask)]
-    for _ in range(2):
+    expected, kept = [], []
+    for _ in range(3):
         torch.nn.functional.l1_loss(model(torch.rand(16, 784)), torch.rand(16, 784)).backward()
-    assert list(later) == list(panel.columns)
-    for column, values in later.items():
-        assert torch.equal(values() if callable(values) else values, at_once[column])
-    gc.collect()
-    assert [batch() for batch in batches] == [None, None], "what is kept for later keeps no [B, D]"
+        expected.append(torch.stack([panel.metrics()[column] for column in panel.columns]))
+        kept.append(torch.stack(panel.recorded.parts()))
+    together = panel.recorded.columns(torch.stack(kept).numpy())
+    assert tuple(together) == tuple(panel.columns)
+    np.testing.assert_array_equal(np.stack(list(together.values()), axis=1), torch.stack(expected))
 
 
 def test_the_gate_alone_has_no_force_and_no_targets():

@@ -75,7 +75,7 @@ def a_million_steps() -> list[Row]:
     for first in range(0, 1_000_000, HANDFUL):
         ticks = range(first, first + HANDFUL)
         places = np.array([ticks, ticks]).T
-        steps = [((tick, tick, 1, 0.5), 0.0) for tick in ticks]
+        steps = [(tick, tick, 1, 0.5, 0.0) for tick in ticks]
         began = time.perf_counter()
         history.append_metrics(0, places, names, blocks)
         history.append_steps(0, steps)
