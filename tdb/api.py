@@ -22,7 +22,7 @@ from tdb.captures import is_tensor
 from tdb.commands import Command, all_commands
 from tdb.commands.binding import Parameter, bind
 from tdb.controller import DebugController
-from tdb.elsewhere.link import Collected
+from tdb.elsewhere.answers import Collected
 from tdb.errors import StateError, UsageError, did_you_mean
 from tdb.gate import RUNNING
 from tdb.journal import Entry, standing

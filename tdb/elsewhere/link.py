@@ -9,11 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tdb.commands.binding import Options
 from tdb.commands.flow import Quit
+from tdb.elsewhere.answers import Collected, Shown
 from tdb.elsewhere.way import Elsewhere
 from tdb.errors import StateError, TdbError
 from tdb.gate import RUNNING, STOPPED
@@ -30,19 +30,6 @@ if TYPE_CHECKING:
 END_SECONDS = 12.0
 SIDE_EFFECTS = "files and connections are as the script left them: what it does again, it does to them"
 FINAL = frozenset({"done", "hand over", "not arrived", "arrived", "ended"})
-
-
-class Shown(Protocol):
-    """Where the other process's answers go."""
-
-    def result(self, typed: Typed, result: Result, options: Options) -> None:
-        """Show an answer."""
-
-    def failed(self, typed: Typed, error: TdbError, location: str) -> None:
-        """Show what was wrong."""
-
-    def other(self, kind: str, text: str) -> None:
-        """Show a line: a "notice" or a "line"."""
 
 
 class Reading(NamedTuple):
@@ -140,9 +127,7 @@ class Link:
         Raises:
             TdbError: as the shell would say.
         """
-        collected = Collected()
-        self.run(collected, "fetch", what, text)
-        return (collected.answer().data or {}).get("value")
+        return (self._collected("fetch", what, text).data or {}).get("value")
 
     def answer_to(self, line: str) -> Result:
         """Return what the other process answers to a line.
@@ -150,22 +135,18 @@ class Link:
         Raises:
             TdbError: it says what is wrong.
         """
-        collected = Collected()
-        self.run(collected, "run", line, None)
-        return collected.answer()
+        return self._collected("run", line, None)
 
     def report(self) -> Result:
         """Return what is said of where training stands."""
-        collected = Collected()
-        self.run(collected, "report")
-        return collected.answer()
+        return self._collected("report")
 
     @property
     def stop_untold(self) -> bool:
         """Whether training has stopped in the background, and nothing shown so far has said so."""
         while self._hear(0.0):
             pass
-        return any(message[0] == "told" for message in self._pending)
+        return self._has_any("told")
 
     def show_stop(self, shown: Shown) -> None:
         """Show that training has stopped in the background."""
@@ -187,7 +168,7 @@ class Link:
             StateError: it has not.
         """
         while self.landing is None:
-            self._until_final(Nowhere())
+            self._until_final(Collected())  # nothing is shown on the way
         notes = [*self.landing.notes]
         if self._session.journal.first("side effects"):
             notes.append(SIDE_EFFECTS)
@@ -198,11 +179,7 @@ class Link:
         with suppress(OSError, EOFError):
             self._channel.send("close", unwind)
             deadline = time.monotonic() + END_SECONDS
-            while (
-                unwind
-                and time.monotonic() < deadline
-                and not any(each[0] in ("ended", "gone") for each in self._pending)
-            ):
+            while unwind and time.monotonic() < deadline and not self._has_any("ended", "gone"):
                 self._hear(0.1)
                 self.main_thread.attend()
         self.kill()
@@ -221,6 +198,11 @@ class Link:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _collected(self, kind: str, *contents: Any) -> Result:
+        collected = Collected()
+        self.run(collected, kind, *contents)
+        return collected.answer()
+
     def _until_final(self, shown: Shown) -> bool:
         while True:
             self._session.front.wait(cast("Session", self), None)
@@ -232,7 +214,7 @@ class Link:
 
     def _hear(self, seconds: float) -> bool:
         """Take one message; return whether there was one."""
-        if any(message[0] == "gone" for message in self._pending):
+        if self._has_any("gone"):
             return False
         try:
             message = self._channel.take(seconds)
@@ -259,6 +241,9 @@ class Link:
         else:
             self._pending.append(message)
         return True
+
+    def _has_any(self, *kinds: str) -> bool:
+        return any(message[0] in kinds for message in self._pending)
 
     def _answer(self, function: Callable[[], Any]) -> None:
         with suppress(OSError):
@@ -339,36 +324,3 @@ class Link:
             f"the process in which training went on has gone{how}",
             f"Training stands where it was left in this one: {stands['status']} at step {stands['step']}",
         )
-
-
-class Collected:
-    """Answers for a program."""
-
-    def __init__(self) -> None:
-        self.results: list[Result] = []
-        self.file: Path | None = None
-        self.error: TdbError | None = None
-
-    def result(self, typed: Typed, result: Result, options: Options) -> None:
-        """Keep an answer, and which file it is for."""
-        del typed
-        self.results.append(result)
-        self.file = options.output
-
-    def failed(self, typed: Typed, error: TdbError, location: str) -> None:
-        """Keep what was wrong."""
-        del typed, location
-        self.error = error
-
-    def other(self, kind: str, text: str) -> None:
-        """A program reads no lines."""
-
-    def answer(self) -> Result:
-        """Return the answer, or raise what was wrong."""
-        if self.error is not None:
-            raise self.error
-        return self.results[-1] if self.results else Result()
-
-
-class Nowhere(Collected):
-    """Nothing is shown on the way."""
