@@ -116,8 +116,7 @@ class InThisProcess:
 
     def end(self, name: str) -> End:
         """Return where a branch ends."""
-        travel = self._travel
-        return self._session.controller.call(lambda: End(travel.weights_of(name), travel.last_step(name)))
+        return End(*self._session.controller.call(lambda: self._travel.end_of(name)))
 
 
 class InNoProcess:

@@ -133,12 +133,8 @@ class Traveller:
 
     def arrive(self, position: Position) -> None:
         """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end."""
-        if self.reach.state is None and self.reach.requested:
-            if self._begins_on_request():
-                return
-            self._loop.notices.append(f"this loop does not go back in place: {self.reach.why_not}")
         if self.reach.state is None:
-            self.due = FOREVER
+            self._arrive_without_state()
             return
         pace, stops = self._taking.pace, self._loop.stops()
         if position.tick < self.due and stops == self._stops_seen and self._loop.granted() is None:
@@ -150,15 +146,7 @@ class Traveller:
         known = self._loop.recorder.known
         self._passing_again = known is not None or self.replay is not None
         if known is not None:
-            lineage = self.branches.now.lineage
-            lineage.cursor = position.tick
-            if position.tick >= known.until:
-                self._loop.recorder.known = None
-                lineage.cursor = FOREVER
-                self._loop.tick_ahead = self.branches.go_on(position.tick)
-            else:
-                self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
-            self._tell()
+            self._pass_known(position, known)
         to_stop = steps_to_stop(self._loop, self.replay, position)
         if self._taking.is_wanted(position.tick, to_stop, again=self.replay is not None):
             self._loop.question.look(position)
@@ -262,9 +250,8 @@ class Traveller:
         branches = self.branches
         self.part()
         lineage = (branch or branches.now).lineage
-        origin = self.checkpoints.before(
-            max(goal if before is None else before, (branch or branches.now).floor + 1), lineage
-        )
+        earliest = (branch or branches.now).floor + 1
+        origin = self.checkpoints.before(max(goal if before is None else before, earliest), lineage)
         if origin is None:
             raise StateError(f"no checkpoint before step {goal} is left", "`checkpoints` lists them")
         if not self.reach.data.lead_on_from(origin, lineage.timeline):
@@ -329,27 +316,21 @@ class Traveller:
         self._look_ahead(loop.position)
         return branch
 
-    def weights_of(self, name: str) -> Tensor:
-        """Return the focus layer's weights [D, F] where a branch was left, or now if training is on it.
+    def end_of(self, name: str) -> tuple[Tensor, int]:
+        """Return where a branch was left, or stands if training is on it: the focus layer's weights [D, F], the step.
 
         Raises:
             UsageError: there is no such branch.
-            StateError: nothing is known of it.
+            StateError: no weights are kept of it.
         """
-        branch = self.branches.get(name)
+        branch, layer = self.branches.get(name), self._loop.captures.layer
         if branch is self.branches.now:
-            return self._loop.captures.layer.weights()
-        copied = branch.parting and branch.parting.snapshot.tensors.get(
-            ("parameter", ".".join(filter(None, (self._loop.captures.layer.name, "weight"))))
-        )
+            return layer.weights(), self._loop.position.step
+        weight = ("parameter", ".".join(filter(None, (layer.name, "weight"))))
+        copied = branch.parting and branch.parting.snapshot.tensors.get(weight)
         if not copied:
             raise StateError(f"no weights are kept of branch {name}", f"`switch {name}` goes there")
-        return copied.own().flatten(1)
-
-    def last_step(self, name: str) -> int:
-        """Return the step to which `weights_of` belongs."""
-        branch = self.branches.get(name)
-        return self._loop.position.step if branch is self.branches.now else branch.head.step
+        return copied.own().flatten(1), branch.head.step
 
     def note_edit(self, text: str, apply: Callable[[], Any], *, is_ahead: bool = False) -> Branch | None:
         """Remember what the user has changed here, so that it is done again when this boundary is passed again.
@@ -376,6 +357,26 @@ class Traveller:
         self._taking.begin(self._loop.position.tick)
         self._take_first()
         return True
+
+    def _arrive_without_state(self) -> None:
+        """A step is complete that cannot be gone back to: from here on it may be, if that was asked for."""
+        if self.reach.requested:
+            if self._begins_on_request():
+                return
+            self._loop.notices.append(f"this loop does not go back in place: {self.reach.why_not}")
+        self.due = FOREVER
+
+    def _pass_known(self, position: Position, known: Known) -> None:
+        """A step was taken again that is known from before: go on along what is known, or on from its end."""
+        lineage = self.branches.now.lineage
+        lineage.cursor = position.tick
+        if position.tick >= known.until:
+            self._loop.recorder.known = None
+            lineage.cursor = FOREVER
+            self._loop.tick_ahead = self.branches.go_on(position.tick)
+        else:
+            self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
+        self._tell()
 
     def _take_first(self) -> None:
         self.take(kept=True)

@@ -172,7 +172,7 @@ def test_weights_of_a_branch_are_those_that_it_was_left_with(start: Start) -> No
     prompt.controller.gate.call(prompt.parts.trainer.model.encoder[0].weight.data.zero_)
     prompt.do("fork")
     prompt.do("step")
-    assert not prompt.controller.travel.weights_of("main").any()
+    assert not prompt.controller.travel.end_of("main")[0].any()
 
 
 def test_an_update_is_left_out_of_the_step_that_it_was_asked_for(start: Start) -> None:
