@@ -6,8 +6,9 @@ Pure functions of a step's tensors by name, as `BCL.step_tensors` gives them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -146,6 +147,21 @@ def trace(tensors: Mapping[str, Tensor]) -> list[Line]:
 def in_order(names: Mapping[str, object]) -> list[str]:
     """Return those of the rules' tensors that are among `names`, in the order of the formulas."""
     return [name for name in AXES if name in names]
+
+
+def columns_of_lines(lines: Sequence[Line]) -> dict[str, list[Any]]:
+    """Return the lines as columns of a table; what a tensor does not have stays blank."""
+    not_finite = [line.not_finite for line in lines]
+    return {
+        "tensor": [line.name for line in lines],
+        "shape": ["x".join(map(str, line.shape)) for line in lines],
+        "min": [line.low for line in lines],
+        "max": [line.high for line in lines],
+        **({"not finite": not_finite} if any(not_finite) else {}),
+        "cosine": ["" if line.cosine is None else f"{line.cosine:.3f}" for line in lines],
+        "variation": ["" if line.variation is None else f"{line.variation:.3f}" for line in lines],
+        "symmetry": [line.symmetry for line in lines],
+    }
 
 
 def variation(tensor: Tensor) -> float:
