@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tdb.errors import TdbError
+
+
+def must_be_replaceable(path: Path) -> None:
+    """Make sure that a file can be put at `path`, as far as that can be known before.
+
+    Raises:
+        TdbError: it is a folder, a device or a pipe, or its own folder is not there.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        if not target.parent.is_dir():
+            raise TdbError(f"cannot write {path}: No such file or directory", "Does its folder exist?") from None
+        return
+    except OSError as error:
+        raise TdbError(f"cannot write {path}: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise TdbError(f"cannot write {path}: Is a directory")
+    if not stat.S_ISREG(mode):
+        raise TdbError(f"cannot write {path}: it is a device or a pipe, and no file")
 
 
 @contextmanager
@@ -20,15 +42,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         TdbError: the file cannot be written, or `path` is a device or a pipe; what was there is as it was.
     """
+    must_be_replaceable(path)
     shown, path = path, Path(os.path.realpath(path))
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise TdbError(f"cannot write {shown}: it is a device or a pipe, and no file")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        hint = "Does its folder exist?" if isinstance(error, FileNotFoundError) else ""
-        raise TdbError(f"cannot write {shown}: {error.strerror}", hint) from None
+        raise TdbError(f"cannot write {shown}: {error.strerror}") from None
     temporary = Path(name)
     try:
         yield temporary

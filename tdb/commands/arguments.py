@@ -89,6 +89,19 @@ def _file(word: str) -> Path:
         raise UsageError(f"takes a file, and nobody knows whose folder {word!r} is in") from None
 
 
+def regex(word: str) -> str:
+    """Read a regular expression.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        re.compile(word)
+    except re.error as error:
+        raise UsageError(f"takes a regular expression, and {word!r} is none: {error}") from None
+    return word
+
+
 def _files(session: Session) -> Iterable[tuple[str, str]]:
     del session
     try:
@@ -116,6 +129,7 @@ Name = Annotated[str, Kind("NAME")]
 BranchName = Annotated[str, Kind("BRANCH", complete=branch_names)]
 AliasName = Annotated[str, Kind("NAME", complete=alias_names)]
 File = Annotated[Path, Kind("FILE", _file, _files)]
+Regex = Annotated[str, Kind("REGEX", regex)]
 Expression = Annotated[str, Kind("EXPR", complete=expression_names, takes_rest=True, options_after=True)]
 Python = Annotated[str, Kind("EXPR", takes_rest=True, options_after=True)]
 Text = Annotated[str, Kind("TEXT", takes_rest=True)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tdb.commands.arguments import File, Kind
+from tdb.commands.arguments import File, Kind, Regex
 from tdb.commands.tokens import tokens_of
 from tdb.errors import UsageError, did_you_mean
 
@@ -99,7 +99,7 @@ class Options:
 
 COMMON_OPTIONS = {
     "-o": Parameter("output", _kind_of(File), "word"),
-    "-n": Parameter("pattern", Kind("REGEX"), "word"),
+    "-n": Parameter("pattern", _kind_of(Regex), "word"),
     "--json": Parameter("json", Kind(""), "flag"),
     "--no-pager": Parameter("pager", Kind(""), "flag"),
 }
@@ -206,7 +206,10 @@ def without_options(text: str, options: Options) -> str:
     """
     while match := OPTION_AT_END.search(text):
         option = COMMON_OPTIONS[match[1] or match[3]]
-        value = option.kind.parse(tokens_of(match[2])[0].text) if option.role == "word" else option.name != "pager"
+        try:
+            value = option.kind.parse(tokens_of(match[2])[0].text) if option.role == "word" else option.name != "pager"
+        except UsageError as error:
+            raise UsageError(f"{match[1]} {error.message}", error.hint) from None
         setattr(options, option.name, value)
         text = text[: match.start()].rstrip()
     return text

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from tdb.commands import command
-from tdb.commands.arguments import CommandName, Count, File, Kind, SettingName
+from tdb.commands.arguments import CommandName, Count, File, Kind, SettingName, regex
 from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.results import Result, Table
 from tdb.results import Text as Lines
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Value = Annotated[str, Kind("VALUE", takes_rest=True)]
 Piped = Annotated[str, Kind("COMMAND | PROGRAM", takes_rest=True)]
 Program = Annotated[str, Kind("PROGRAM", takes_rest=True)]
-Regex = Annotated[str, Kind("REGEX", takes_rest=True)]
+Words = Annotated[str, Kind("REGEX", regex, takes_rest=True)]
 
 HELP_NOTE = "`help COMMAND` explains one; anything that is no command is Python"
 OPTIONS_NOTE = "all take -o FILE, -n REGEX (only the lines that match), --json and --no-pager, also after an expression"
@@ -167,16 +167,13 @@ def version(session: Session) -> Result:
 
 
 @command(running="yes")
-def apropos(session: Session, pattern: Regex) -> Result:
+def apropos(session: Session, pattern: Words) -> Result:
     """List the commands whose help matches a regular expression.
 
     Example:
         apropos cosine
     """
-    try:
-        wanted = re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
-        raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+    wanted = re.compile(pattern, re.IGNORECASE)
     found = [each for each in session.registry if wanted.search(f"{each.name} {each.document}")]
     if not found:
         raise TdbError(f"no command's help matches {pattern!r}", "`help` lists all")

@@ -19,6 +19,7 @@ from tdb.shell.bugs import logged, was_interrupted
 from tdb.shell.noting import Noting
 from tdb.shell.parse import expanded, understand
 from tdb.shell.typed_python import answer_python
+from tdb.shell.writing import must_be_possible
 from tdb.stopping import StopReport, stop_report
 from tdb.travel.captured import answered
 from tdb.typed import Typed
@@ -304,6 +305,8 @@ class Interpreter:
         if command.running == "no" and self.session.status == RUNNING:
             self.session.need_stopped()
         bound = bind(command.name, command.parameters, typed.arguments, command.examples)
+        if bound.options.output is not None:
+            must_be_possible(bound.options.output)
         self.session.adopt_panels()
         self.session.typed = typed.text
         result = answered(self.session, lambda: command.function(self.session, *bound.positional, **bound.words))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
-from tdb.errors import TdbError, UsageError
+from tdb.errors import TdbError
 from tdb.results import Part, Result, Table
 from tdb.serialise import dumps
 from tdb.shell.writing import Textual, data_of, write
@@ -165,10 +165,7 @@ class Show:
             self.out.flush()
 
     def _matching(self, parts: Sequence[Textual], pattern: str) -> None:
-        try:
-            wanted = re.compile(pattern)
-        except re.error as error:
-            raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+        wanted = re.compile(pattern)
         for part in parts:
             for line in plain_text(part, ascii_only=self.ascii_only).splitlines():
                 if wanted.search(line):

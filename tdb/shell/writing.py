@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tdb.errors import UsageError
-from tdb.files import replacing, written_whole
+from tdb.files import must_be_replaceable, replacing, written_whole
 from tdb.results import Curves, Facts, Page, Part, Result, Table, TensorValue, Text
 from tdb.serialise import dumps, to_json
 from tdb.shell.figures import FORMATS
 
 if TYPE_CHECKING:
     from tdb.shell.figures import FigureSink
+
+SUFFIXES = (".csv", ".json", ".txt", *FORMATS)
 
 Textual: TypeAlias = Table | Facts | Text | TensorValue
 
@@ -27,6 +29,19 @@ def data_of(result: Result) -> Any:
         return result.data
     parts = [to_json(part) for part in result.parts]
     return parts[0] if len(parts) == 1 else parts
+
+
+def must_be_possible(path: Path) -> None:
+    """Make sure that some answer can be written to `path`, before what is asked for is done.
+
+    Raises:
+        UsageError: no answer can be such a file.
+        TdbError: no file can be there.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        hint = f"It can be: {' '.join(SUFFIXES)}"
+        raise UsageError(f"an answer cannot be written as {path.suffix.lower() or str(path)!r}", hint)
+    must_be_replaceable(path)
 
 
 def write(result: Result, path: Path, sink: FigureSink) -> str:

@@ -66,12 +66,31 @@ def test_options_after_an_expression_and_what_an_answer_can_be(session: TypingSe
     assert session.type("metrics where weight_norm > 0 -o rows.csv") == "wrote rows.csv\n"
     assert len(rows("rows.csv")) == 3
     assert session.type("hist weights -o hist.svg") == "wrote hist.svg\n"
-    assert session.type("p 1 -n [").startswith("*** '[' is no regular expression")
+    assert session.type("p 1 -n [").startswith("*** p -n takes a regular expression, and '[' is none: ")
     assert session.type("state -o state.csv") == "*** this answer cannot be written as '.csv'. It can be: .json .txt\n"
-    shown = session.type("hist weights -o hist.jpg")
-    assert shown == "*** this answer cannot be written as '.jpg'. It can be: .json .txt .png .svg .pdf .npy\n"
+    shown = session.type("hist weights -o hist.csv")
+    assert shown == "*** this answer cannot be written as '.csv'. It can be: .json .txt .png .svg .pdf .npy\n"
     different = "*** these pictures have different shapes, .npy takes one. Write .png, .svg or .pdf\n"
     assert session.type("summary weight_norm -o summary.npy") == different
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_done(session: TypingSession) -> None:
+    os.mkfifo("pipe.json")
+    for options, said in (
+        ("-o x.zip", "an answer cannot be written as '.zip'. It can be: .csv .json .txt .png .svg .pdf .npy"),
+        ("-o .", "an answer cannot be written as '.'. It can be: .csv "),
+        ("-o nosuch/x.json", "cannot write nosuch/x.json: No such file or directory. Does its folder exist?"),
+        ("-o train.py/x.json", "cannot write train.py/x.json: Not a directory"),
+        (f"-o {'x' * 300}.json", f"cannot write {'x' * 300}.json: File name too long"),
+        ("-o pipe.json", "cannot write pipe.json: it is a device or a pipe, and no file"),
+        ("-n [", "-n takes a regular expression, and '[' is none: unterminated character set at position 0"),
+    ):
+        for line in ("step", "watch 1", "skip", "overhead 2"):
+            shown = session.type(f"{line} {options}")
+            assert shown.startswith("*** "), (line, shown)
+            assert said in shown, (line, shown)
+    assert session.controller.position.step == 13
+    assert session.controller.recorder.watched() == [0, 2]
 
 
 def test_a_python_script_is_no_file_of_commands(session: TypingSession) -> None:
