@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tdb.command_line import CommandLine, parser, replay_line, split
-from tdb.errors import UsageError
+from tdb.errors import INTERRUPTED_STATUS, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run tdb and return the exit status."""
     _open_closed_streams()
-    own, rest = split(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # the shell does not listen yet, and nothing of the script has run
+        return INTERRUPTED_STATUS
+
+
+def _run(arguments: Sequence[str]) -> int:
+    own, rest = split(arguments)
     made = parser()
     options = made.parse_args(own)
     if options.version:

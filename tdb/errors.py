@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# The exit status of what a Ctrl-C has ended.
+INTERRUPTED_STATUS = 130
+
 
 class TdbError(Exception):
     """One line that says what is wrong, and a hint that says what would be right.

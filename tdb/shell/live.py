@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.carry import MainThread
 from tdb.commands.flow import Quit
+from tdb.errors import INTERRUPTED_STATUS
 from tdb.front import still_running
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 REPAINT_SECONDS = 0.5
 THIRD_CTRL_C_SECONDS = 2.0
 CTRL_C, CTRL_Z = b"\x03", b"\x1a"
-INTERRUPTED_STATUS = 130
 
 
 @contextmanager

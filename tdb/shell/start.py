@@ -20,14 +20,14 @@ from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.controller import DebugController
 from tdb.elsewhere.channel import kill_children
-from tdb.errors import TdbError, UsageError
+from tdb.errors import INTERRUPTED_STATUS, TdbError, UsageError
 from tdb.front import Front, Meanwhile, PlainFront
 from tdb.launch import Run, Script
 from tdb.script_stdin import stdin_for_commands
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
-from tdb.shell.live import INTERRUPTED_STATUS, TerminalFront, interrupts_handled, terminal_restored
+from tdb.shell.live import TerminalFront, interrupts_handled, terminal_restored
 from tdb.shell.output import TrainingOutput
 from tdb.shell.replay import replayed
 from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin

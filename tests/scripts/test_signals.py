@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tdb.__main__ import main
+from tdb.command_line import CommandLine
 from tests.scripts.conftest import PATIENCE, Place
 
 Begin = Callable[..., "subprocess.Popen[str]"]
@@ -111,3 +113,14 @@ def test_a_forked_process_is_ended_by_signals_as_without_tdb(place: Place) -> No
     )
     for ended in (place.python(script), place.tdb("-c", "continue", script)):
         assert (ended.status, ended.out.splitlines()[0]) == (0, "-15"), ended
+
+
+def test_an_interrupt_before_the_script_has_begun_leaves_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(line: CommandLine) -> int:
+        raise KeyboardInterrupt(line.target)
+
+    monkeypatch.setattr("tdb.shell.start.debug", interrupted)
+    assert main(["train.py"]) == 130
+    assert capsys.readouterr() == ("", "")
