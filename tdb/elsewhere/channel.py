@@ -25,6 +25,7 @@ class Channel:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        self._given_back: list[tuple[Any, ...]] = []
 
     def send(self, kind: str, *contents: Any) -> None:
         """Send a message.
@@ -41,6 +42,8 @@ class Channel:
         Raises:
             EOFError: the other process has gone.
         """
+        if self._given_back:
+            return self._given_back.pop()
         try:
             if not self._connection.poll(seconds):
                 return None
@@ -48,6 +51,10 @@ class Channel:
         except OSError:
             raise EOFError from None
         return message
+
+    def give_back(self, message: tuple[Any, ...]) -> None:
+        """Let the next `take` return a message that somebody has taken who cannot answer it."""
+        self._given_back.append(message)
 
     def send_with(self, connection: Connection, kind: str, *contents: Any) -> None:
         """Send a message and, right behind it, a connection, which this process then has no more.
@@ -92,6 +99,7 @@ def end_with(front: int, handle: int | None) -> None:
         else:
             while _lives(front):
                 time.sleep(LOOK_SECONDS)
+        kill_children()
         os._exit(1)
 
     threading.Thread(target=watch, name="tdb-front", daemon=True).start()

@@ -115,7 +115,7 @@ class SentFront:
         told = 0.0
         for _ in still_running(session, seconds, meanwhile):
             session.main_thread.attend()
-            message = self._channel.take(0)
+            message = taken_midway(self._channel, 0)
             if message is not None and message[0] == "pause":
                 self.interrupted = True
                 (session.controller.pause if meanwhile is None else meanwhile.interrupt)()
@@ -139,9 +139,22 @@ def asked(channel: Channel, *question: Any) -> Any:
     """Ask the front something, and return its answer."""
     channel.send(*question)
     while True:
-        message = channel.take()
+        message = taken_midway(channel, None)
         if message is not None and message[0] == "answer":
             return message[1]
+
+
+def taken_midway(channel: Channel, seconds: float | None) -> tuple[Any, ...] | None:
+    """Return the next message, as `channel.take` does, in the middle of what the front has asked for.
+
+    Raises:
+        Quit: the front closes; the message is left to the server, which comes to it next.
+    """
+    message = channel.take(seconds)
+    if message is not None and message[0] == "close":
+        channel.give_back(message)
+        raise Quit(None)
+    return message
 
 
 def state_of(session: Session) -> dict[str, Any]:

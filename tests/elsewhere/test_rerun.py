@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,34 @@ def test_a_program_goes_back_with_the_same_methods(tmp_path: Path, monkeypatch: 
         with pytest.raises(tdb.TdbError, match="NameError"):
             training.value("no_such_name")
         assert training.step()["step"] == 6
+
+
+UNTIL_TOLD = """
+    from pathlib import Path
+    import tdb
+
+    controller = tdb.active_controller()
+    try:
+        for step in range(1, 10**9):
+            controller.capture_batch([step], 1.0, step)
+            controller.wait_if_paused()
+    finally:
+        Path("left").write_text("in order")
+"""
+
+
+def test_who_leaves_while_training_runs_there_lets_the_script_end_as_it_would(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = begin(UNTIL_TOLD)
+    session.answer("step 5")
+    session.answer("back 2")
+    with monkeypatch.context() as terminated:
+        terminated.setattr(session.session.front, "wait", lambda *_: sys.exit(143))
+        with pytest.raises(SystemExit):
+            session.type("continue")
+    link = session.session.elsewhere
+    assert link is not None
+    link.close(unwind=True)
+    session.session.elsewhere = None
+    assert Path("left").read_text() == "in order"
