@@ -221,10 +221,10 @@ def image(session: tdb.Session, number: tdb.Integer) -> tdb.Result:
         raise tdb.TdbError(f"no image {number}", f"images are 0..{len(batch) - 1}")
     seen = batch.image(number)
     rows, claims = seen.concerned(MOST_ROWS), seen.claims
-    status = _panel(session).status
+    rule, thresholds = _panel(session).status, session.settings.thresholds()
     table = tdb.Table(
         {"feature_id": rows, **{name: column[rows] for name, column in seen.features.items()}},
-        status=status(batch.win_rate[rows]) if status else [],
+        status=rule.with_thresholds(thresholds)(batch.win_rate[rows]) if rule else [],
         note=f"{claims[rows].sum()} of the {claims.sum()} features that claim it, by rank_score"
         + (", and those that it moves most" if "pull" in seen.features else ""),
     )

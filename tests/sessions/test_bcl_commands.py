@@ -164,6 +164,16 @@ def test_an_image_s_coverage_claims_and_forces(slow: TypingSession) -> None:
     assert set(column(answer["table"], "feature_id")) >= set(np.argsort(-pull)[:3])
 
 
+def test_an_image_tells_dead_features_from_others_where_the_user_does(make_session: Make) -> None:
+    session = make_session(script("--condition", "bcl-slow"), as_json=True)
+    session.answer("until 2")
+    session.answer("set status.dead 0.35")
+    shown = session.answer("image 3")["table"]
+    status = session.answer("metrics")["table"]["status"]
+    assert shown["status"] == [status[row] for row in column(shown, "feature_id")]
+    assert "dead" in shown["status"]
+
+
 def test_the_images_of_most_trouble_come_first(slow: TypingSession) -> None:
     answer = slow.answer("images sort loss top 5")
     losses = np.array(answer["columns"]["loss"])
