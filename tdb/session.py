@@ -92,6 +92,17 @@ class Session:
         elif name == "checkpoints.forks":
             keep_forks(self, value)
 
+    def has_branched(self, left: str) -> None:
+        """A run that cannot go back in place has left a branch: going back in place would not know it, and is off."""
+        if self.settings["checkpoints.in_place"]:
+            self.settings.change("checkpoints.in_place", "off")
+            told = f"a run that goes back in place from here on would not know the branch {left}"
+            self.journal.notices.append(f"checkpoints.in_place is off: {told}")
+
+    def typed_before(self, text: str) -> str:
+        """Return what was typed before `text`, so that an error shows the line as it was typed; empty if nothing."""
+        return self.typed.rpartition(text)[0]
+
     def go_on_alone(self, front: Front) -> None:
         """This process is a copy in which only the training thread has come along; called by that thread.
 

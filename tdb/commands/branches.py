@@ -21,6 +21,7 @@ from tdb.travel.compare import pair_of
 if TYPE_CHECKING:
     from tdb.session import Session
 
+Weights = Annotated[str, Kind("weights", complete=some(["weights"]))]
 MOST_SHOWN = 10
 
 
@@ -119,9 +120,6 @@ def ends_of_branches(session: Session, *names: str) -> list[End]:
     """Return where branches end."""
     kept = branching_of(session)
     return [kept.end(name) for name in names]
-
-
-Weights = Annotated[str, Kind("weights", complete=some(["weights"]))]
 
 
 @command()

@@ -114,8 +114,7 @@ def until(session: Session, where: Until, *, background: bool = False) -> Result
         where, background = where[:-1].rstrip(), True
     may_go(session)
     if not re.fullmatch(r"\d{1,18}", where):
-        before = session.typed.partition(where)[0] if where in session.typed else ""
-        expression = compile_expression(where, before)
+        expression = compile_expression(where, session.typed_before(where))
         if not expression.names:
             message = f"until takes the number of a step or a condition, not {where!r}"
             raise UsageError(message, "Examples: until 500, until loss < 0.1")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 from tdb.commands import command
 from tdb.commands.arguments import Kind, some
 from tdb.commands.flow import go, may_go
 from tdb.errors import StateError, UsageError, did_you_mean
-from tdb.gate import READY
+from tdb.gate import READY, STOPPED
 from tdb.phases import PHASES
 from tdb.results import Result, Text
 from tdb.step import BOUNDARY
@@ -46,12 +46,12 @@ def phase(session: Session, where: Phase = "1") -> Result:
     if session.controller.is_inside or name == BOUNDARY:
         return result
     if model_of(target) is None and not optimizers_of(target):
-        note = "no model is known, so its phases cannot be seen: the loop tells it by tdb.attach(model, optimizer)"
-    elif name and session.status == "stopped":
-        note = f"neither this step nor the one before had a phase {name}"
+        unseen = "no model is known, so its phases cannot be seen: the loop tells it by tdb.attach(model, optimizer)"
+    elif name and session.status == STOPPED:
+        unseen = f"neither this step nor the one before had a phase {name}"
     else:
         return result
-    return type(result)(result.parts, result.data, [*result.notes, note])
+    return replace(result, notes=[*result.notes, unseen])
 
 
 def _where(text: str) -> tuple[int, str]:
@@ -141,4 +141,4 @@ def detect(session: Session) -> Result:
         lines.append(f"step {step} has not come to its end")
     notes = [f"forward and update of step {step} cannot be seen: {detection.blind}"] if detection.blind else []
     data = {**(report.data or {}), "anomalies": [asdict(each) for each in detection.anomalies]}
-    return type(report)([Text("\n".join(lines)), *report.parts], data, [*notes, *report.notes])
+    return replace(report, parts=[Text("\n".join(lines)), *report.parts], data=data, notes=[*notes, *report.notes])

@@ -101,7 +101,7 @@ def catch(session: Session, event: Event | None = None) -> Result:
     """
     if event is None:
         return _listing(session)
-    stop = parse_crash(event) or parse_catch(event, _before(session, event))
+    stop = parse_crash(event) or parse_catch(event, session.typed_before(event))
     return _set(session, stop, temporary=False)
 
 
@@ -113,7 +113,7 @@ def condition(session: Session, number: Number, expression: Condition | None = N
         condition 1 loss > 0.2
         condition 1
     """
-    compiled = None if expression is None else compile_expression(expression, _before(session, expression))
+    compiled = None if expression is None else compile_expression(expression, session.typed_before(expression))
     chosen = _chosen(session, [number])[0]
     notes = _check_names(session, compiled.names, compiled) if compiled is not None else []
     _do(session, lambda: session.armed.points.set_condition(chosen, compiled))
@@ -231,7 +231,7 @@ def _break(session: Session, where: str | None, *, temporary: bool) -> Result:
     if where is None:
         return _listing(session)
     now = session.controller.position.step
-    stop = parse_stop(where, now, _before(session, where))
+    stop = parse_stop(where, now, session.typed_before(where))
     notes = []
     if stop.kind == "step" and int(stop.what) <= now and session.status not in (READY, *OVER):
         ways = f"`reverse-continue` stops there, `goto {stop.what}` goes there"
@@ -304,11 +304,6 @@ def _check_names(session: Session, names: Sequence[str], *expressions: Any) -> l
             expression.check_shapes(shapes)
     notes = [f"{note}. It may be captured later" for note in unknown.values()]
     return [*notes, NO_LOSS] if "loss" in names and has_no_loss(session) else notes
-
-
-def _before(session: Session, text: str) -> str:
-    """Return what was typed before `text`, so that an error shows the line as it was typed."""
-    return session.typed[: -len(text)] if session.typed.endswith(text) else ""
 
 
 # ---- changing --------------------------------------------------------------------------------------------------------

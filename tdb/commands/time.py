@@ -18,7 +18,7 @@ from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
 from tdb.ids import looks_like_ids
-from tdb.results import Curves, Result, Table, Text
+from tdb.results import Curves, Page, Result, Table, Text
 from tdb.this_step import NO_LOSS, has_no_loss, some_ids
 from tdb.travel.route import by_best
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tdb.travel.route import Way
 
 Which = Literal["first", "last", "all"]
+
+FIRST_METRICS = 6
+"""Weight cosine and the first five metrics: what still fits on a page."""
 
 
 def _history(session: Session) -> History:
@@ -160,13 +163,7 @@ def traj(
     return _curves(session, curves, _notes(session, from_, to), as_table=table)
 
 
-FIRST_METRICS = 6
-"""Weight cosine and the first five metrics: what still fits on a page."""
-
-
 def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *, as_table: bool) -> Result:
-    from tdb.results import Page
-
     tables = {curve.y_name: over_time.curves_table(curve) for curve in curves}
     data = {"curves": tables}
     caption = "; ".join(curve.caption for curve in curves)

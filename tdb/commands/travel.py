@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,13 +118,13 @@ def last_hit(session: Session, way: Way, last: int, floor: int) -> StopReport:
             if step < goal:
                 landing = way.goto(session, step)
             report = arrive(session, landing)
-            return StopReport([Text(reason), *report.parts], report.data, report.notes)
+            return replace(report, parts=[Text(reason), *report.parts])
         if landing.checkpoint is None or landing.checkpoint <= floor:
             break
         # The first step after a checkpoint follows one that was not looked at: it is taken again with the steps before.
         goal, before = landing.checkpoint + 1, landing.checkpoint
     report = go_to(session, way, floor)
-    return StopReport(report.parts, report.data, [*report.notes, "no stop point would have stopped before"])
+    return replace(report, notes=[*report.notes, "no stop point would have stopped before"])
 
 
 @command()
@@ -222,7 +223,7 @@ def _loaded(session: Session, file: Path) -> Result:
         f"{file} is put back; this is branch {branch.name} now, which begins here",
         "the batch and the metrics of this step are not in the file: `step` takes the next",
     ]
-    return StopReport(report.parts, {**(report.data or {}), "branch": branch.name}, [*report.notes, *notes])
+    return replace(report, data={**(report.data or {}), "branch": branch.name}, notes=[*report.notes, *notes])
 
 
 @command()

@@ -121,10 +121,7 @@ class KnownBranches:
         self._others[left.name] = left
         self._now = KnownBranch(name, left.name, here, here, inherited=len(session.journal.changes))
         self._ends = FOREVER
-        if session.settings["checkpoints.in_place"]:
-            session.settings.change("checkpoints.in_place", "off")
-            told = f"a run that goes back in place from here on would not know the branch {left.name}"
-            session.journal.notices.append(f"checkpoints.in_place is off: {told}")
+        session.has_branched(left.name)
         return self._now
 
     def fork_for_a_change(self, session: Session) -> KnownBranch | None:
