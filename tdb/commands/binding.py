@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tdb.commands.arguments import File, Kind, Regex
-from tdb.commands.tokens import tokens_of
 from tdb.errors import UsageError, did_you_mean
+from tdb.tokens import tokens_of
 
 Role = Literal["positional", "variadic", "word", "flag"]
 """A word is followed by its value, a flag stands alone."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FOREVER = 2**62
 
 
-class Span(NamedTuple):
+class Ticks(NamedTuple):
     """Boundaries in a row: all ticks of a timeline from `first` to `last`."""
 
     timeline: int
@@ -32,7 +32,7 @@ class Lineage:
         cursor: the tick at which training stands: what comes after it has been, but is not looked at.
     """
 
-    def __init__(self, timeline: int, spans: tuple[Span, ...], cursor: int = FOREVER) -> None:
+    def __init__(self, timeline: int, spans: tuple[Ticks, ...], cursor: int = FOREVER) -> None:
         self.timeline = timeline
         self.spans = spans
         self.cursor = cursor
@@ -75,6 +75,6 @@ class Lineage:
         """Return the last tick of the span that `tick` lies in."""
         return next((each.last for each in self.spans if each.first <= tick <= each.last), tick)
 
-    def cut(self, tick: int) -> tuple[Span, ...]:
+    def cut(self, tick: int) -> tuple[Ticks, ...]:
         """Return the spans up to `tick`, that boundary included."""
         return tuple(each._replace(last=min(each.last, tick)) for each in self.spans if each.first <= tick)

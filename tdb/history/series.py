@@ -82,10 +82,6 @@ class Snapshot:
         rows = np.concatenate([np.empty(0, dtype), *(cast_rows(part, dtype) for part in parts)])
         return rows if self._order is None else rows[np.argsort(rows["tick"], kind="stable")]
 
-    def extended(self, rows: Array) -> Snapshot:
-        """Return a snapshot that holds `rows` too, which are newer than the rest."""
-        return Snapshot((*self._parts, rows), sort=self._order is not None)
-
 
 class Series:
     """Rows of one kind: appended at the end, thinned in the older half, read as columns.

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tdb.commands.tokens import split_outside
 from tdb.errors import UsageError
+from tdb.tokens import split_outside
 from tdb.typed import Typed
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from tdb.errors import UsageError, did_you_mean
 from tdb.expressions import Expression, compile_expression
 from tdb.stops import events, kinds
 from tdb.stops.kinds import Stop
+from tdb.tokens import split_outside
 
 STOP_FORMS = "STEP, +N, epoch N, every N, when EXPR, while EXPR or changed EXPR"
 CATCH_FORMS = {
@@ -171,10 +172,7 @@ def _count(text: str, what: str, example: str, least: int = 1) -> int:
 
 
 def _split_at_comma(text: str) -> tuple[str, str, str]:
-    """Split at the first comma that is in no bracket."""
-    depth = 0
-    for place, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            return text[:place], ",", text[place + 1 :]
-    return text, "", ""
+    """Split at the first comma that is in no bracket and no quotes."""
+    pieces = split_outside(text, lambda line, place: int(line[place] == ","))
+    main = pieces[0][1]
+    return main, text[len(main) : len(main) + 1], text[len(main) + 1 :]

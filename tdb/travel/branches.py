@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tdb.errors import UsageError, did_you_mean
-from tdb.history.lineage import FOREVER, Lineage, Span
+from tdb.history.lineage import FOREVER, Lineage, Ticks
 from tdb.step import Position
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Branches:
     """
 
     def __init__(self, first: Position = Position(), timeline: int = 0) -> None:  # noqa: B008 - it never changes
-        self.now = Branch(MAIN, Lineage(timeline, (Span(timeline, first.tick, FOREVER),)), floor=first.step)
+        self.now = Branch(MAIN, Lineage(timeline, (Ticks(timeline, first.tick, FOREVER),)), floor=first.step)
         self.highest = first.tick
         self.edits: list[Edit] = []
         self._all = {MAIN: self.now}
@@ -184,7 +184,7 @@ class Branches:
         self._timelines += 1
         spans = (
             *parent.lineage.cut(position.tick),
-            Span(self._timelines, self._unused_after(position.tick), FOREVER),
+            Ticks(self._timelines, self._unused_after(position.tick), FOREVER),
         )
         lineage = Lineage(self._timelines, spans)
         ancestors = (*parent.ancestors, parent.timeline)
@@ -205,7 +205,7 @@ class Branches:
         self._timelines += 1
         tick = self._unused_after(self.highest)
         position = position._replace(tick=tick)
-        lineage = Lineage(self._timelines, (Span(self._timelines, tick, FOREVER),))
+        lineage = Lineage(self._timelines, (Ticks(self._timelines, tick, FOREVER),))
         branch = Branch(name, lineage, self.now.name, position.step, floor=position.step, head=position)
         self._all[name] = self.now = branch
         self.highest = tick
@@ -222,7 +222,7 @@ class Branches:
         lineage = self.now.lineage
         last = lineage.spans[-1]
         if last.last < FOREVER or last.timeline != lineage.timeline:
-            lineage.spans = (*lineage.spans, Span(lineage.timeline, self._unused_after(tick), FOREVER))
+            lineage.spans = (*lineage.spans, Ticks(lineage.timeline, self._unused_after(tick), FOREVER))
         return max(lineage.spans[-1].first, tick + 1)
 
     def _unused_after(self, tick: int) -> int:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tdb.commands.arguments import Count, Expression, File, MetricName, Text
 from tdb.commands.binding import bind, parameters_of, usage_of
-from tdb.commands.tokens import split_outside, tokens_of
 from tdb.errors import UsageError
+from tdb.tokens import split_outside, tokens_of
 
 
 def table(
