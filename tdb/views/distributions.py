@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROW, WIDTH, MIDDLE = 0.19, 7.0, 0.5
 MOST_ROWS = 120
-SMALL: dict[str, Any] = {"va": "center", "fontsize": canvas.LABEL_SIZE}
+TEXT: dict[str, Any] = canvas.TINY_TEXT | {"va": "center"}
 SCALE = Scale(0.0, 1.0, "viridis")
 
 
@@ -73,18 +73,14 @@ def _paint(picture: Distributions, left: float, figure: Figure, box: Box) -> Box
         axes.set_ylim(count - 0.5, -0.5)
     for row in range(count):
         y = place.bottom + place.height - (row + 0.5) * ROW
-        canvas.write(
-            figure, place.left - 0.06, y, picture.names[row], ha="right", va="center", fontsize=canvas.LABEL_SIZE
-        )
+        canvas.write(figure, place.left - 0.06, y, picture.names[row], ha="right", **TEXT)
         zero = f"{picture.zeros[row]:.0%}"
         strong = "bold" if picture.zeros[row] > 0.9 else "normal"
         middle = place.left + side + MIDDLE / 2
-        canvas.write(figure, middle, y, zero, ha="center", fontweight=strong, **SMALL)
+        canvas.write(figure, middle, y, zero, ha="center", fontweight=strong, **TEXT)
         if picture.wrong[row]:
             text = f"{picture.wrong[row]:,} NaN/inf"
             at = place.left + WIDTH + 0.06
-            canvas.write(
-                figure, at, y, text, va="center", fontsize=canvas.LABEL_SIZE, color="#c00000", fontweight="bold"
-            )
+            canvas.write(figure, at, y, text, fontweight="bold", **(TEXT | {"color": "#c00000"}))
     canvas.write(figure, place.left + side + MIDDLE / 2, place.bottom - 0.35, "zeros", ha="center", va="top")
     return place

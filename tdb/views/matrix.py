@@ -22,6 +22,8 @@ from tdb.views.raster import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -50,11 +52,12 @@ def remarks(picture: Matrix) -> list[str]:
 
 def _ids(picture: Matrix) -> tuple[list[str], list[str]]:
     """Return the names of rows and columns as they stand: their ids, or else their places."""
-    given = (picture.row_ids, picture.column_ids)
-    return tuple(  # type: ignore[return-value]
-        [str(name) for name in (ids if len(ids) else range(length))]
-        for ids, length in zip(given, picture.values.shape, strict=True)
-    )
+    rows, columns = picture.values.shape
+    return _names(picture.row_ids, rows), _names(picture.column_ids, columns)
+
+
+def _names(ids: Sequence[int] | Array, count: int) -> list[str]:
+    return [str(name) for name in (ids if len(ids) else range(count))]
 
 
 def _body_size(picture: Matrix) -> tuple[float, float]:
