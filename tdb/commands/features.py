@@ -33,15 +33,16 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
     """
     controller = session.controller
     model = trained_model(session)
+    unwatched = ""
     if layer is not None:
 
-        def move() -> None:
+        def move() -> str:
             controller.recorder.flush()
             controller.layer.bind(controller.target, layer)
             controller.layer.take_over(controller.model_capture)
-            controller.recorder.begin()
+            return controller.recorder.begin()
 
-        session.ask(move)
+        unwatched = session.ask(move)
         controller.focus_on(controller.layer.name)
     found = layers_with_features(model)
     table = Table(
@@ -56,7 +57,8 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
     )
     data = {"focus": controller.layer.name, "layers": table}
     if layer is not None:
-        return Result([Text(f"focus {controller.layer.name}: {controller.layer.info_text()}")], data)
+        said = f"focus {controller.layer.name}: {controller.layer.info_text()}"
+        return Result([Text(said)], data, [unwatched] if unwatched else [])
     return Result([table], data)
 
 

@@ -316,3 +316,12 @@ def test_watching_a_feature_that_turns_out_not_to_exist_costs_nothing_else(make_
     assert "watching 1 feature" in session.type("watch")
     assert "weight_norm at step 1: feature 1 " in session.type("traj weight_norm")
     assert "1 recorded step" in session.type("heat weight_norm")
+
+
+def test_focus_says_which_features_that_were_named_before_are_not_there(make_session: Make) -> None:
+    session = make_session(loop("Linear", declare="controller.focus_on('nosuch')"))
+    session.type("watch 1 99")
+    assert "no layer 'nosuch'" in session.type("step")
+    said = session.type("focus 0")
+    assert "not watched: 99, for features are 0..4" in said
+    assert "watching 1 feature" in session.type("watch")
