@@ -31,7 +31,8 @@ from tdb.errors import TdbError, UsageError
 __all__ = ["CONDITIONS", "LAYER", "RECIPE", "main", "train_under_tdb"]
 
 Number = TypeVar("Number", int, float)
-LARGEST_SEED, MOST_THREADS = 2**63 - 1, 1024
+LARGEST_SEED, MOST_THREADS, MOST_WORKERS = 2**63 - 1, 1024, 1024
+MOST_FEATURES = 2**16  # the cosines of all pairs, of which neighbours are found, are 16 GiB then
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -56,12 +57,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--batch-size", type=at_least(1, int), default=128, help="images a step")
     parser.add_argument("--lr", type=at_least(0, float), default=1e-3, help="Adam's learning rate")
-    parser.add_argument("--hidden", type=at_least(1, int), default=64, help="features")
+    parser.add_argument("--hidden", type=at_least(1, int, MOST_FEATURES), default=64, help="features")
     parser.add_argument("--device", default="cpu", help="where to train: cpu, cuda, mps")
     parser.add_argument(
         "--threads", type=at_least(1, int, MOST_THREADS), default=1, help="threads that torch computes with"
     )
-    parser.add_argument("--workers", type=at_least(0, int), default=0, help="processes that load data")
+    parser.add_argument("--workers", type=at_least(0, int, MOST_WORKERS), default=0, help="processes that load data")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="a folder with MNIST in torchvision's layout")
     parser.add_argument("--download", action="store_true", help="let torchvision download MNIST first")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the final weights here (safetensors)")

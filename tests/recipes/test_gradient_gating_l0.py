@@ -227,7 +227,7 @@ def test_what_cannot_be_used_is_named_in_one_line_with_status_2(capsys, options,
     "options",
     [
         *(["--steps", "0"], ["--lr", "nan"], ["--workers", "-1"], ["--condition", "bcl"], ["--rule", "nbr-k8"]),
-        *(["--seed", str(2**63)], ["--threads", "99999"]),
+        *(["--seed", str(2**63)], ["--threads", "99999"], ["--workers", "99999"], ["--hidden", "99999999999999"]),
     ],
 )
 def test_a_wrong_option_names_itself_with_status_2(capsys, options):
