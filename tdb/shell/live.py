@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # A repaint costs main-thread time that slows the training thread; at this pace it cannot be measured.
 REPAINT_SECONDS = 0.5
 THIRD_CTRL_C_SECONDS = 2.0
+HASTY_SECONDS = 0.5
 CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 
 
@@ -220,7 +221,7 @@ class TerminalFront:
 
     def _confirm_raw(self, question: str) -> bool:
         self._paint(f"{question} [y/N] ")
-        answer = os.read(sys.stdin.fileno(), 16) if sys.stdin.isatty() else b"y"
+        answer = answer_read(lambda: os.read(sys.stdin.fileno(), 16)) if sys.stdin.isatty() else b"y"
         self._say("")
         return answer[:1] in (b"y", b"Y")
 
@@ -243,6 +244,21 @@ class TerminalFront:
 
         with interrupts_handled(handle):
             yield
+
+
+def answer_read(read: Callable[[], bytes], now: Callable[[], float] = time.monotonic) -> bytes:
+    """Return the answer to a question that a run of Ctrl-Cs has raised.
+
+    A further one of the run is no answer: nobody has read the question who presses it so soon.
+
+    Args:
+        read: waits for keys and returns them; nothing at the end of input.
+        now: the time in seconds.
+    """
+    pressed = now()
+    while (answer := read()) and not answer.strip(CTRL_C) and now() - pressed < HASTY_SECONDS:
+        pressed = now()
+    return answer
 
 
 def live_line(session: Session, pace: Pace, goal: int | None, progress: str) -> str:
