@@ -1,10 +1,9 @@
-"""Features: the focus layer's units, their metrics, status and forces, as plain arrays."""
+"""Features: the focus layer's units, their metrics and status, as plain arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +15,14 @@ from tdb.generic_metrics import GENERIC_METRICS
 from tdb.panel import StatusRule
 from tdb.queries import array_of
 from tdb.results import Array, Table
-from tdb.step import not_yet
 from tdb.target import model_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tdb.controller import DebugController
     from tdb.panel import Panel
 
 # Without a rule that says otherwise: a unit that is never active is dead, and none is a winner.
 GENERIC_STATUS = StatusRule("active_fraction", dead_below=0.01, winner_above=1.0)
-MOST_OPPOSED = 10
 
 
 @dataclass(frozen=True)
@@ -173,117 +168,3 @@ def _summary(values: Mapping[str, Array]) -> dict[str, dict[str, float]]:
         label: {name: float(function(value)) if value.size else float("nan") for name, value in finite.items()}
         for label, function in functions.items()
     }
-
-
-@dataclass(frozen=True)
-class Forces:
-    """What one step did to the focus layer's weight.
-
-    Attributes:
-        weights: [D, F], after the step.
-        parts: part name -> [D, F]: "grad" first, then the rule's own; they add up to `combined`.
-        status: one word a feature.
-        combined: [D, F], after - before.
-    """
-
-    weights: Array
-    parts: Mapping[str, Array]
-    combined: Array
-    status: Sequence[str] = ()
-    norms: Mapping[str, Array] = field(init=False)
-
-    def __post_init__(self) -> None:
-        norms = {f"{name}_delta": np.linalg.norm(part, axis=1) for name, part in self.parts.items()}
-        object.__setattr__(self, "norms", {**norms, "combined": np.linalg.norm(self.combined, axis=1)})
-
-    @property
-    def rule_part(self) -> str:
-        """The name of the rule's first part, empty without one."""
-        return next((name for name in self.parts if name != "grad"), "")
-
-    def cosine(self) -> Array:
-        """Return the cosine of the gradient's part with the rule's [D]; NaN where one of them is zero."""
-        grad, rule = self.parts["grad"].astype(np.float64), self.parts[self.rule_part].astype(np.float64)
-        product = np.linalg.norm(grad, axis=1) * np.linalg.norm(rule, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(product > 0, (grad * rule).sum(axis=1) / product, np.nan)
-
-    def table(self, ids: Sequence[int], note: str = "") -> Table:
-        """Return a row for each of `ids`: the norms of the parts, the cosine of gradient and rule, the status."""
-        rows = np.asarray(ids, dtype=int)
-        columns: dict[str, Array] = {"feature_id": rows, **{name: norm[rows] for name, norm in self.norms.items()}}
-        if self.rule_part:
-            columns[f"cos_grad_{self.rule_part}"] = self.cosine()[rows]
-        status = [self.status[row] for row in rows] if self.status else []
-        return Table(columns, status=status, note=note or "norms of the step's parts, L2")
-
-    def agreement(self) -> dict[str, Any]:
-        """Return how many features' parts agree, fight or cannot be compared, and the ratio of the two forces."""
-        grad = float(np.linalg.norm(self.parts["grad"].astype(np.float64)))
-        if not self.rule_part:
-            return {"grad_norm": grad}
-        cosine = self.cosine()
-        rule = float(np.linalg.norm(self.parts[self.rule_part].astype(np.float64)))
-        return {
-            "agree": int((cosine > 0).sum()),
-            "fight": int((cosine < 0).sum()),
-            "orthogonal": int((cosine == 0).sum()),
-            "undefined": int(np.isnan(cosine).sum()),
-            f"{self.rule_part}_norm": rule,
-            "grad_norm": grad,
-            f"{self.rule_part}_to_grad": rule / grad if grad else float("inf") if rule else float("nan"),
-        }
-
-    def most_opposed(self) -> list[int]:
-        """Return the features whose parts point apart most, at most ten, the most opposed first."""
-        cosine = self.cosine()
-        return [int(row) for row in np.argsort(cosine, kind="stable") if cosine[row] < 0][:MOST_OPPOSED]
-
-
-def forces_of(controller: DebugController, status: Sequence[str]) -> Forces:
-    """Return the forces of this step; called in the training thread.
-
-    Raises:
-        StateError: the step was not captured from its start.
-    """
-    layer = controller.layer
-    if not controller.progress.has_update:
-        raise not_yet("forces", controller.progress)
-    parts = layer.forces(_rule_parts(controller))
-    return Forces(
-        array_of(layer.weights()),
-        {name: array_of(part) for name, part in parts.items()},
-        array_of(layer.combined()),
-        status,
-    )
-
-
-def sources_of(controller: DebugController) -> dict[str, Callable[[], Tensor]]:
-    """Return what can be computed of the focus layer by name; each is computed in the training thread, when asked."""
-    layer, panel = controller.layer, panel_of(controller)
-    found: dict[str, Callable[[], Tensor]] = {
-        "weights": layer.weights,
-        "grad": layer.grad,
-        "grad_delta": lambda: layer.forces(_rule_parts(controller))["grad"],
-        "combined": layer.combined,
-    }
-    return {**found, **({} if panel is None else _asked(panel.sources, controller))}
-
-
-def _rule_parts(controller: DebugController) -> dict[str, Callable[[], Tensor]]:
-    panel = panel_of(controller)
-    return {} if panel is None else _asked(panel.forces, controller)
-
-
-def _asked(given: Mapping[str, Callable[[], Tensor]], controller: DebugController) -> dict[str, Callable[[], Tensor]]:
-    """Return what a rule gives, with its LookupError, for what a step did not have, as an error for the user."""
-
-    def ask(give: Callable[[], Tensor]) -> Tensor:
-        if not controller.progress.has_output:
-            raise not_yet("output of the model", controller.progress)
-        try:
-            return give()
-        except LookupError as error:
-            raise StateError(str(error.args[0] if error.args else error)) from None
-
-    return {name: partial(ask, give) for name, give in given.items()}

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from tdb.branching import branching_of
-from tdb.features import panel_of, sources_of
+from tdb.features import panel_of
 from tdb.generic_metrics import GENERIC_METRICS
 from tdb.layers import layers_with_features
 from tdb.namespace import OF_THE_STEP
+from tdb.sources import sources_of
 from tdb.target import model_of
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ import numpy as np
 
 from tdb.captures import number
 from tdb.errors import TdbError
-from tdb.features import panel_of, sources_of, status_rule_of
+from tdb.features import panel_of, status_rule_of
 from tdb.generic_metrics import GENERIC_METRICS
 from tdb.queries import array_of
+from tdb.sources import sources_of
 from tdb.step import Position
 
 if TYPE_CHECKING:

@@ -12,9 +12,11 @@ import numpy as np
 
 from tdb.armed import ALWAYS_KNOWN
 from tdb.captures import number
+from tdb.counted import counted
 from tdb.errors import StateError, TdbError, did_you_mean
-from tdb.features import features_of, sources_of
+from tdb.features import features_of, sorted_order
 from tdb.ids import early_ids, ids_of
+from tdb.sources import sources_of
 from tdb.tensors import look_up, tensor_value
 
 if TYPE_CHECKING:
@@ -54,6 +56,19 @@ def some_ids(session: Session, words: Iterable[str]) -> list[int]:
     if any(word.startswith("@") and word != "@watch" for word in words):
         groups.update(features_now(session).groups())
     return ids_of(words, info.features, groups)
+
+
+def feature_order(session: Session, metric: str, count: int) -> Array:
+    """Return the order [count] of the features by a metric, the greatest first.
+
+    Raises:
+        TdbError: there is no such metric, or there are not as many features.
+    """
+    values = features_now(session).metric(metric)
+    if len(values) != count:
+        had = f"{metric} has {counted(len(values), 'value')}, and the matrix {counted(count, 'row')}"
+        raise TdbError(had, "Is it of the focus layer?")
+    return sorted_order(values, ascending=False)
 
 
 def source_rows(session: Session, name: str) -> Tensor:

@@ -10,7 +10,8 @@ from tdb.commands import command
 from tdb.commands.arguments import Count, Expression, Ids, LayerName, MetricName
 from tdb.counted import counted
 from tdb.errors import UsageError
-from tdb.features import Choice, Features, Forces, features_of, forces_of, metrics_table
+from tdb.features import Choice, Features, features_of, metrics_table
+from tdb.forces import Forces, forces_of
 from tdb.ids import looks_like_ids
 from tdb.layers import layers_with_features
 from tdb.results import Facts, Images, Profiles, Result, Scatter, Table, Text

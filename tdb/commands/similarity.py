@@ -1,4 +1,4 @@
-"""Matrices and images: how alike features are, and what tensors look like."""
+"""How alike features are."""
 
 from __future__ import annotations
 
@@ -7,44 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tdb.commands import command
-from tdb.commands.arguments import BranchNames, Expression, Ids, KeyName, MetricName, SourceName
+from tdb.commands.arguments import BranchNames, MetricName, SourceName
 from tdb.commands.branches import ends_of_branches
-from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
-from tdb.expressions import UnknownNameError, compile_expression
-from tdb.features import sorted_order, sources_of
-from tdb.queries import array_of, bounds_of, finite_of
-from tdb.results import Array, Histogram, Images, Matrix, Page, Picture, Profiles, Result, Table
+from tdb.results import Array, Matrix, Page, Picture, Result, Table
 from tdb.similarity import Similarity, cosine_matrix, similarity_of
-from tdb.tensors import tensors_table
-from tdb.this_step import evaluated, feature_ids, features_now, look, row_image_shape, source_rows
+from tdb.this_step import feature_order, source_rows
 
 if TYPE_CHECKING:
     from tdb.session import Session
-
-
-@command(running="queued")
-def sources(session: Session) -> Result:
-    """List the tensors of the focus layer that can be looked at, each computed only when asked for.
-
-    Example:
-        sources
-    """
-
-    def compute() -> dict[str, Array | None]:
-        found: dict[str, Array | None] = {}
-        for name, give in sources_of(session.controller).items():
-            try:
-                found[name] = array_of(give())
-            except TdbError:
-                found[name] = None
-        return found
-
-    values = session.ask(compute)
-    table = tensors_table({name: value for name, value in values.items() if value is not None})
-    missing = [name for name, value in values.items() if value is None]
-    notes = [f"not in this step: {', '.join(missing)}"] if missing else []
-    return Result([table], {"sources": list(values), "table": table}, notes)
 
 
 @command(running="queued")
@@ -85,7 +56,7 @@ def cosmat(
     for name, matrix in zip(names, matrices, strict=False):
         if not cross and len(matrix) < 2:
             raise TdbError(f"{name} has one row, and a cosine takes two")
-    order = _order(session, sort, len(matrices[0]))
+    order = None if sort is None else feature_order(session, sort, len(matrices[0]))
     between = f"{source} x {second}" if branch is None else f"{source} of {' x '.join(branch.split())}"
     titles = [between] if cross else names
     compared = [
@@ -151,18 +122,6 @@ def _ends_of_branches(session: Session, source: str, names: str, *, several: boo
     return [end.weights for end in ends_of_branches(session, *names.split())]
 
 
-def _order(session: Session, metric: str | None, count: int) -> Array | None:
-    if metric is None:
-        return None
-    values = features_now(session).metric(metric)
-    if len(values) != count:
-        raise TdbError(
-            f"{metric} has {counted(len(values), 'value')}, and the matrix {counted(count, 'row')}",
-            "Is it of the focus layer?",
-        )
-    return sorted_order(values, ascending=False)
-
-
 def _table(compared: list[_Compared], note: str) -> Table:
     """Return a row for each matrix: what its entries are like, and its most similar pairs."""
     found = [each.similarity for each in compared]
@@ -185,98 +144,3 @@ def _table(compared: list[_Compared], note: str) -> Table:
 def _sentence(title: str, similarity: Similarity, *, cross: bool) -> str:
     what = "mean cosine" if cross else "mean off-diagonal cosine"
     return f"{title}: {what} {similarity.mean:.4f}, std {similarity.std:.4f}, max {similarity.max:.4f}"
-
-
-@command(running="queued")
-def heatmap(
-    session: Session, key: KeyName, *, rows: MetricName | None = None, columns: MetricName | None = None
-) -> Result:
-    """Draw a two-dimensional tensor: captured data, or a source, with a slice if need be.
-
-    `rows METRIC` and `columns METRIC` reorder the side that has a row or column for each feature.
-
-    Example:
-        heatmap bcl_tensors.rank_score
-        heatmap bcl_tensors.rank_score[0:32] columns win_rate
-        heatmap weights rows win_rate
-    """
-    values = look(session, key)
-    if values.ndim != 2:
-        hint = "Slice it: heatmap NAME[0]" if values.ndim > 2 else f"Its values: hist {key}"
-        raise TdbError(f"{key} has shape {list(values.shape)}: a heatmap takes two dimensions", hint)
-    row_order, column_order = _order(session, rows, values.shape[0]), _order(session, columns, values.shape[1])
-    row_ids = np.arange(values.shape[0]) if row_order is None else row_order
-    column_ids = np.arange(values.shape[1]) if column_order is None else column_order
-    shown = values[np.ix_(row_ids, column_ids)]
-    finite = finite_of(shown)
-    signed = bool(finite.size) and float(finite.min()) < 0 < float(finite.max())
-    order = "".join(f", {side} by {name}" for side, name in (("rows", rows), ("columns", columns)) if name)
-    picture = Matrix(
-        shown,
-        caption=f"{key}: {values.shape[0]}x{values.shape[1]}, {bounds_of(shown)}{order}",
-        title=f"{key}{order}",
-        row_ids=row_ids,
-        column_ids=column_ids,
-        signed=signed,
-    )
-    return Result([picture], {"key": key, "values": shown, "row_ids": row_ids, "column_ids": column_ids})
-
-
-@command(running="queued")
-def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
-    """Draw the rows of a source as images, or as profiles where a row is no image.
-
-    Example:
-        grid weights
-        grid som_targets 0:8
-    """
-    rows = session.ask(lambda: array_of(source_rows(session, source)))
-    features = features_now(session)
-    chosen = feature_ids(session, ids, features) if ids else list(range(len(rows)))
-    if chosen and max(chosen) >= len(rows):
-        raise TdbError(f"{source} has {counted(len(rows), 'row')}, not one for feature {max(chosen)}")
-    shown, labels = rows[chosen], [str(row) for row in chosen]
-    caption = f"{source} of {counted(len(chosen), 'feature')}, {bounds_of(shown)}"
-    shape = row_image_shape(session, rows.shape[1])
-    if shape is None:
-        return Result(
-            [Profiles(shown, labels, caption=caption, title=source)], {"source": source, "ids": chosen, "rows": shown}
-        )
-    images = shown.reshape(len(shown), *shape)
-    picture = Images(images, labels, caption=caption, title=source, signed=bool((shown < 0).any()))
-    return Result([picture], {"source": source, "ids": chosen, "rows": shown})
-
-
-@command(running="queued")
-def hist(session: Session, key: Expression) -> Result:
-    """Draw the distribution of the values of a tensor, or of an expression as `break when` takes it.
-
-    Example:
-        hist bcl_tensors.rank_score
-        hist weights[17]
-        hist win_rate * grad_magnitude
-    """
-    values = _many(session, key)
-    picture = Histogram(
-        values,
-        key,
-        caption=f"{key}: {counted(values.size, 'value')}, {bounds_of(values).removeprefix('values ')}",
-        title=key,
-    )
-    return Result([picture], {"key": key, "values": values})
-
-
-def _many(session: Session, text: str) -> Array:
-    """Return the values of a tensor by its key, or else of an expression."""
-    try:
-        return look(session, text)
-    except TdbError as error:
-        try:
-            expression = compile_expression(text, "hist ")
-            if not expression.needs_history:
-                values = np.asarray(evaluated(session, expression))
-        except (UsageError, UnknownNameError):
-            raise error from None
-    if expression.needs_history or not values.ndim:
-        raise UsageError(f"{text} is not many values in this step", "Example: hist win_rate * grad_magnitude")
-    return values
