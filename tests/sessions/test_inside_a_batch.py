@@ -310,7 +310,7 @@ def test_scatter_shows_this_batch(bcl: TypingSession) -> None:
         ("metrics where nope > 1", "nope"),
         ("metrics top 0", "metrics top takes a number from 1, not '0'"),
         ("focus nowhere", "no layer 'nowhere' with features. Layers with features: encoder.0, decoder.0"),
-        ("scatter -o points.xyz", "this answer cannot be written as '.xyz'"),
+        ("scatter -o points.xyz", "an answer cannot be written as '.xyz'"),
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(bcl: TypingSession, line: str, message: str) -> None:
