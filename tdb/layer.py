@@ -18,7 +18,7 @@ from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import generic_metrics
 from tdb.jobs import at_the_prompt
-from tdb.layer_metrics import Kind, StepBatch, can_wait, in_host_memory, steps_together
+from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.layer_weight import as_rows, gradient_of, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.step import Progress, not_yet
@@ -55,6 +55,7 @@ class FocusLayer:
         self._transposed = False
         self._optimizer: Any = None
         self._initial: Tensor | None = None
+        self._host_view = HostView()
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
         self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
@@ -209,15 +210,16 @@ class FocusLayer:
 
     def copy_rows(self, ids: Array, out: Array) -> Array:
         """Copy the weights of some features to `out` [n, F], float32, and return it."""
-        weight = self._weight().detach()
-        if in_host_memory(weight) and not self._transposed and weight.itemsize == out.itemsize:
-            rows = weight.numpy()
+        weight = self._weight()
+        rows = None if self._transposed else self._host_view.of(weight)
+        if rows is not None and rows.dtype == out.dtype:
             rows.take(ids, axis=0, out=out.reshape(len(ids), *rows.shape[1:]), mode="clip")
             return out
         import torch
 
         index = torch.from_numpy(ids).to(weight.device)
-        out[:] = self._rows(weight.index_select(int(self._transposed), index)).float().cpu().numpy()
+        chosen = weight.detach().index_select(int(self._transposed), index)
+        out[:] = self._rows(chosen).float().cpu().numpy()
         return out
 
     def grad(self) -> Tensor:

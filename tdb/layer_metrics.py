@@ -29,6 +29,25 @@ def in_host_memory(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
 
 
+class HostView:
+    """What numpy sees of a tensor in host memory, made anew only where the tensor has got other memory."""
+
+    def __init__(self) -> None:
+        self._array: Array | None = None
+        self._place: tuple[Any, ...] = ()
+
+    def of(self, tensor: Tensor) -> Array | None:
+        """Return the array, which has the memory of `tensor`; None where numpy cannot look at it."""
+        if not tensor.is_cpu:
+            return None
+        # The array holds the memory, so that no other tensor gets it.
+        place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+        if place != self._place:
+            self._place = place
+            self._array = tensor.detach().numpy() if in_host_memory(tensor) else None
+        return self._array
+
+
 class InitialRows:
     """What the rows of a weight were when its layer became the focus.
 

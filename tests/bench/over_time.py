@@ -17,10 +17,10 @@ from tdb.history import History
 from tdb.results import Curves
 from tdb.views import draw
 from tdb.watches import Watches
-from tests.bench.side_by_side import Row, in_turns, ratio, spread
+from tests.bench.side_by_side import Arm, Row, made_anew, quartiles
 from tests.bench.spine import OneRun, attached, trainer
 
-STEPS, ROUNDS = 50, 80
+STEPS, ROUNDS, MAKINGS = 10, 600, 10
 MIB = 2**20
 WATCHED = [0, 15, 31, 47, 63]
 HANDFUL = 50  # steps come into history together
@@ -29,31 +29,38 @@ HANDFUL = 50  # steps come into history together
 def recording() -> list[Row]:
     """Time training with everything recorded at every step, beside the same training without tdb."""
     torch.set_num_threads(1)
+    watching = made_anew(watched_rule, lambda: steps_of(attached()[0]), ROUNDS, MAKINGS)
+    plain = made_anew(plain_layer, lambda: steps_of(trainer("control")), ROUNDS, MAKINGS)
     rows = []
-    controller, (debugged, rule), (bare, _) = DebugController(), attached(), attached()
+    for what, ratios, target in (
+        ("BCL, 5 watches, all metrics each step", watching, 1.05),
+        ("9 metrics of a plain layer, each step", plain, 1.10),
+    ):
+        found = statistics.median(ratios)
+        rows.append(Row(what, f"{found:.3f}x ({quartiles(ratios)})", f"{target:.2f}x", found <= target))
+    return rows
+
+
+def steps_of(made: Trainer, run: OneRun | None = None) -> Arm:
+    """Return what takes some steps of a trainer."""
+    return lambda: made.train(STEPS, debug_controller=run)
+
+
+def watched_rule() -> Arm:
+    """Return what takes some steps under BCL with five watches."""
+    controller, (made, rule) = DebugController(), attached()
     controller.focus_on("encoder.0")
     controller.add_panel(bcl_panel(rule))
     for feature in WATCHED:
         controller.add_watch(feature)
-    run = OneRun(controller)
-    times = in_turns(
-        {"bare": lambda: bare.train(STEPS), "tdb": lambda: debugged.train(STEPS, debug_controller=run)}, ROUNDS
-    )
-    found = ratio(times, "tdb", "bare")
-    measured = f"{found:.3f}x ({spread(times, 'tdb', 'bare')})"
-    rows.append(Row("BCL, 5 watches, all metrics each step", measured, "1.05x", found <= 1.05))
+    return steps_of(made, OneRun(controller))
 
-    controller, plain = DebugController(), trainer("control")
+
+def plain_layer() -> Arm:
+    """Return what takes some steps of a plain layer whose metrics are recorded at each."""
+    controller = DebugController()
     controller.recorder.dense = True
-    other: Trainer = trainer("control")
-    plain_run = OneRun(controller)
-    times = in_turns(
-        {"bare": lambda: other.train(STEPS), "tdb": lambda: plain.train(STEPS, debug_controller=plain_run)}, ROUNDS
-    )
-    found = ratio(times, "tdb", "bare")
-    measured = f"{found:.3f}x ({spread(times, 'tdb', 'bare')})"
-    rows.append(Row("9 metrics of a plain layer, each step", measured, "1.10x", found <= 1.10))
-    return rows
+    return steps_of(trainer("control"), OneRun(controller))
 
 
 def resident() -> float:

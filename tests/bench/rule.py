@@ -20,7 +20,7 @@ from recipes.trainer import Trainer
 from recipes.training import LAYER, HealthWatch
 from tdb.controller import DebugController
 from tests.bcl.plain import PlainBCL
-from tests.bench.side_by_side import Arm, Row, in_turns, quartiles, ratio, spread
+from tests.bench.side_by_side import Arm, Row, in_turns, made_anew, quartiles, ratio, spread
 from tests.bench.spine import OneRun
 
 STEPS, ROUNDS = 10, 100
@@ -65,17 +65,8 @@ def beside_plain_indexing(batches: list[tuple[Tensor, Tensor]]) -> list[Row]:
 
 
 def free_run(batches: list[tuple[Tensor, Tensor]]) -> Row:
-    """Time the recipe's bcl-slow in tdb's free run, with all that the recipe tells tdb, beside the recipe alone.
-
-    Both are made anew several times, now one first and now the other: where a trainer happens to lie in memory decides
-    more about its time than tdb does.
-    """
-    ratios = []
-    for number in range(MAKINGS):
-        arms = {}
-        for name in ("alone", "tdb") if number % 2 else ("tdb", "alone"):
-            arms[name] = recipe(batches, DebugController() if name == "tdb" else None)
-        ratios.append(ratio(in_turns(arms, FREE_ROUNDS // MAKINGS), "tdb", "alone"))
+    """Time the recipe's bcl-slow in tdb's free run, with all that the recipe tells tdb, beside the recipe alone."""
+    ratios = made_anew(lambda: recipe(batches, DebugController()), lambda: recipe(batches), FREE_ROUNDS, MAKINGS)
     found = statistics.median(ratios)
     measured = f"{found:.4f}x ({quartiles(ratios)})"
     return Row(f"{FREE_ROUNDS * STEPS:,} steps of bcl-slow in tdb's free run", measured, "1.01x", found <= 1.01)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Arm = Callable[[], object]
+INTERRUPTED = 1.5
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,37 @@ def in_turns(
 def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
     """Return the median over the rounds of one arm's time by another's."""
     return statistics.median(one / other for one, other in zip(times[name], times[base], strict=True))
+
+
+def made_anew(one: Callable[[], Arm], other: Callable[[], Arm], rounds: int, makings: int) -> list[float]:
+    """Return the ratios of the whole times of two arms that are made anew several times, now one first, now the other.
+
+    Where a trainer happens to lie in memory decides more about its time than tdb does.
+
+    Args:
+        one: makes what is timed.
+        other: makes what it is compared with.
+        rounds: how many times each is timed in all.
+        makings: how many times both are made.
+    """
+    ratios = []
+    for number in range(makings):
+        arms = {}
+        for name, make in (("one", one), ("other", other))[:: 1 if number % 2 else -1]:
+            arms[name] = make()
+        ratios.append(whole_ratio(in_turns(arms, rounds // makings), "one", "other"))
+    return ratios
+
+
+def whole_ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
+    """Return the ratio of the whole times of two arms: it knows what happens in a few rounds only, a median does not.
+
+    Rounds in which one of them took half as long again as it mostly does are left out: something else was running.
+    """
+    most = {each: INTERRUPTED * statistics.median(times[each]) for each in (name, base)}
+    pairs = zip(times[name], times[base], strict=True)
+    kept = [(taken, of_base) for taken, of_base in pairs if taken < most[name] and of_base < most[base]]
+    return sum(taken for taken, _ in kept) / sum(of_base for _, of_base in kept)
 
 
 def spread(times: Mapping[str, list[float]], name: str, base: str) -> str:
