@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _active: DebugController | None = None
 _process = 0
 _plain: tuple[int, DebugController] | None = None
+_attaching: threading.Thread | None = None
+_one_at_a_time = threading.Lock()
 _explicit = False
 _stand_aside: list[Callable[[], None]] = []
 
@@ -38,19 +40,31 @@ def current_controller() -> DebugController | None:
 
 
 def plain_controller() -> DebugController:
-    """Return the controller of a process that tdb has not started; another one while the last one's loop still runs."""
-    global _plain  # noqa: PLW0603 - one script a process is what pdb has, too
+    """Return the controller of a process that tdb has not started; another one while the last one's loop still runs.
+
+    Threads that train beside each other may ask before any of their loops has begun: each has one of its own.
+    """
+    global _plain, _attaching  # noqa: PLW0603 - one script a process is what pdb has, too
     from tdb.controller import DebugController
+
+    with _one_at_a_time:
+        if _plain is None or _plain[0] != os.getpid() or _belongs_to_another_thread(_plain[1]):
+            controller = DebugController()
+            controller.rest()
+            _plain = os.getpid(), controller
+        _attaching = threading.current_thread()
+        return _plain[1]
+
+
+def _belongs_to_another_thread(controller: DebugController) -> bool:
+    """Return whether another thread trains with a controller, or has asked for it and will."""
     from tdb.gate import RUNNING, STOPPED
 
-    if _plain is not None and _plain[0] == os.getpid():
-        gate = _plain[1].gate
-        if gate.status not in (RUNNING, STOPPED) or gate.thread is threading.current_thread():
-            return _plain[1]
-    controller = DebugController()
-    controller.rest()
-    _plain = os.getpid(), controller
-    return controller
+    here, gate = threading.current_thread(), controller.gate
+    if gate.status in (RUNNING, STOPPED):
+        return gate.thread is not here
+    asked = _attaching
+    return asked is not None and asked.is_alive() and asked not in (here, threading.main_thread())
 
 
 def attached_controller() -> DebugController | None:

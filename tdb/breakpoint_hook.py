@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -12,14 +13,31 @@ from tdb.active import current_controller
 
 SET_TRACE, BREAKPOINT = "set_trace()", "breakpoint()"
 STOPS_HERE = frozenset({SET_TRACE, BREAKPOINT})  # reasons of stops at the very line that asks for them
+REFUSAL = (
+    "does not stop in a worker process: it cannot read from the terminal. In a DataLoader it does with num_workers=0"
+)
 
+_refused_in = 0
 _open: list[object] = []
 _before = sys.breakpointhook
+
+
+def is_refused(reason: str) -> bool:
+    """Return whether this is a process of multiprocessing, where nobody can answer a prompt; say so once."""
+    global _refused_in  # noqa: PLW0603 - of each process
+    if multiprocessing.parent_process() is None:
+        return False
+    if _refused_in != os.getpid():
+        _refused_in = os.getpid()
+        sys.stderr.write(f"*** {reason} {REFUSAL}\n")
+    return True
 
 
 def stop_at_breakpoint(*args: Any, **kws: Any) -> None:
     """What `breakpoint()` calls while a script runs under tdb; takes what any debugger may take."""
     controller = current_controller()
+    if is_refused(BREAKPOINT):
+        return
     if controller is None:  # a child process of the script
         sys.__breakpointhook__(*args, **kws)
         return

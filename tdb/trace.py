@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tdb.active import current_controller
-from tdb.breakpoint_hook import SET_TRACE
+from tdb.breakpoint_hook import SET_TRACE, is_refused
 
 
 def set_trace() -> None:
@@ -11,10 +11,13 @@ def set_trace() -> None:
 
     Under `tdb SCRIPT` it is the shell that is there already. In a plain run it opens at the first call; `step`,
     `until` and stop points then work with a loop that `tdb.attach` knows, and `continue` runs to the next `set_trace`.
+    In a worker of a DataLoader or another process of multiprocessing it says that it cannot, and goes on.
 
     Raises:
         TrainingStopped: the user has left.
     """
+    if is_refused(SET_TRACE):
+        return
     controller = current_controller()
     if controller is None:
         from tdb.shell.beside import open_beside

@@ -141,7 +141,7 @@ class Beside:
             try:
                 if notebook:
                     yield self.controller.gate.call(lambda: input(self._interpreter.prompt))
-                elif line := sys.stdin.readline():
+                elif sys.stdin is not None and (line := sys.stdin.readline()):
                     yield line
                 else:
                     return

@@ -142,3 +142,37 @@ def test_a_ctrl_c_that_came_into_an_import_is_no_bug() -> None:
     assert not was_interrupted(failed)
     failed.__cause__ = KeyboardInterrupt()
     assert was_interrupted(failed)
+
+
+@pytest.mark.parametrize(
+    ("call", "options"), [("tdb.set_trace()", []), ("tdb.set_trace()", ["-m", "tdb"]), ("breakpoint()", ["-m", "tdb"])]
+)
+def test_a_worker_process_has_no_terminal_and_goes_on(place: Place, call: str, options: list[str]) -> None:
+    script = place.write(
+        "train.py",
+        f"""
+        import multiprocessing
+        import tdb
+
+        def load():
+            for _ in range(3):
+                {call}
+            print("loaded", flush=True)
+
+        if __name__ == "__main__":
+            worker = multiprocessing.get_context("fork").Process(target=load)
+            worker.start()
+            worker.join()
+        """,
+    )
+    ended = place.python(*options, *(["-c", "continue"] if options else []), script)
+    refusals = [line for line in ended.error.splitlines() if line.startswith("***")]
+    assert (ended.status, len(refusals)) == (0, 1)
+    assert refusals[0].startswith(f"*** {call.removeprefix('tdb.')} does not stop in a worker process")
+    assert "loaded" in ended.out
+
+
+def test_set_trace_with_stdin_closed_ends_as_with_nothing_to_read(place: Place) -> None:
+    script = place.write("train.py", "import sys\nimport tdb\n\nsys.stdin = None\ntdb.set_trace()\n")
+    ended = place.python(script)
+    assert (ended.status, ended.error) == (1, "training was told to stop\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import runpy
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -181,8 +182,6 @@ def test_attaching_again_goes_on_counting_unless_the_script_says_where_it_is(con
 def test_cells_of_a_notebook_control_a_loop_in_a_thread(
     controller: tdb.DebugController, elsewhere: Callable[..., object]
 ) -> None:
-    import threading
-
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -208,3 +207,23 @@ def test_cells_of_a_notebook_control_a_loop_in_a_thread(
     assert another is not controller  # the loop of the first one still runs
     controller.stop()
     join(thread)
+
+
+def test_two_threads_that_attach_before_either_trains_have_a_controller_each(controller: tdb.DebugController) -> None:
+    attached = [tdb.attach()]
+    both = threading.Barrier(2)
+
+    def train() -> None:
+        attached.append(tdb.attach())
+        both.wait(20)
+        attached.append(tdb.attach())
+        both.wait(20)
+
+    threads = [threading.Thread(target=train) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        join(thread)
+    assert attached[0] is controller  # what the main thread has attached, a thread trains
+    assert len(set(attached[1:3])) == 2
+    assert controller in attached[1:3]
