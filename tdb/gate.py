@@ -278,11 +278,6 @@ class Gate:
             self._dismissed = True
             self._announce()
 
-    def same_stop(self) -> None:
-        """Training has been where it stood, and stands there again: that is no other stop."""
-        with self._lock:
-            self._stops -= 1
-
     # ---- the training thread ---------------------------------------------------------------------------------------
 
     def launched(self, thread: threading.Thread) -> None:

@@ -83,9 +83,9 @@ def asked_in_place(session: Session, condition: Expression, way: InPlace) -> Lan
     here, first = controller.position.step, controller.travel.horizon
     if first is None:
         raise StateError("nothing is kept that steps could be taken again from", "`checkpoints` lists what is")
-    before, stops = controller.gate.now(), controller.gate.stops
+    reason, stops = controller.gate.reason, controller.gate.stops
     with asking(session, condition) as asked:
         landing = way.goto(session, here, before=first)
     if landing.step == here and session.status not in OVER:
-        controller.gate.stands_as_before(stops, before.reason)
+        controller.gate.stands_as_before(stops, reason)
     return asked.told_by(landing)

@@ -60,10 +60,11 @@ class InPlace:
             StateError: training stopped on the way to it.
         """
         controller = session.controller
-        landing = self.goto(session, controller.position.step, reason=controller.gate.reason)
+        reason, stops = controller.gate.reason, controller.gate.stops
+        landing = self.goto(session, controller.position.step, reason=reason)
         if landing.step != landing.goal:
             raise StateError(f"stopped on the way to step {landing.goal}", f"`goto {landing.goal}` goes there")
-        controller.gate.same_stop()
+        controller.gate.stands_as_before(stops, reason)
         return landing
 
     def goto(
