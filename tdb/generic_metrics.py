@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,8 +22,26 @@ GENERIC_METRICS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Initial:
+    """What a weight was when its layer became the focus.
+
+    Attributes:
+        rows: [D, F].
+    """
+
+    rows: Tensor
+
+    @cached_property
+    def norm(self) -> Tensor:
+        """[D] the L2 norms of the rows, computed when somebody looks for the first time."""
+        import torch
+
+        return torch.linalg.vector_norm(self.rows, dim=1)
+
+
 def generic_metrics(
-    weights: Tensor, grad: Tensor | None, before: Tensor | None, output: Tensor | None, initial: Tensor | None
+    weights: Tensor, grad: Tensor | None, before: Tensor | None, output: Tensor | None, initial: Initial | None
 ) -> dict[str, Tensor]:
     """Return the metrics by name, each [D]; those that cannot be computed of what is given are left out.
 
@@ -30,7 +50,7 @@ def generic_metrics(
         grad: [D, F] the gradient that its update used.
         before: [D, F] the weights before it.
         output: [N, D] what the layer gave, of all images and positions.
-        initial: [D, F] the weights when the layer became the focus.
+        initial: the weights when the layer became the focus.
     """
     import torch
 
@@ -55,6 +75,6 @@ def generic_metrics(
         found["active_fraction"] = active.masked_fill(mean.isnan(), float("nan"))
     if initial is not None:
         # A row of zeros has cosine 0 with anything.
-        product = (norm * torch.linalg.vector_norm(initial, dim=1)).clamp_min(tiny)
-        found["cos_to_init"] = torch.linalg.vecdot(weights, initial) / product
+        product = (norm * initial.norm).clamp_min(tiny)
+        found["cos_to_init"] = torch.linalg.vecdot(weights, initial.rows) / product
     return found

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tdb.autograd import inside_backward, is_being_compiled, is_transformed, never_compiled
 from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
-from tdb.generic_metrics import generic_metrics
+from tdb.generic_metrics import Initial, generic_metrics
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.layer_weight import as_rows, gradient_of, trained_for, weight_of
@@ -54,7 +54,7 @@ class FocusLayer:
         self._module: nn.Module | None = None
         self._transposed = False
         self._optimizer: Any = None
-        self._initial: Tensor | None = None
+        self._initial: Initial | None = None
         self._host_view = HostView()
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
@@ -81,10 +81,11 @@ class FocusLayer:
         if module is not self._module:
             self._module, self._transposed = module, chosen.kind in TRANSPOSED
             self.forget_step()
-            self._initial = self.weights()
-            in_host = in_host_memory(self._initial)
-            self._weight_batch = WeightBatch(self._initial) if in_host else None
-            self._batch = StepBatch(self._initial) if in_host and steps_together(self._initial) > 1 else None
+            weights = self.weights()
+            self._initial = Initial(weights)
+            in_host = in_host_memory(weights)
+            self._weight_batch = WeightBatch(weights) if in_host else None
+            self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
 
