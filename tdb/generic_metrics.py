@@ -37,7 +37,8 @@ class Initial:
         """[D] the L2 norms of the rows, computed when somebody looks for the first time."""
         import torch
 
-        return torch.linalg.vector_norm(self.rows, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(self.rows, dim=1)
+        return norm
 
 
 def generic_metrics(
