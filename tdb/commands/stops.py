@@ -272,6 +272,8 @@ def _tried(session: Session, point: StopPoint) -> tuple[str, bool | None]:
     hit: Hit | None = armed.preview(point)
     if point.waiting_for:
         return "", None
+    if hit is not None and hit.failed:
+        return f"it cannot be told at this step: {_without_label(hit)}", None
     if hit is not None:
         return f"it is so at this very step: {_without_label(hit)}", True
     if stop.expression is not None:

@@ -357,6 +357,14 @@ for step, x in enumerate(controller.steps([torch.randn(8, 4) for _ in range(6)])
 """
 
 
+def test_a_new_stop_point_that_cannot_be_computed_is_not_said_to_hold(make_session: Make) -> None:
+    session = make_session(MODEL)
+    session.type("step")
+    said = session.type("break when grad > 5")
+    assert "it cannot be told at this step: grad > 5 gives an array of shape [" in said
+    assert "it is so" not in said
+
+
 @pytest.mark.parametrize(
     ("happens", "event"),
     [
