@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tdb.generic_metrics import GENERIC_METRICS
 from tdb.panel import StatusRule
 from tdb.queries import array_of
 from tdb.results import Array, Table
+from tdb.step import Progress, not_yet
 from tdb.target import model_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Features:
         status: one word a feature.
         scatter: the metrics that `scatter` shows by default: x, y and colour.
         captured: the step was captured from its start; otherwise metrics may be missing.
+        progress: how far the step has come.
+        later: metrics that it may have when it is complete.
     """
 
     layer: str
@@ -46,6 +49,8 @@ class Features:
     status: Sequence[str]
     scatter: tuple[str, str, str]
     captured: bool = True
+    progress: Progress = field(default_factory=Progress)
+    later: Collection[str] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -57,11 +62,14 @@ class Features:
 
         Raises:
             TdbError: there is none of this name.
+            StateError: the step has not come to it.
         """
         if name == "feature_id":
             return np.arange(self.count)
         if name in GENERIC_METRICS and name not in self.metrics and not self.captured:
             raise NotCapturedError(f"{name} of this step was not captured")
+        if name not in self.metrics and name in self.later:
+            raise not_yet(name, self.progress)
         if name not in self.metrics:
             known = ", ".join(self.metrics)
             raise TdbError(f"no column {name!r}", did_you_mean(name, self.metrics) or f"Columns: {known}")
@@ -110,8 +118,10 @@ def features_of(controller: DebugController, thresholds: Mapping[str, float]) ->
         columns = tuple(name for name in panel.columns if name in own) or columns
     rule = status_rule_of(controller).with_thresholds(thresholds)
     status = rule(metrics[rule.metric]) if rule.metric in metrics else ["unknown"] * count
+    later = [] if controller.progress.complete else [*GENERIC_METRICS, *(panel.columns if panel is not None else ())]
     scatter = (panel.scatter if panel is not None else None) or ("weight_norm", "update_norm", "active_fraction")
-    return Features(layer.title, count, metrics, columns, status, scatter, layer.captured)
+    progress = replace(controller.progress)
+    return Features(layer.title, count, metrics, columns, status, scatter, layer.captured, progress, later)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tdb.features import panel_of, status_rule_of
 from tdb.generic_metrics import GENERIC_METRICS
 from tdb.queries import array_of
 from tdb.sources import sources_of
-from tdb.step import Position
+from tdb.step import Position, not_yet
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
@@ -100,7 +100,8 @@ class StepNamespace(Mapping[str, Any]):
         """Forget the values: another step has ended, or something in this one has changed."""
         self.found.clear()
         self._generic = self._of_rule = None
-        if self._focus.name != self._layer or len(self._declared) != self._panels:
+        inside = not self._controller.progress.complete  # what had a value at the boundary may have none yet
+        if inside or self._focus.name != self._layer or len(self._declared) != self._panels:
             self._layer, self._panels = self._focus.name, len(self._declared)
             self.found.getters.clear()
 
@@ -112,7 +113,7 @@ class StepNamespace(Mapping[str, Any]):
         controller, panel = self._controller, panel_of(self._controller)
         names = [*OF_THE_STEP]
         if controller.layer.info is not None:
-            names += self._metrics_of_rule(panel) if panel is not None else ()
+            names += self._metrics_of_rule(panel) if panel is not None and controller.progress.has_output else ()
             names += [*self._metrics_of_layer(), "feature_id", *STATUS_WORDS, *sources_of(controller)]
         for key, data in controller.record.data.items():
             names += [f"{key}.{entry}" for entry in data] if isinstance(data, Mapping) else [key]
@@ -134,13 +135,23 @@ class StepNamespace(Mapping[str, Any]):
 
         Raises:
             KeyError: nothing of this name has a value in this step.
+            StateError: the step under way has not come to it.
         """
         for getter in self._candidates(name):
             try:
                 return getter, getter()
             except (LookupError, TdbError):  # not in this step: no gradient, no focus layer, not captured
                 continue
+        progress = self._controller.progress
+        if not progress.complete and self._is_of_features(name):
+            raise not_yet(name, progress)
         raise KeyError(name)
+
+    def _is_of_features(self, name: str) -> bool:
+        """Return whether a step that is complete may have a value of this name for the features."""
+        panel = panel_of(self._controller)
+        of_rule = panel is not None and (name in panel.columns or name in panel.sources)
+        return of_rule or name in GENERIC_METRICS or name in STATUS_WORDS or name in sources_of(self._controller)
 
     def _candidates(self, name: str) -> Iterator[Getter]:
         controller = self._controller
@@ -148,7 +159,7 @@ class StepNamespace(Mapping[str, Any]):
             yield partial(self._of_the_step, name)
         if controller.layer.info is not None:
             panel = panel_of(controller)
-            if panel is not None:
+            if panel is not None and controller.progress.has_output:
                 yield self._rule_getter(panel, name)
             if name in GENERIC_METRICS:
                 yield lambda: plain(self._metrics_of_layer()[name])

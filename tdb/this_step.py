@@ -146,7 +146,8 @@ def all_known(session: Session, expression: Expression) -> bool:
         armed.renew()
         try:
             for name in expression.names:
-                armed.namespace[name]
+                with suppress(StateError):  # a step that is complete has it
+                    armed.namespace[name]
         except (KeyError, TdbError):
             return False
         return True
@@ -196,10 +197,14 @@ def shapes_of(session: Session, names: Iterable[str]) -> tuple[dict[str, tuple[i
     def ask() -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         session.armed.renew()
         shapes: dict[str, tuple[int, ...]] = {}
+        missing = []
         for name in names:
-            with suppress(KeyError, TdbError):
+            try:
                 shapes[name] = np.shape(namespace[name])
-        missing = [name for name in names if name not in shapes]
+            except StateError:
+                continue  # a step that is complete has it
+            except (KeyError, TdbError):
+                missing.append(name)
         known = list(namespace) if missing else []
         return shapes, {name: _unknown(name, known) for name in missing}
 

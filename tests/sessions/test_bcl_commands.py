@@ -120,6 +120,17 @@ def test_inside_a_step_the_rule_s_tensors_are_of_that_step_and_so_is_what_a_figu
     for line in ("image 1", "images", "trace", "trace win_rate", "grid som_targets"):
         assert session.type(line).startswith("*** no output of the model yet: this step is at batch: "), line
     assert "the last one under way for 1 step" in session.type("health")
+    lines = (
+        "assert sum(dead) == 0",
+        "hist win_rate * 2",
+        "metrics sort win_rate",
+        "scatter",
+        "cosmat weights sort win_rate",
+    )
+    for line in lines:  # none of them answers of the step before
+        assert " yet: this step is at batch: `phase` goes on, `step` completes it" in session.type(line), line
+    assert "no win_rate yet" in session.type("display win_rate[31]")
+    assert session.type("undisplay;; break when win_rate[31] > 2").splitlines()[1:] == ["tried at the end of step 2"]
     for phase in ("forward", "backward"):
         session.type(f"phase {phase}")
         for line in ("image 1", "images", "trace --all", "grid weights", "scatter weight_norm cos_to_init"):
