@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bcl.competition import Competition, Neighbours, compete, margin, nearest_neighbours, neighbours_of
 from bcl.config import BCLConfig
-from bcl.metrics import Array, metrics, of_parts, parts
+from bcl.metrics import metrics, of_parts, parts
 from bcl.rules import RULES, Outcome, Term, value_of
 
 
@@ -75,7 +75,7 @@ class BCL:
         """
         if self._last is None:
             return {}
-        found = metrics(self._last.contest, self._last.outcome, self.rule.metrics)
+        found = metrics(self._last.contest, self._last.outcome, self.rule)
         return {name: metric() for name, metric in found.items() if names is None or name in names}
 
     def recorded_parts(self) -> list[Tensor]:
@@ -84,16 +84,16 @@ class BCL:
         They are as many after each step; none before the first.
         """
         last = self._last
-        return parts(last.contest, last.outcome, self.rule.metrics) if last is not None else []
+        return parts(last.contest, last.outcome, self.rule) if last is not None else []
 
-    def recorded_metrics(self, given: Array) -> dict[str, Array]:
+    def recorded_metrics(self, given: Tensor) -> dict[str, Tensor]:
         """Return metrics of k steps by their names, [k, D] each, as `get_step_metrics` gave them.
 
         Args:
             given: [k, n, D], the `recorded_parts` of each.
         """
         assert self._last is not None, "there are no parts before the first step"
-        return of_parts(given, self._last.outcome, self.rule.metrics)
+        return of_parts(given, self._last.outcome, self.rule)
 
     def step_tensor(self, name: str) -> Tensor:
         """Return one of the tensors that `step_tensors` gives.

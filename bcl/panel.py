@@ -67,7 +67,7 @@ def bcl_panel(bcl: BCL, tracker: BCLHealthTracker | None = None, loss: LossOfIma
         metrics=bcl.get_step_metrics,
         recorded=tdb.Recorded(bcl.recorded_parts, bcl.recorded_metrics),
         step_data={"bcl_metrics": bcl.get_step_metrics, "bcl_tensors": bcl.step_tensors},
-        columns=("win_rate", "grad_magnitude", *(("som_magnitude",) if pulls else ()), *bcl.rule.metrics),
+        columns=bcl.rule.columns,
         status=tdb.StatusRule("win_rate", dead_below=DEAD_BELOW, winner_above=WINNER_ABOVE),
         sources={name: partial(bcl.step_tensor, name) for name in targets},
         forces={"som": partial(bcl.step_tensor, "som_delta")} if pulls else {},

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -58,9 +58,7 @@ class Outcome:
         novelty: [D] or [B] what the rule calls novel, features or images; None for a rule without novelty.
         terms: every other tensor of the formulas by its name, in their order.
         pulls: name -> the term [B, D] whose transpose times the inputs is the target [D, F] of this name, for looking.
-        grad_magnitude: [D] each, what the sums of grad_mask's columns are made of, where the rule has them without
-            adding up: the products of one factor and the next, the third and the fourth and so on, add up to them.
-        som_magnitude: the same for the sums of som_weight's columns.
+        parts: name -> [D], what the rule's metrics are made of if it says so itself; see `Rule.of_parts`.
     """
 
     grad_mask: Tensor
@@ -70,8 +68,7 @@ class Outcome:
     novelty: Tensor | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     pulls: Mapping[str, str] = field(default_factory=dict)
-    grad_magnitude: tuple[Tensor, ...] = ()
-    som_magnitude: tuple[Tensor, ...] = ()
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def value_of(term: Term) -> Tensor:
@@ -90,6 +87,8 @@ class Rule:
         formulas: gives the outcome of a competition, from the weight W [D, F] and the configuration.
         metrics: which of the outcome's terms are one number a feature [D] that says how the feature fares.
         targets: which of its terms and pulls are targets [D, F].
+        of_parts: makes grad_magnitude, som_magnitude and `metrics` of an outcome's parts, of those of k batches too, if
+            each is [k, D] then. Without it they are sums over the images, and terms.
         pulls: whether the rule pulls the weight at all.
         ahead: so many forwards before every n-th are the neighbours found anew; if any, then also when the rule is
             attached, which stands for forward 0.
@@ -98,8 +97,19 @@ class Rule:
     formulas: Formulas
     metrics: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    of_parts: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     pulls: bool = True
     ahead: int = 0
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The metrics that are one number a feature, and that other rules have too."""
+        return ("win_rate", "grad_magnitude", *(("som_magnitude",) if self.pulls else ()))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All metrics that are one number a feature and tell how it fares, in the order in which they are shown."""
+        return (*self.shared, *self.metrics)
 
 
 def v1(contest: Competition, _weight: Tensor, config: BCLConfig) -> Outcome:
@@ -183,6 +193,61 @@ def m3_0_1(contest: Competition, weight: Tensor, config: BCLConfig) -> Outcome:
     )
 
 
+class Shares(NamedTuple):
+    """What m3-0.2 makes of each feature: [D], or [k, D] of k batches.
+
+    Attributes:
+        effective_win: the win rate times the novelty; also how much of the gradient passes.
+        contender_weight: how much of the pull is one to images that the neighbourhood won.
+        attraction_weight: how much is one to images that the feature does not claim.
+        grad_weight: the gradient's part of each image that the feature wins.
+        local_scale: what brings the sum of the first pull to 1, where there is any.
+        global_scale: the same of the second.
+        local_part: the first scale times its weight.
+        global_part: the second scale times its weight.
+        whole: the sum of both weights.
+    """
+
+    effective_win: Tensor
+    contender_weight: Tensor
+    attraction_weight: Tensor
+    grad_weight: Tensor
+    local_scale: Tensor
+    global_scale: Tensor
+    local_part: Tensor
+    global_part: Tensor
+    whole: Tensor
+
+
+def shares_of_features(win_rate: Tensor, novelty: Tensor, nearby: Tensor, far: Tensor) -> Shares:
+    """Return the numbers of m3-0.2, each [..., D].
+
+    Args:
+        win_rate: [..., D].
+        novelty: [..., D], what `feature_novelty` gives.
+        nearby: [..., D], the sum of the pulls to images that the neighbourhood won.
+        far: [..., D], the sum of those to images that the feature does not claim.
+    """
+    one = constant(1, win_rate)
+    effective_win = win_rate * novelty
+    not_won = one - effective_win
+    contender_weight = not_won * win_rate
+    attraction_weight = not_won * (one - win_rate)
+    local_scale = scale_of_shares(nearby, (one - novelty) * contender_weight)
+    global_scale = scale_of_shares(far, attraction_weight)
+    return Shares(
+        effective_win,
+        contender_weight,
+        attraction_weight,
+        grad_weight=novelty * effective_win,
+        local_scale=local_scale,
+        global_scale=global_scale,
+        local_part=local_scale * contender_weight,
+        global_part=global_scale * attraction_weight,
+        whole=more_than_0(contender_weight + attraction_weight),
+    )
+
+
 def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome:
     """Blend a pull to the images that the neighbourhood won with one to the images that a feature does not claim.
 
@@ -191,52 +256,60 @@ def m3_0_2(contest: Competition, _weight: Tensor, _config: BCLConfig) -> Outcome
     targets is a blend of both pulls.
     """
     rank_score, in_nbr = contest.rank_score, contest.in_nbr  # [B, D]
-    wins, win_rate = contest.wins, contest.win_rate  # [D]
     one = constant(1, rank_score)
     free = unclaimed(contest)  # [B, 1]
     novelty = feature_novelty(contest, free)  # [D]
 
-    effective_win = win_rate * novelty  # [D]
-    gradient_weight = effective_win  # [D]
-    not_won = one - effective_win  # [D]
-    contender_weight = not_won * win_rate  # [D]
-    attraction_weight = not_won * (one - win_rate)  # [D]
-
-    grad_weight = novelty * gradient_weight  # [D]
-    grad_mask = rank_score * grad_weight  # [B, D]
     crowd = local_coverage(rank_score, contest.neighbours).add_(one)  # [B, D]
     nearby = (rank_score * in_nbr).div_(crowd)  # [B, D]
     far = (one - rank_score).mul_(free)  # [B, D]
     all_nearby, all_far = nearby.sum(0), far.sum(0)  # [D]
-    local_scale = scale_of_shares(all_nearby, (one - novelty) * contender_weight)  # [D]
-    global_scale = scale_of_shares(all_far, attraction_weight)  # [D]
-    whole = more_than_0(contender_weight + attraction_weight)  # [D]
-    local_part = local_scale * contender_weight  # [D]
-    global_part = global_scale * attraction_weight  # [D]
-    blend = nearby * (local_part / whole)  # [B, D]
-    blend.addcmul_(far, global_part / whole)
+    made = shares_of_features(contest.win_rate, novelty, all_nearby, all_far)  # [D] each
+    grad_mask = rank_score * made.grad_weight  # [B, D]
+    blend = nearby * (made.local_part / made.whole)  # [B, D]
+    blend.addcmul_(far, made.global_part / made.whole)
     som_targets = torch.mm(blend.t(), contest.inputs)  # [D, F]
 
     return Outcome(
         grad_mask=grad_mask,
-        som_weight=lambda: blend * whole,
+        som_weight=lambda: blend * made.whole,
         som_targets=som_targets,
         novelty=novelty,
         terms={
             "feature_novelty": novelty,
             "local_coverage": lambda: local_coverage(rank_score, contest.neighbours),
             "local_novelty": crowd.reciprocal,
-            "effective_win": effective_win,
-            "gradient_weight": gradient_weight,
-            "contender_weight": contender_weight,
-            "attraction_weight": attraction_weight,
-            "local_pull": lambda: nearby * local_scale,
-            "global_pull": lambda: far * global_scale,
+            "effective_win": made.effective_win,
+            "gradient_weight": made.effective_win,
+            "contender_weight": made.contender_weight,
+            "attraction_weight": made.attraction_weight,
+            "local_pull": lambda: nearby * made.local_scale,
+            "global_pull": lambda: far * made.global_scale,
         },
         pulls={"local_target": "local_pull", "global_target": "global_pull"},
-        grad_magnitude=(grad_weight, wins),
-        som_magnitude=(all_nearby, local_part, all_far, global_part),
+        parts={
+            "wins": contest.wins,
+            "win_rate": contest.win_rate,
+            "feature_novelty": novelty,
+            "nearby": all_nearby,
+            "far": all_far,
+        },
     )
+
+
+def metrics_of_m3_0_2(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the metrics of m3-0.2, of one batch [D] or of k [k, D]: see `Rule.of_parts`."""
+    win_rate, novelty, nearby, far = (parts[name] for name in ("win_rate", "feature_novelty", "nearby", "far"))
+    made = shares_of_features(win_rate, novelty, nearby, far)
+    return {
+        "grad_magnitude": made.grad_weight * parts["wins"],
+        "som_magnitude": nearby * made.local_part + far * made.global_part,
+        "feature_novelty": novelty,
+        "effective_win": made.effective_win,
+        "gradient_weight": made.effective_win,
+        "contender_weight": made.contender_weight,
+        "attraction_weight": made.attraction_weight,
+    }
 
 
 def decoupled(contest: Competition, weight: Tensor, config: BCLConfig) -> Outcome:
@@ -307,6 +380,7 @@ RULES: Mapping[str, Rule] = {
         m3_0_2,
         metrics=("feature_novelty", "effective_win", "gradient_weight", "contender_weight", "attraction_weight"),
         targets=("local_target", "global_target"),
+        of_parts=metrics_of_m3_0_2,
     ),
     "decoupled": Rule(decoupled, metrics=("feature_novelty", "som_rate"), targets=("winner_target", "rescue_target")),
     "nbr-k8": Rule(gating, pulls=False, ahead=1),

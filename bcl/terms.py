@@ -5,18 +5,14 @@ Letters in the trailing comments: B images of the batch, D features, F inputs, k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn import functional
 
 from bcl.competition import Competition, Neighbours, rivals
 from bcl.constants import EPSILON, constant
-
-Number = TypeVar("Number", Tensor, NDArray[Any])
 
 
 class Bullies(NamedTuple):
@@ -29,13 +25,6 @@ class Bullies(NamedTuple):
 def more_than_0(sums: Tensor) -> Tensor:
     """Return sums that can be divided by."""
     return sums + constant(EPSILON, sums)
-
-
-def sum_of_products(factors: Sequence[Number]) -> Number:
-    """Return the sum of the products of one factor and the next, the third and the fourth and so on: all of a shape."""
-    one, other, *rest = factors
-    product: Number = one * other
-    return product + sum_of_products(rest) if rest else product
 
 
 def shares(pull: Tensor) -> Tensor:

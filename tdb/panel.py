@@ -129,11 +129,11 @@ class Recorded:
     Attributes:
         parts: gives what a step's metrics are made of: n tensors [D], the same n in every step; none before the first.
             They must not change afterwards, and should not hold much memory.
-        columns: makes the panel's columns, [k, D] each, of the parts [k, n, D] of k steps, in host memory as float32.
+        columns: makes the panel's columns, [k, D] each, of the parts [k, n, D] of k steps.
     """
 
     parts: Callable[[], Sequence[Tensor]]
-    columns: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]]
+    columns: Callable[[Tensor], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,10 @@ class RuleBatch:
         """Return the names of the m metrics, and their values [k, m, D] at the k steps that wait."""
         import torch
 
-        parts: Array = torch.stack(self._parts).detach().float().cpu().numpy()
+        parts = torch.stack(self._parts).detach()
         found = self._recorded.columns(parts.reshape(self.waiting, self._count, -1))
-        return tuple(found), np.stack(list(found.values()), axis=1)
+        blocks: Array = torch.stack(list(found.values()), dim=1).float().cpu().numpy()
+        return tuple(found), blocks
 
     def rows(self, ids: Array) -> Array | None:
         """Return the weights [k, w, F] of the watched features `ids` [w]: not a copy."""

@@ -1,6 +1,5 @@
 """The door to tdb: what the panel declares."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -70,9 +69,9 @@ def test_metrics_of_steps_that_are_computed_together_are_those_of_each_step(name
         torch.nn.functional.l1_loss(model(torch.rand(16, 784)), torch.rand(16, 784)).backward()
         expected.append(torch.stack([panel.metrics()[column] for column in panel.columns]))
         kept.append(torch.stack(panel.recorded.parts()))
-    together = panel.recorded.columns(torch.stack(kept).numpy())
+    together = panel.recorded.columns(torch.stack(kept))
     assert tuple(together) == tuple(panel.columns)
-    np.testing.assert_array_equal(np.stack(list(together.values()), axis=1), torch.stack(expected))
+    assert torch.equal(torch.stack(tuple(together.values()), dim=1), torch.stack(expected))
 
 
 def test_the_gate_alone_has_no_force_and_no_targets():

@@ -169,7 +169,7 @@ def test_identical_and_extreme_features_give_finite_numbers(rule, images, featur
 
 
 def metrics_of(contest, outcome, rule):
-    return {name: metric() for name, metric in metrics(contest, outcome, RULES[rule].metrics).items()}
+    return {name: metric() for name, metric in metrics(contest, outcome, RULES[rule]).items()}
 
 
 @pytest.mark.parametrize("rule", RULES)
