@@ -143,12 +143,14 @@ class StepNamespace(Mapping[str, Any]):
             except (LookupError, TdbError):  # not in this step: no gradient, no focus layer, not captured
                 continue
         progress = self._controller.progress
-        if not progress.complete and self._is_of_features(name):
+        if not progress.complete and self._comes_later(name):
             raise not_yet(name, progress)
         raise KeyError(name)
 
-    def _is_of_features(self, name: str) -> bool:
-        """Return whether a step that is complete may have a value of this name for the features."""
+    def _comes_later(self, name: str) -> bool:
+        """Return whether a step that is complete may have a value of this name: the step before had it."""
+        if name in OF_THE_STEP:
+            return getattr(self._controller.position, name) is not None
         panel = panel_of(self._controller)
         of_rule = panel is not None and (name in panel.columns or name in panel.sources)
         return of_rule or name in GENERIC_METRICS or name in STATUS_WORDS or name in sources_of(self._controller)

@@ -62,8 +62,10 @@ def display(session: Session, expression: Displayed | None = None) -> Result:
         return untried
     try:
         return session.shell.displayed_one(made)
-    except (UnknownNameError, StateError) as error:
+    except UnknownNameError as error:
         return replace(untried, notes=[f"{error}. It may be captured later"])
+    except StateError as error:
+        return replace(untried, notes=[str(error)])
     except TdbError:
         if made.number not in before:
             session.displays.remove([str(made.number)])

@@ -120,6 +120,7 @@ def test_inside_a_step_the_rule_s_tensors_are_of_that_step_and_so_is_what_a_figu
     for line in ("image 1", "images", "trace", "trace win_rate", "grid som_targets"):
         assert session.type(line).startswith("*** no output of the model yet: this step is at batch: "), line
     assert "the last one under way for 1 step" in session.type("health")
+    assert session.type("assert loss < 9").startswith("*** no loss yet: this step is at batch: ")
     lines = (
         "assert sum(dead) == 0",
         "hist win_rate * 2",
