@@ -1,4 +1,4 @@
-"""Over time: what was recorded since training began."""
+"""Over time: what was recorded of every step since training began."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 
 from tdb import over_time
 from tdb.commands import command
-from tdb.commands.arguments import Count, Expression, File, Ids, MetricName, StepNumber
+from tdb.commands.arguments import Count, Expression, File, MetricName, StepNumber
 from tdb.commands.travel import need_still
 from tdb.counted import counted
-from tdb.errors import StateError, TdbError, UsageError, did_you_mean
+from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
-from tdb.ids import looks_like_ids
 from tdb.results import Curves, Page, Result, Table, Text
-from tdb.this_step import NO_LOSS, has_no_loss, some_ids
+from tdb.this_step import NO_LOSS, has_no_loss
 from tdb.travel.route import by_best
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 Which = Literal["first", "last", "all"]
 
-FIRST_METRICS = 6
-"""Weight cosine and the first five metrics: what still fits on a page."""
-
 
 def _history(session: Session) -> History:
     history = session.controller.recorder.history
@@ -42,7 +38,7 @@ def _history(session: Session) -> History:
     return history
 
 
-def _notes(session: Session, first: int | None = None, last: int | None = None) -> list[str]:
+def what_is_missing(session: Session, first: int | None = None, last: int | None = None) -> list[str]:
     """Return what is missing in history from one step to another, if anything is."""
     left_out = session.controller.recorder.history.left_out(first, last)
     notes = _failures(session)
@@ -57,113 +53,8 @@ def _failures(session: Session) -> list[str]:
     return [failure] if failure else []
 
 
-@command(running="yes")
-def watch(session: Session, *ids: Ids, clear: bool = False) -> Result:
-    """Follow features: their weights and metrics at every step, whether training steps or runs.
-
-    `watch 3 17` replaces the set, `watch +10` adds to it, `watch` lists it, `watch clear` forgets the trajectories and
-    goes on watching. To stop when a value changes: `break changed EXPR`.
-
-    Example:
-        watch 0 15 31 47 63
-        watch +10
-        watch 0:64:16
-        watch clear
-    """
-    recorder = session.controller.recorder
-    if clear:
-        if ids:
-            raise UsageError("watch clear forgets all trajectories, and takes no features", "Example: watch clear")
-        session.at_boundary(recorder.clear_trajectories)
-    elif ids:
-        adding = [word.startswith("+") for word in ids]
-        if any(adding) and not all(adding):
-            raise UsageError("watch either replaces the set or adds to it", "watch 3 17, or watch +3 +17")
-        for word in ids:
-            if not looks_like_ids(word.removeprefix("+")):
-                hint = f"to stop when a value changes: break changed {word}"
-                raise UsageError("watch follows features; " + hint)
-        chosen = some_ids(session, [word.removeprefix("+") for word in ids])
-        session.at_boundary(lambda: recorder.watch(chosen, replace=not all(adding)))
-    return _watched(session)
-
-
-@command(running="yes")
-def unwatch(session: Session, *ids: Ids) -> Result:
-    """Stop following features; without ids, all of them. Their trajectories stay.
-
-    Example:
-        unwatch 0
-    """
-    recorder = session.controller.recorder
-    chosen = some_ids(session, ids) if ids else recorder.watched()
-    session.at_boundary(lambda: recorder.unwatch(chosen))
-    return _watched(session)
-
-
-def _watched(session: Session) -> Result:
-    recorder = session.controller.recorder
-    watched = recorder.watched()
-    if not recorder.history.layers() and not recorder.watches.features():
-        words = ", ".join(map(str, watched)) if watched else "nothing"
-        return Result([Text(f"watching {words}")], {"watched": watched, "trajectories": {}})
-    points = {feature: len(recorder.watches.trajectory(feature)["step"]) for feature in recorder.watches.features()}
-    shown = list(dict.fromkeys([*watched, *points]))
-    table = Table(
-        {
-            "feature_id": shown,
-            "watched": ["yes" if feature in watched else "no" for feature in shown],
-            "points": [points.get(feature, 0) for feature in shown],
-        },
-        note=f"watching {counted(len(watched), 'feature')} of {session.controller.layer.title}",
-    )
-    return Result([table], {"watched": watched, "trajectories": {str(key): value for key, value in points.items()}})
-
-
-@command("t", running="now")
-def traj(
-    session: Session,
-    *metrics_and_ids: MetricName,
-    from_: StepNumber | None = None,
-    to: StepNumber | None = None,
-    smooth: Count = 1,
-    log: bool = False,
-    table: bool = False,
-    pairs: bool = False,
-) -> Result:
-    """Draw the trajectories of watched features: one line a feature, a panel a metric.
-
-    Without a metric: weight_cos_to_init and the first metrics of the rule. `pairs` draws the cosine of the weights of
-    each pair of watched features instead; `smooth N` a trailing mean over N steps; `table` the numbers.
-
-    Example:
-        traj
-        traj win_rate 0 31 from 100 to 500 smooth 10
-        traj pairs
-    """
-    watches = session.controller.recorder.watches
-    if not watches.features():
-        raise StateError("no feature was watched yet", "`watch 3 17` follows features from the next step on")
-    ids = some_ids(session, [word for word in metrics_and_ids if looks_like_ids(word)])
-    names = [word for word in metrics_and_ids if not looks_like_ids(word)]
-    features = ids or watches.features()
-    marks, gaps = session.marks(), session.controller.recorder.history.left_out()
-    if pairs:
-        curves = [over_time.pair_curves(watches, ids, from_, to, smooth, marks, gaps)]
-    else:
-        known = watches.metric_names()
-        for name in names:
-            if name not in known:
-                near = did_you_mean(name, known) or f"Metrics: {', '.join(known)}"
-                raise TdbError(f"no trajectory of {name!r}", near)
-        curves = [
-            over_time.trajectory_curves(watches, name, features, from_, to, smooth, log, marks, gaps)
-            for name in names or known[:FIRST_METRICS]
-        ]
-    return _curves(session, curves, _notes(session, from_, to), as_table=table)
-
-
-def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *, as_table: bool) -> Result:
+def curves_result(session: Session, curves: Sequence[Curves], notes: Sequence[str], *, as_table: bool) -> Result:
+    """Return charts over the steps: drawn, or as tables, or as a line of characters each where no figures are."""
     tables = {curve.y_name: over_time.curves_table(curve) for curve in curves}
     data = {"curves": tables}
     caption = "; ".join(curve.caption for curve in curves)
@@ -182,17 +73,6 @@ def _curves(session: Session, curves: Sequence[Curves], notes: Sequence[str], *,
 
 
 @command(running="now")
-def pairs(session: Session) -> Result:
-    """Draw the cosine similarity of the watched features' weights now.
-
-    Example:
-        pairs
-    """
-    matrix = session.at_boundary(lambda: over_time.pair_matrix(session.controller.recorder.watches))
-    return Result([matrix], {"ids": matrix.row_ids, "cosines": matrix.values})
-
-
-@command(running="now")
 def loss(
     session: Session,
     *,
@@ -208,11 +88,11 @@ def loss(
         loss from 100 to 500 smooth 20 log
     """
     history = _history(session)
-    notes = _notes(session, from_, to)
+    notes = what_is_missing(session, from_, to)
     if has_no_loss(session):
         notes.append(NO_LOSS)
     curve = over_time.loss_curve(history, from_, to, smooth, log, session.marks())
-    return _curves(session, [curve], notes, as_table=False)
+    return curves_result(session, [curve], notes, as_table=False)
 
 
 @command(running="now")
@@ -224,7 +104,9 @@ def summary(session: Session, metric: MetricName) -> Result:
     """
     history = _history(session)
     table = over_time.feature_summary(history, metric, _status_beside(session, history, metric))
-    return Result([_last_rows(table), over_time.summary_page(table, metric)], {"table": table}, _notes(session))
+    return Result(
+        [_last_rows(table), over_time.summary_page(table, metric)], {"table": table}, what_is_missing(session)
+    )
 
 
 def _status_beside(session: Session, history: History, metric: str) -> StatusRule | None:
@@ -253,7 +135,7 @@ def heat(
     """
     matrix = over_time.heat(_history(session), metric, from_, to)
     data = {"metric": metric, "steps": matrix.column_ids, "values": matrix.values}
-    return Result([matrix], data, _notes(session, from_, to))
+    return Result([matrix], data, what_is_missing(session, from_, to))
 
 
 @command(running="now")
