@@ -154,7 +154,8 @@ def watched() -> tuple[Watches, np.ndarray[Any, Any]]:
         if step == 9:
             watches.add([3], kept[step - 1])
         ids = watches.get_watched()
-        watches.append(0, step, step, kept[step, ids], ("win_rate",), np.array([[i + step / 100 for i in ids]]))
+        place, rates = np.array([[step, step]]), np.array([[[i + step / 100 for i in ids]]])
+        watches.append(0, place, kept[step, ids][None], ("win_rate",), rates)
     return watches, kept
 
 
