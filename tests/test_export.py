@@ -48,7 +48,8 @@ def a_run() -> tuple[History, Watches]:
             history.mark(5, "breakpoint 1, when win_rate[3] < 0.01")
             watches.add([0], weights)
         ids = watches.get_watched()
-        watches.append(timeline, 10 * step, step, weights[ids], ("win_rate",), draw.random((1, len(ids)), np.float32))
+        place, rates = np.array([[10 * step, step]]), draw.random((1, 1, len(ids)), np.float32)
+        watches.append(timeline, place, weights[ids][None], ("win_rate",), rates)
     return history, watches
 
 
