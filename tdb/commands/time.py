@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,7 @@ from tdb.this_step import NO_LOSS, has_no_loss
 from tdb.travel.route import by_best
 
 if TYPE_CHECKING:
-    from tdb.history import History
+    from tdb.history import History, Span
     from tdb.panel import StatusRule
     from tdb.results import Array
     from tdb.session import Session
@@ -38,13 +38,19 @@ def _history(session: Session) -> History:
     return history
 
 
-def what_is_missing(session: Session, first: int | None = None, last: int | None = None) -> list[str]:
-    """Return what is missing in history from one step to another, if anything is."""
+def what_is_missing(
+    session: Session, recorded: Iterable[Span], first: int | None = None, last: int | None = None
+) -> list[str]:
+    """Return what is missing of what is recorded from one step to another, if anything is."""
     left_out = session.controller.recorder.history.left_out(first, last)
     notes = _failures(session)
     if len(left_out):
         steps = counted(len(left_out), "step")
         notes.append(f"{steps} between {left_out.min():,} and {left_out.max():,} left out by `overhead`: not recorded")
+    within = [span for span in recorded if span.last >= (first or 0) and span.first <= (last or span.first)]
+    if thinned := [str(span) for span in within if span.halved]:
+        budget = session.settings.shown("history.budget")
+        notes.append(f"thinned to fit into `history.budget` {budget}: {', '.join(thinned)} is left")
     return notes
 
 
@@ -88,7 +94,7 @@ def loss(
         loss from 100 to 500 smooth 20 log
     """
     history = _history(session)
-    notes = what_is_missing(session, from_, to)
+    notes = what_is_missing(session, history.density(), from_, to)
     if has_no_loss(session):
         notes.append(NO_LOSS)
     curve = over_time.loss_curve(history, from_, to, smooth, log, session.marks())
@@ -104,9 +110,8 @@ def summary(session: Session, metric: MetricName) -> Result:
     """
     history = _history(session)
     table = over_time.feature_summary(history, metric, _status_beside(session, history, metric))
-    return Result(
-        [_last_rows(table), over_time.summary_page(table, metric)], {"table": table}, what_is_missing(session)
-    )
+    notes = what_is_missing(session, history.density(metric))
+    return Result([_last_rows(table), over_time.summary_page(table, metric)], {"table": table}, notes)
 
 
 def _status_beside(session: Session, history: History, metric: str) -> StatusRule | None:
@@ -133,9 +138,10 @@ def heat(
     Example:
         heat win_rate
     """
-    matrix = over_time.heat(_history(session), metric, from_, to)
+    history = _history(session)
+    matrix = over_time.heat(history, metric, from_, to)
     data = {"metric": metric, "steps": matrix.column_ids, "values": matrix.values}
-    return Result([matrix], data, what_is_missing(session, from_, to))
+    return Result([matrix], data, what_is_missing(session, history.density(metric), from_, to))
 
 
 @command(running="now")

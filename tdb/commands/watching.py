@@ -124,7 +124,7 @@ def traj(
             over_time.trajectory_curves(watches, name, features, from_, to, smooth, log, marks, gaps)
             for name in names or known[:FIRST_METRICS]
         ]
-    return curves_result(session, curves, what_is_missing(session, from_, to), as_table=table)
+    return curves_result(session, curves, what_is_missing(session, watches.density(), from_, to), as_table=table)
 
 
 @command(running="now")

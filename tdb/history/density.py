@@ -9,11 +9,12 @@ from tdb.history.thinning import Sealed
 
 
 class Span(NamedTuple):
-    """Steps that are recorded equally densely: `rows` of them from `first` to `last`."""
+    """Steps that are recorded equally densely: `rows` from `first` to `last`; every second one went `halved` times."""
 
     first: int
     last: int
     rows: int
+    halved: int = 0
 
     @property
     def every(self) -> int:
@@ -27,16 +28,14 @@ class Span(NamedTuple):
 def spans(chunks: Iterable[Sealed]) -> list[Span]:
     """Return one span for each run of chunks that were thinned equally often, in their order."""
     found: list[Span] = []
-    level = -1
     for chunk in chunks:
         if not len(chunk.rows):
             continue
         first, last, rows = int(chunk.rows["step"][0]), int(chunk.rows["step"][-1]), len(chunk.rows)
-        if chunk.level == level:
+        if found and found[-1].halved == chunk.level:
             before = found.pop()
             first, rows = before.first, before.rows + rows
-        found.append(Span(first, last, rows))
-        level = chunk.level
+        found.append(Span(first, last, rows, chunk.level))
     return found
 
 

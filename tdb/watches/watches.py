@@ -10,6 +10,7 @@ import numpy as np
 
 from tdb.errors import UsageError
 from tdb.history.budget import MIB, Budget
+from tdb.history.density import Span, spans
 from tdb.history.metrics import host
 from tdb.watches.group import Group, quotient
 
@@ -156,6 +157,10 @@ class Watches:
             known = ", ".join(map(str, self.features())) or "none"
             raise UsageError(f"features {one} and {other} were never watched together", f"Trajectories: {known}")
         return self._joined([group.pair(one, other) for group in groups])
+
+    def density(self) -> list[Span]:
+        """Return how densely trajectories are recorded, oldest first, pinned steps left out."""
+        return [span for group in self._groups for span in spans(group.series.levels())]
 
     def cosines(self) -> tuple[int, Array]:
         """Return (step, [n, n]): the cosines between the watched features' rows at the branch's last recorded step.

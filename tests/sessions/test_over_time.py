@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,20 @@ def test_a_layer_too_large_for_the_budget_says_so(make_session: Make) -> None:
     session.type("step 5")
     assert "metrics are not recorded: one step of them takes 0.027 MiB" in session.type("heat weight_norm")
     assert "loss over steps 1 to 7" in session.type("loss")
+
+
+def test_what_the_budget_has_thinned_is_said(make_session: Make) -> None:
+    session = make_session(recipe("--steps", "400"))
+    session.type("set history.budget 256KiB")
+    session.type("watch 31")
+    assert "thinned" not in session.type("step 20") + session.type("loss") + session.type("heat win_rate")
+    session.type("until 300")
+    for line in ("heat win_rate", "summary win_rate", "heat win_rate from 5 to 20"):
+        assert re.search(
+            r"thinned to fit into `history.budget` 256KiB: every \w+ step from 1 to \d+.* is left", session.type(line)
+        )
+    assert "thinned" not in session.type("heat win_rate from 299 to 300")
+    assert "thinned" not in session.type("loss")
 
 
 def test_what_a_condition_names_is_recorded_at_every_step(make_session: Make) -> None:
