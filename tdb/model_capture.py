@@ -16,7 +16,7 @@ from tdb.captures import is_tensor
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
 from tdb.step import Progress
-from tdb.update_hooks import Handle, after_updates, before_updates
+from tdb.update_hooks import Handle, before_updates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -125,7 +125,7 @@ class ModelCapture:
         self.before = {name: _copied(weight, spare.get(name)) for name, weight in weights.items() if _moves(weight)}
         self._handles = [
             before_updates(self._keep_grads),
-            after_updates(self._count_update),
+            before_updates(self._count_update),  # after it the step may stop before whoever was put on first is called
         ]
         if not self._has_compiled:  # torch warns of global hooks around compiled modules
             self._handles.append(register_module_forward_hook(self._keep_output))

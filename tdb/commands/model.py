@@ -112,17 +112,18 @@ def optim(session: Session) -> Result:
     Example:
         optim
     """
-    target, capture = session.controller.target, session.controller.model_capture
+    controller = session.controller
+    target, capture = controller.target, controller.model_capture
     optimizers = optimizers_of(target)
     if not optimizers:
         raise StateError("no optimizer is known", how_it_is_known(target))
 
-    here, marks = session.controller.position.step, session.controller.recorder.history.marks()
+    here, marks = controller.position.step, controller.recorder.history.marks()
     left_out = [step for step, word in marks.items() if word == LEFT_OUT and step <= here]
 
     def look() -> tuple[Table, dict[str, str]]:
         updates = capture.updates if capture.captured and capture.progress.has_update else None
-        if here in left_out:
+        if controller.skip.asked if controller.is_inside else here in left_out:
             updates = {}
         return groups_table(optimizers, updates), scheduler_facts(schedulers_of(target), scaler_of(target))
 

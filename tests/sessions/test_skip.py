@@ -118,3 +118,13 @@ def test_time_travel_leaves_the_update_out_again(make_session: Make, asking: tup
     assert "by skip" not in session.type("optim")
     session.type("goto 6")  # from the checkpoint of the very boundary where it was asked for
     torch.testing.assert_close(first, outcome(session), rtol=0, atol=0)
+
+
+def test_optim_inside_a_step_counts_the_updates_of_that_step(make_session: Make) -> None:
+    session = make_session(loop(PLAIN))
+    session.type("step;; skip;; step;; phase update")
+    assert "1 update" in session.type("optim")
+    session.type("step;; skip;; phase update")
+    assert "  none  " in session.type("optim")
+    session.type("step;; phase batch")
+    assert "this step" not in session.type("optim")
