@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Annotated
 
 from tdb.commands import command
@@ -64,12 +65,15 @@ def _of_training(session: Session, name: str, text: str | None, found: Mapping[s
     if text is None:
         return Result([Lines(f"{name} {found[name]}")], {name: found[name]})
     session.need_boundary()
+    # A learning rate that was given as 1 may become 0.5; a number of neighbours may not.
+    is_whole = isinstance(found[name], int) and not (name.startswith("optimizer.") and not text.isdigit())
     try:
-        # A learning rate that was given as 1 may become 0.5; a number of neighbours may not.
-        is_whole = isinstance(found[name], int) and not (name.startswith("optimizer.") and not text.isdigit())
         value = int(text) if is_whole else float(text)
     except ValueError:
-        raise UsageError(f"set {name} takes a number, not {text!r}", f"Now: {found[name]}") from None
+        value = nan
+    if not isfinite(value):
+        kind = "whole number" if is_whole else "number"
+        raise UsageError(f"set {name} takes a {kind}, not {text!r}", f"Now: {found[name]}")
     change = setter(session, name, value)
     before = session.controller.gate.call(lambda: values_that_can_be_set(session)[name])
     try:

@@ -94,7 +94,7 @@ def read(file: File) -> tuple[Snapshot, dict[str, Any]]:
         about = decoded(header["about"], read.__getitem__)
         return Snapshot(tensors, values), {name: about[name] for name in ABOUT}
     except OSError as error:
-        raise StateError(f"cannot read {file}: {error.strerror or error}") from None
+        raise StateError(f"cannot read {file}: {error.strerror or str(error).removesuffix(f': {file}')}") from None
     except SafetensorError as error:
         raise StateError(f"{file} is no whole safetensors file: {error}", "`checkpoint -o FILE` writes one") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
