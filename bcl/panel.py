@@ -6,7 +6,7 @@ Here is how it is said; what is said, others in bcl compute, of whom each knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -318,7 +318,8 @@ def health(session: tdb.Session, *ids: tdb.Ids, runs: bool = False) -> tdb.Resul
         each = "each " if len(rows) > 1 else ""
         table = tdb.Table(columns(rows), note=f"{tdb.counted(len(rows), 'run')}, {each}in its last epoch")
     elif ids:
-        features = tdb.feature_ids(session, ids, tdb.features_now(session))
+        known = replace(tdb.features_now(session), status=now.features["status"])  # @dead is what the table calls dead
+        features = tdb.feature_ids(session, ids, known)
         steps = tdb.counted(rows[-1]["steps"], "step")
         note = f"means of epoch {rows[-1]['epoch']}, {steps}" + (", under way" if now.steps_under_way else "")
         table = tdb.Table({"feature_id": features, **now.numbers_of(features)}, now.status_of(features), note=note)

@@ -217,6 +217,13 @@ def test_health_knows_every_epoch_and_the_one_under_way(slow: TypingSession) -> 
     assert slow.answer("health")["epochs"] == answer["epochs"]
 
 
+def test_the_dead_of_health_are_those_that_it_calls_dead(make_session: Make) -> None:
+    session = make_session(script("--condition", "bcl-slow"))
+    session.type("step 14")  # 25 features win next to nothing in this batch, and none in the mean of the epoch
+    assert "x dead" in session.type("metrics @dead")
+    assert session.type("health @dead").splitlines()[1:] == ["means of epoch 1, 14 steps, under way"]
+
+
 def test_health_before_the_first_step_has_ended(make_session: Make) -> None:
     session = make_session(script("--condition", "bcl-slow"))
     session.type("phase backward")
