@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -125,6 +126,10 @@ def hist(session: Session, key: Expression) -> Result:
     return Result([picture], {"key": key, "values": values})
 
 
+NAME = re.compile(r"[\w.]+(\[|$)")
+"""What begins like the name of a tensor, perhaps with a slice, and is no expression of several."""
+
+
 def _many(session: Session, text: str) -> Array:
     """Return the values of a tensor by its key, or else of an expression."""
     try:
@@ -134,8 +139,8 @@ def _many(session: Session, text: str) -> Array:
             expression = compile_expression(text, "hist ")
             if not expression.needs_history:
                 values = np.asarray(evaluated(session, expression))
-        except (UsageError, UnknownNameError):
-            raise error from None
+        except (UsageError, UnknownNameError) as why:
+            raise (why if isinstance(why, UnknownNameError) and not NAME.match(text) else error) from None
     if expression.needs_history or not values.ndim:
         raise UsageError(f"{text} is not many values in this step", "Example: hist win_rate * grad_magnitude")
     return values

@@ -299,6 +299,7 @@ def test_scatter_shows_this_batch(bcl: TypingSession) -> None:
         ("data bcl_tensors.rank", "bcl_tensors has no entry 'rank'. Did you mean: "),
         ("data bcl_tensors.rank_score[200]", "bcl_tensors.rank_score has shape [128, 64]: "),
         ("data bcl_tensors.rank_score[", "'bcl_tensors.rank_score[' is not the name of a value. Example: "),
+        ("hist nosuch * win_rate", "no metric, key or variable 'nosuch' in this step. See `keys` and `sources`"),
         ("data bcl_tensors.rank_score[x]", "[x] is no slice. As in numpy: [0:5, 17], [:, ::2], [3]"),
         ("cosmat weight", "no source 'weight'. Did you mean: weights"),
         ("cosmat weights cross", "cosmat cross needs two sources. Example: "),
