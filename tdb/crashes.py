@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from tdb.errors import UsageError, in_words
 from tdb.stops import Hit, Stop, StopPoint
+from tdb.stops.parse import CRASHES
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -50,7 +51,7 @@ def crash_hits(points: Iterator[StopPoint], error: BaseException, step: int) -> 
 
 def is_crash(stop: Stop) -> bool:
     """Return whether a stop waits for an exception, so that no step can be it."""
-    return stop.kind == "catch" and stop.what.split()[0] in ("exception", "oom")
+    return stop.kind == "catch" and stop.what.split()[0] in CRASHES
 
 
 def _catches(what: str, error: BaseException) -> bool:

@@ -615,7 +615,11 @@ def test_a_wrong_stop_point_is_told_what_would_be_right(text: str, message: str)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "an event is missing. Events: nan, inf, spike, plateau, vanishing, exploding, frozen, dead"),
+        (
+            "",
+            "an event is missing. Events: nan, inf, spike, plateau, vanishing, exploding, frozen, dead, exception, oom",
+        ),
+        ("excepton", "no event 'excepton'. Did you mean: exception"),
         ("spkie loss", "no event 'spkie'. Did you mean: spike"),
         ("nan gards", "nan cannot be caught in 'gards'. Did you mean: grads"),
         ("inf x", "inf cannot be caught in 'x'. It is caught in loss, grads, weights, activations"),

@@ -125,7 +125,9 @@ def until(session: Session, where: Until, *, background: bool = False) -> Result
         goal = Goal(expression=expression)
     else:
         number, now = int(where), session.controller.position.step
-        if number <= now:
+        if number == now:
+            raise StateError(f"training stands at step {now} already", "`step` takes the next")
+        if number < now:
             raise StateError(f"step {number} is behind step {now}", f"`goto {number}` goes back there")
         goal = Goal(step=number)
     session.armed.aim(goal)

@@ -17,7 +17,7 @@ from tdb.names import command_names, expression_names
 from tdb.results import Result
 from tdb.results import Text as Lines
 from tdb.stops import parse_catch, parse_stop
-from tdb.stops.parse import CATCH_FORMS
+from tdb.stops.parse import CATCH_FORMS, CRASHES
 from tdb.this_step import NO_LOSS, has_no_loss, shapes_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _stops(session: Session) -> list[tuple[str, str]]:
 
 
 StopText = Annotated[str, Kind("STOP", complete=_stops, takes_rest=True)]
-Event = Annotated[str, Kind("EVENT", complete=some([*CATCH_FORMS, "exception", "oom"]), takes_rest=True)]
+Event = Annotated[str, Kind("EVENT", complete=some([*CATCH_FORMS, *CRASHES]), takes_rest=True)]
 Number = Annotated[str, Kind("NUMBER", _number_word, _points)]
 
 

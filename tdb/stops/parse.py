@@ -24,6 +24,8 @@ CATCH_FORMS = {
     "frozen": "frozen [STEPS]",
     "dead": "dead [SHARE]",
 }
+CRASHES = ("exception", "oom")
+"""Events that no step shows, for they end training; `tdb.crashes` reads them."""
 WITH_EXPRESSION: dict[str, Callable[[Expression], Stop]] = {
     "when": kinds.when,
     "while": kinds.while_true,
@@ -104,7 +106,8 @@ def parse_catch(text: str, before: str = "") -> Stop:
     kind, _, rest = text.strip().partition(" ")
     rest = rest.strip()
     if kind not in CATCH_FORMS:
-        hint = did_you_mean(kind, CATCH_FORMS) or f"Events: {', '.join(CATCH_FORMS)}"
+        known = [*CATCH_FORMS, *CRASHES]
+        hint = did_you_mean(kind, known) or f"Events: {', '.join(known)}"
         raise UsageError(f"no event {kind!r}" if kind else "an event is missing", hint)
     match kind:
         case "nan" | "inf":

@@ -86,6 +86,8 @@ def test_until_and_continue(make_session: Make) -> None:
         > step 12  epoch 2  loss ...
         (tdb) until 10
         *** step 10 is behind step 12: `goto 10` goes back there
+        (tdb) until 12
+        *** training stands at step 12 already: `step` takes the next
         (tdb) until loss <
         *** until loss <
                         ^ the expression ends too early
