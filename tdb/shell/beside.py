@@ -113,6 +113,9 @@ class Beside:
             self._converse()
         except (Quit, KeyboardInterrupt, BrokenPipeError):
             self.controller.stop()
+        except OSError as unreadable:  # stdin, such as pytest's while it captures, which says what to do
+            self._interpreter.show.notice(f"*** set_trace() cannot read commands: {unreadable}")
+            self.controller.stop()
         except SystemExit:  # the process ends
             pass
         except BaseException:  # noqa: BLE001 - a bug of ours must not hold the script for ever

@@ -176,3 +176,26 @@ def test_set_trace_with_stdin_closed_ends_as_with_nothing_to_read(place: Place) 
     script = place.write("train.py", "import sys\nimport tdb\n\nsys.stdin = None\ntdb.set_trace()\n")
     ended = place.python(script)
     assert (ended.status, ended.error) == (1, "training was told to stop\n")
+
+
+def test_set_trace_where_stdin_cannot_be_read_says_so_and_ends(place: Place) -> None:
+    script = place.write(
+        "train.py",
+        """
+        import io
+        import sys
+        import tdb
+
+        class Captured(io.StringIO):
+            def readline(self, size=-1):
+                raise OSError("output is captured: use -s")
+
+        sys.stdin = Captured()
+        tdb.set_trace()
+        """,
+    )
+    ended = place.python(script)
+    assert (ended.status, ended.error) == (
+        1,
+        "*** set_trace() cannot read commands: output is captured: use -s\ntraining was told to stop\n",
+    )
