@@ -8,7 +8,6 @@ JSON and NPZ keep what was recorded apart. JSON has one object, NPZ one array a 
     steps                 tick, step, wall_time, loss, timeline, epoch     [n]; epoch -1 where the loop did not tell it
     marks                 tick, step, timeline, word                       [k]
     left_out              tick, step, timeline; only if `overhead` was used                  [l]
-    numbers               tick, step, timeline, and a column a metric      [n]
     metrics/LAYER         tick, step, timeline, and a column a metric      [n], metrics [n, D]
     trajectories/FEATURE  step, timeline, tick, segment, weight_cos_to_init, and a column a metric     [n]
     pairs/ONE-OTHER       step, timeline, tick, cos                        [n]
@@ -17,7 +16,7 @@ In JSON, NaN and infinities are the strings "NaN", "Infinity" and "-Infinity", a
 `"version": 1` come first. Metrics are float32, and written as the exact value of that float32.
 
 CSV and Parquet are one table, a row a tick, ordered by tick: tick, timeline, step, epoch, wall_time, loss, mark, then
-left_out (1 where `overhead` kept tdb out of a step), numbers by name, `LAYER.METRIC`, `watch.FEATURE.COLUMN`, and
+left_out (1 where `overhead` kept tdb out of a step), `LAYER.METRIC`, `watch.FEATURE.COLUMN`, and
 `cos.ONE-OTHER`. What a tick did not record is an empty cell in CSV and null in Parquet; NaN is `nan`. A metric of D
 features is one column of lists in Parquet, and D columns `LAYER.METRIC[0]` ... in CSV.
 """
@@ -172,7 +171,7 @@ def _joined(title: str, table: Mapping[str, Array], rows: Array) -> Iterator[Col
         yield Column("mark", last[0], table["word"][::-1][last[1]])
     else:
         layer = f"{key}." if key else ""
-        form = {"numbers": "{}", "metrics": f"{layer}{{}}", "trajectories": f"watch.{key}.{{}}", "pairs": f"{{}}.{key}"}
+        form = {"metrics": f"{layer}{{}}", "trajectories": f"watch.{key}.{{}}", "pairs": f"{{}}.{key}"}
         for name, values in table.items():
             if name not in ("tick", "step", "timeline"):
                 yield Column(form[kind].format(name), rows, values)

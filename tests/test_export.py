@@ -19,6 +19,7 @@ from tdb.errors import TdbError, UsageError
 from tdb.export import export
 from tdb.history import History
 from tdb.watches import Watches
+from tests.histories import append
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -34,13 +35,13 @@ def a_run() -> tuple[History, Watches]:
     weights = draw.standard_normal((4, 9)).astype(np.float32)
     watches.add([1, 3], weights)
     for step, loss in enumerate(LOSSES, 1):
-        metrics: dict[str, Any] = {"win_rate": draw.random(4, np.float32), "mean_novelty": 1 / step}
+        metrics: dict[str, Any] = {"win_rate": draw.random(4, np.float32), "novelty": np.full(4, 1 / step)}
         history.focus("decoder" if step == 4 else "encoder.0")
         if step == 4:
             metrics = {"weight_norm": np.array([0.1, np.nan])}
         timeline = int(step == 6)
         epoch = None if step == 3 else step // 4
-        history.append(timeline, 10 * step, step, epoch, step / 7, loss, None if step % 2 else metrics, step == 5)
+        append(history, timeline, 10 * step, step, epoch, step / 7, loss, None if step % 2 else metrics, step == 5)
         weights += 0.1
         if step == 2:
             history.mark(2, "pause")
@@ -76,7 +77,6 @@ def test_the_example_has_all_there_is(tmp_path: Path) -> None:
         "marks",
         "metrics/encoder.0",
         "metrics/decoder",
-        "numbers",
         "trajectories/0",
         "trajectories/1",
         "trajectories/3",
@@ -98,7 +98,7 @@ def test_json_holds_every_value(tmp_path: Path) -> None:
 
     found = json.loads(text, parse_constant=refuse)
     assert (found.pop("format"), found.pop("version")) == ("tdb history", 1)
-    assert list(found) == ["steps", "marks", "metrics", "numbers", "trajectories", "pairs"]
+    assert list(found) == ["steps", "marks", "metrics", "trajectories", "pairs"]
     for title, table in all_tables(history, watches).items():
         kind, _, key = title.partition("/")
         read = found[kind][key] if key else found[kind]
@@ -141,7 +141,6 @@ def wide_by_loops(history: History, watches: Watches) -> tuple[list[int], dict[s
                 column = {
                     "steps": name,
                     "marks": "mark" if name == "word" else name,
-                    "numbers": name,
                     "metrics": f"{key}.{name}",
                     "trajectories": f"watch.{key}.{name}",
                     "pairs": f"cos.{key}",
@@ -211,7 +210,7 @@ def test_an_empty_history_makes_a_file(tmp_path: Path, suffix: str) -> None:
 def test_long_runs_are_written_in_pieces_that_join(tmp_path: Path) -> None:
     history = History()
     for step in range(1, 1002):
-        history.append(0, step, step, 0, 0.0, step / 3, {"a": np.array([step, step / 7])} if step % 2 else None)
+        append(history, 0, step, step, 0, 0.0, step / 3, {"a": np.array([step, step / 7])} if step % 2 else None)
     export(tmp_path / "run.json", history)
     found = json.loads((tmp_path / "run.json").read_text())
     assert found["steps"]["loss"] == [step / 3 for step in range(1, 1002)]
@@ -256,8 +255,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
         from tdb.history import History
 
         history = History()
-        for step in range(5000):
-            history.append(0, step, step, 0, 0.0, step / 3)
+        history.append_steps(0, [(step, step, 0, step / 3, 0.0) for step in range(5000)])
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         for suffix in (".json", ".csv", ".npz"):
             try:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tdb.errors import UsageError
 from tdb.history import History, Span
+from tests.histories import append
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -34,7 +35,7 @@ def filled(steps: int, budget: int = 256 * MIB, stops: tuple[int, ...] = (), siz
     history = History(budget)
     for step in range(1, steps + 1):
         metrics = {"win_rate": values_at(step, 0, size), "novelty": values_at(step, 1, size)}
-        history.append(0, step, step, 1, step / 8, 1 / step, metrics if step % every == 0 else None, step in stops)
+        append(history, 0, step, step, 1, step / 8, 1 / step, metrics if step % every == 0 else None, step in stops)
     return history
 
 
@@ -125,7 +126,7 @@ def test_what_is_returned_is_owned() -> None:
 )
 def test_a_loss_may_be_a_number_a_tensor_or_absent(loss: Any, stored: float) -> None:
     history = History()
-    history.append(0, 1, 1, None, 0.0, loss)
+    append(history, 0, 1, 1, None, 0.0, loss)
     np.testing.assert_array_equal(history.loss()[1], [stored])
     assert history.range()["epoch"].tolist() == [-1]
 
@@ -151,14 +152,14 @@ def test_a_loss_on_a_device_is_fetched_when_it_is_read_not_when_it_is_recorded()
     Elsewhere.fetched = 0
     for step in range(1, 17):  # the first chunk
         buffer.fill_(1 / step)  # the loop writes every loss into the same memory, as CUDA graphs do
-        history.append(0, step, step, 1, 0.0, 7.0 if step == 5 else buffer)
+        append(history, 0, step, step, 1, 0.0, 7.0 if step == 5 else buffer)
     assert Elsewhere.fetched == 0
     expected = [7.0 if step == 5 else float(np.float32(1 / step)) for step in range(1, 17)]
     assert history.loss()[1].tolist() == expected
     assert Elsewhere.fetched == 1
     for step in range(17, 400):
         buffer.fill_(1 / step)
-        history.append(0, step, step, 1, 0.0, buffer)
+        append(history, 0, step, step, 1, 0.0, buffer)
     assert Elsewhere.fetched < 20  # once a chunk
     steps, losses = history.loss()
     expected = [7.0 if step == 5 else float(np.float32(1 / step)) for step in steps]
@@ -173,7 +174,7 @@ def test_a_handful_of_steps_is_recorded_as_one_step_after_the_other() -> None:
     together, apart = History(SMALLEST), History(SMALLEST)
     together.append_steps(1, boundaries)
     for tick, step, epoch, loss, wall_time in boundaries:
-        apart.append(1, tick, step, epoch, wall_time, loss)
+        append(apart, 1, tick, step, epoch, wall_time, loss)
     for name, values in together.range().items():
         np.testing.assert_array_equal(values, apart.range()[name])
     assert together.loss()[1][:7].tolist() == pytest.approx(
@@ -188,9 +189,9 @@ def test_a_handful_of_steps_is_recorded_as_one_step_after_the_other() -> None:
 def test_a_metric_that_comes_later_is_unknown_before_and_one_that_goes_after() -> None:
     history = History()
     ones = np.ones(3)
-    history.append(0, 1, 1, 0, 0.0, 0.5, {"a": ones, "b": ones * 2})
-    history.append(0, 2, 2, 0, 0.0, 0.5, {"c": ones * 3, "a": ones * 4})
-    history.append(0, 3, 3, 0, 0.0, 0.5, {"a": ones * 5, "b": ones * 6})
+    append(history, 0, 1, 1, 0, 0.0, 0.5, {"a": ones, "b": ones * 2})
+    append(history, 0, 2, 2, 0, 0.0, 0.5, {"c": ones * 3, "a": ones * 4})
+    append(history, 0, 3, 3, 0, 0.0, 0.5, {"a": ones * 5, "b": ones * 6})
     assert history.metric_names() == ["a", "b", "c"]
     assert history.metric("a")[1][:, 0].tolist() == [1, 4, 5]
     np.testing.assert_array_equal(history.metric("b")[1][:, 1], [2, np.nan, 6])
@@ -200,11 +201,11 @@ def test_a_metric_that_comes_later_is_unknown_before_and_one_that_goes_after() -
 def test_each_focused_layer_keeps_its_metrics() -> None:
     history = History()
     history.focus("encoder.0")
-    history.append(0, 1, 1, 0, 0.0, 0.5, {"norm": np.ones(4)})
+    append(history, 0, 1, 1, 0, 0.0, 0.5, {"norm": np.ones(4)})
     history.focus("decoder.0")
-    history.append(0, 2, 2, 0, 0.0, 0.5, {"norm": np.full(2, 7.0)})
+    append(history, 0, 2, 2, 0, 0.0, 0.5, {"norm": np.full(2, 7.0)})
     history.focus("encoder.0")
-    history.append(0, 3, 3, 0, 0.0, 0.5, {"norm": np.full(4, 2.0)})
+    append(history, 0, 3, 3, 0, 0.0, 0.5, {"norm": np.full(4, 2.0)})
     assert history.layers() == ["encoder.0", "decoder.0"]
     assert history.metric("norm")[1][:, 0].tolist() == [1, 2]
     assert history.metric("norm", "decoder.0")[0].tolist() == [2]
@@ -215,52 +216,29 @@ def test_a_layer_that_changes_its_size_begins_anew_under_another_name() -> None:
     history = History()
     history.focus("fc")
     for step, size in enumerate((4, 4, 2, 2), 1):
-        history.append(0, step, step, 0, 0.0, 0.5, {"norm": np.full(size, float(step))})
+        append(history, 0, step, step, 0, 0.0, 0.5, {"norm": np.full(size, float(step))})
     assert history.layers() == ["fc", "fc (2 features)"]
     assert history.metric("norm", "fc")[0].tolist() == [1, 2]
     assert history.metric("norm")[0].tolist() == [3, 4]
 
 
-def test_single_numbers_are_metrics_too() -> None:
-    history = History()
-    for step in (1, 2):
-        history.append(0, step, step, 0, 0.0, 0.5, {"win_rate": np.ones(3), "mean_novelty": torch.tensor(step / 4)})
-    steps, values = history.metric("mean_novelty")
-    assert (steps.tolist(), values.tolist()) == ([1, 2], [0.25, 0.5])
-    assert history.metric_names() == ["win_rate", "mean_novelty"]
-    assert history.at(2)["mean_novelty"] == 0.5
-
-
-def test_a_block_is_the_same_as_its_metrics_one_by_one() -> None:
-    one_by_one, blocks = History(), History()
+def test_metrics_that_come_together_are_those_that_come_one_by_one() -> None:
+    one_by_one, together = History(), History()
     names = ("a", "b", "c")
-    for step in range(1, 40):
-        block = np.random.default_rng(step).random((3, 5), np.float32)
-        one_by_one.append(0, step, step, 0, 0.0, 0.5, dict(zip(names, block, strict=True)))
-        blocks.append_metrics(0, np.array([[step, step]]), names, block[None])
-        blocks.append(0, step, step, 0, 0.0, 0.5)
-    for name in names:
-        np.testing.assert_array_equal(one_by_one.metric(name)[1], blocks.metric(name)[1])
-
-
-def test_half_precision_is_widened() -> None:
-    history = History()
-    history.append(0, 1, 1, 0, 0.0, 0.5, {"a": torch.ones(3, dtype=torch.bfloat16, requires_grad=True)})
-    assert history.metric("a")[1].tolist() == [[1, 1, 1]]
-
-
-def test_metrics_of_unlike_shapes_are_refused() -> None:
-    history = History()
-    with pytest.raises(UsageError, match=r"metrics of different shapes: a \[3\], b \[4\]"):
-        history.append(0, 1, 1, 0, 0.0, 0.5, {"a": np.ones(3), "b": np.ones(4)})
-    with pytest.raises(UsageError, match=r"metrics of different shapes: a \[3, 2\]"):
-        history.append(0, 1, 1, 0, 0.0, 0.5, {"a": np.ones((3, 2))})
+    blocks = np.random.default_rng(0).random((39, 3, 5), np.float32)
+    for step, block in enumerate(blocks, 1):
+        append(one_by_one, 0, step, step, 0, 0.0, 0.5, dict(zip(names, block, strict=True)))
+    together.append_steps(0, [(step, step, 0, 0.5, 0.0) for step in range(1, 40)])
+    together.append_metrics(0, np.array([range(1, 40)] * 2).T, names, blocks)
+    for number, name in enumerate(names):
+        np.testing.assert_array_equal(together.metric(name)[1], blocks[:, number])
+        np.testing.assert_array_equal(one_by_one.metric(name)[1], blocks[:, number])
 
 
 def test_a_timeline_is_asked_for_by_its_number_and_the_newest_is_the_default() -> None:
     history = History()
     for tick, (timeline, step) in enumerate([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)], 1):
-        history.append(timeline, tick, step, 0, 0.0, float(tick), {"a": np.full(2, float(tick))}, stopped=step == 2)
+        append(history, timeline, tick, step, 0, 0.0, float(tick), {"a": np.full(2, float(tick))}, stopped=step == 2)
     assert history.loss()[1].tolist() == [4, 5]
     assert history.loss(timeline=0)[1].tolist() == [1, 2, 3]
     assert history.metric("a", timeline=0)[1][:, 0].tolist() == [1, 2, 3]
@@ -294,7 +272,7 @@ def test_whatever_is_recorded_is_what_was_appended(operations: list[tuple[Any, .
         step = len(everything) + 1
         metrics = {name: values_at(step, ord(name) - ord("a"), size[layer]) for name in names if with_metrics}
         everything.append({"step": step, "loss": 1 / step, "layer": layer if with_metrics else "", "metrics": metrics})
-        history.append(0, step * 3, step, step // 9, step / 8, 1 / step, metrics, stopped)
+        append(history, 0, step * 3, step, step // 9, step / 8, 1 / step, metrics, stopped)
         if stopped:
             marks[step] = "stop"
 
@@ -388,7 +366,7 @@ def test_marks_outlive_what_cannot_give_way() -> None:
         if step % 5 == 0:
             history.focus(f"layer {step}")  # a row each, of which none can go
         metrics = {"a": np.ones(1000)} if step % 5 == 0 else None
-        history.append(0, step, step, 0, 0.0, 0.5, metrics, stopped=step % 2 == 0)
+        append(history, 0, step, step, 0, 0.0, 0.5, metrics, stopped=step % 2 == 0)
     assert history.marks() == dict.fromkeys(range(2, 101, 2), "stop")
 
 
@@ -410,7 +388,7 @@ def test_gaps_and_density_tell_what_is_missing() -> None:
 def test_the_description_says_what_was_kept() -> None:
     history = History(SMALLEST)
     for step in range(1, 3001):
-        history.append(0, step, step, 0, 0.0, 0.5, stopped=step == 7)
+        append(history, 0, step, step, 0, 0.0, 0.5, stopped=step == 7)
     spans = history.density()
     assert len(spans) > 1
     assert history.describe() == (
@@ -436,7 +414,7 @@ def test_a_smaller_budget_is_kept_at_once() -> None:
 def test_metrics_too_large_for_the_budget_are_left_out_and_that_is_said() -> None:
     history = History(SMALLEST)
     for step in range(1, 50):
-        history.append(0, step, step, 0, 0.0, 0.5, {"a": np.ones(100_000)})
+        append(history, 0, step, step, 0, 0.0, 0.5, {"a": np.ones(100_000)})
     assert len(history.loss()[0]) == 49
     assert history.metric_names() == []
     assert history.describe().endswith("; metrics are not recorded: one step of them takes 0.38 MiB")
@@ -451,7 +429,7 @@ def test_memory_stays_within_the_budget() -> None:
         history = History(budget)
         for step in range(1, 30_001):
             history.append_metrics(0, np.array([[step, step]]), names, block[None])
-            history.append(0, step, step, 0, 0.0, 0.5)
+            append(history, 0, step, step, 0, 0.0, 0.5)
             if step % 1000 == 0:
                 history.mark(step, "stop")
         _, peak = tracemalloc.get_traced_memory()
@@ -482,7 +460,7 @@ def test_a_row_that_is_half_written_is_not_seen() -> None:
             return 0.5
 
     for step in (1, 2, 3):
-        history.append(0, step, step, 0, Slow(), 0.25)  # type: ignore[arg-type]
+        append(history, 0, step, step, 0, Slow(), 0.25)  # type: ignore[arg-type]
     assert seen == [[], [1], [1, 2]]
 
 
@@ -528,7 +506,7 @@ def test_readers_see_whole_rows_while_training_writes_and_thins() -> None:
             step += 1
             block[:] = step % 4096
             history.append_metrics(0, np.array([[step, step]]), names, block[None])
-            history.append(0, step, step, 0, step * 2.0, step / 4)
+            append(history, 0, step, step, 0, step * 2.0, step / 4)
             if step % 500 == 0:
                 history.mark(step, "stop")
     finally:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tdb.errors import UsageError
 from tdb.history import Budget, History
 from tdb.watches import Watches
+from tests.histories import append
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -311,7 +312,7 @@ def test_trajectories_share_the_budget_of_history_and_keep_its_stops() -> None:
     weights = np.eye(8, dtype=np.float32)
     watches.add([1, 5], weights)
     for step in range(1, 10_001):
-        history.append(0, step, step, 0, 0.0, 0.5, stopped=step % 997 == 0)
+        append(history, 0, step, step, 0, 0.0, 0.5, stopped=step % 997 == 0)
         weights[1, 0] = step / 1000
         record(watches, step, weights[[1, 5]], ("a",), np.full((1, 2), step))
     assert history.nbytes <= 128 * 2**10

@@ -1,7 +1,8 @@
 """History: what every step left behind, in columns, within a budget of bytes.
 
     history = History(budget_bytes=256 * 2**20)
-    history.append(timeline, tick, step, epoch, wall_time, loss, {"win_rate": values, ...})    # once a boundary
+    history.append_steps(timeline, [(tick, step, epoch, loss, wall_time), ...])
+    history.append_metrics(timeline, [[tick, step], ...], ("win_rate", ...), blocks)           # [k, 2], [k, m, D]
     steps, losses = history.loss()
     steps, values = history.metric("win_rate")                                                 # [n], [n, D]
 

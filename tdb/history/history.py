@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdb.captures import number
 from tdb.counted import counted
-from tdb.errors import UsageError
 from tdb.history.budget import MIB
-from tdb.history.metrics import Metrics, host
+from tdb.history.metrics import Metrics
 from tdb.history.recorded import STEP, Recorded
 
 if TYPE_CHECKING:
     from tdb.results import Array
 
     Boundary = tuple[int, int, int | None, Any, float]
-    """Tick, step, epoch, loss and wall time, as `History.append` takes them."""
+    """Tick, step, epoch, loss and wall time: see `History.append_steps`."""
 
 
 class History(Recorded):
@@ -38,54 +37,20 @@ class History(Recorded):
         self._focus = layer
         self._features = self._layers.get(layer)
 
-    def append(
-        self,
-        timeline: int,
-        tick: int,
-        step: int,
-        epoch: int | None,
-        wall_time: float,
-        loss: Any,
-        metrics: Mapping[str, Any] | None = None,
-        stopped: bool = False,
-    ) -> None:
-        """Record one boundary.
+    def append_steps(self, timeline: int, steps: Sequence[Boundary]) -> None:
+        """Record boundaries in their order.
 
         Args:
             timeline: the branch of the run.
-            tick: grows from row to row and is never reused.
-            step: the loop's number of the step.
-            epoch: the loop's epoch, None if it did not say.
-            wall_time: seconds, of any clock that does not go back.
-            loss: a number, a tensor with one element, or None. A tensor on an accelerator is copied there and fetched
-                when somebody reads it, or with the rest of its chunk: the training thread does not wait for the device.
-            metrics: name -> [D], one value a feature of the focused layer, or a single number; None if this step
-                records none. Arrays or tensors, stored as float32.
-            stopped: training stops at this step, so thinning never takes it.
-
-        Raises:
-            UsageError: the per-feature metrics are not of one length.
+            steps: of each
+                its tick, which grows from row to row and is never reused,
+                the loop's number of the step,
+                the loop's epoch, None if it did not say,
+                the loss: a number, a tensor with one element, or None,
+                and when it was, in seconds of any clock that does not go back.
+                A loss on an accelerator is copied there and fetched when somebody reads it, or with the rest of its
+                chunk: the training thread does not wait for the device.
         """
-        arrays = {name: host(values) for name, values in (metrics or {}).items()}
-        numbers = tuple(name for name, values in arrays.items() if values.ndim == 0)
-        features = tuple(name for name, values in arrays.items() if values.ndim == 1)
-        one_length = len({len(arrays[name]) for name in features}) <= 1
-        if not one_length or len(numbers + features) < len(arrays):
-            shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
-            raise UsageError(f"metrics of different shapes: {shapes}", "Give one value a feature, or single numbers")
-        place = np.array([[tick, step]])
-        if numbers:
-            if self._numbers is None:
-                self._numbers = Metrics(self.budget, numbers, ())
-            self._numbers.append(timeline, place, numbers, np.array([[arrays[name] for name in numbers]]))
-        if features:
-            self.append_metrics(timeline, place, features, np.stack([arrays[name] for name in features])[None])
-        self.append_steps(timeline, [(tick, step, epoch, loss, wall_time)])
-        if stopped:
-            self.mark(step, "stop")
-
-    def append_steps(self, timeline: int, steps: Sequence[Boundary]) -> None:
-        """Record boundaries in their order, without metrics; otherwise as `append`."""
         ticks, numbers, epochs, losses, wall_times = zip(*steps, strict=True)
         on_device = [type(loss) is not float and _is_on_device(loss) for loss in losses]
         rows = np.empty(len(steps), STEP)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """The metrics of one layer's features: rows of [m, D], or of [m] for metrics that are one number a step.
+    """The metrics of one layer's features: rows of [m, D].
 
     A metric that comes later is NaN in the rows before it, one that stays away is NaN from then on.
     """

@@ -39,7 +39,6 @@ class Recorded:
         self._steps = Series(self.budget, STEP)
         self._left_out = Series(self.budget, LEFT_OUT)
         self._layers: dict[str, Metrics] = {}
-        self._numbers: Metrics | None = None
         self._focus = ""
         self._features: Metrics | None = None
         self._words: list[str] = []
@@ -68,9 +67,9 @@ class Recorded:
         return list(self._layers)
 
     def metric_names(self, layer: str | None = None) -> list[str]:
-        """Return the metrics of `layer` (of the focused layer if None), and those that are one number a step."""
+        """Return the metrics of `layer`, of the focused layer if None."""
         features = self._features if layer is None else self._layers.get(layer)
-        return [name for metrics in (features, self._numbers) if metrics is not None for name in metrics.names]
+        return [] if features is None else list(features.names)
 
     def loss(
         self, first: int | None = None, last: int | None = None, timeline: int | None = None
@@ -87,7 +86,7 @@ class Recorded:
         last: int | None = None,
         timeline: int | None = None,
     ) -> tuple[Array, Array]:
-        """Return (steps [n], values [n, D] float32), or [n] for a metric that is one number a step.
+        """Return (steps [n], values [n, D] float32).
 
         Raises:
             UsageError: no such metric was recorded.
@@ -115,7 +114,7 @@ class Recorded:
         """
         row = self._row_of(step)
         found: dict[str, Any] = {name: row[name].item() for name in STEP.names or ()}
-        for metrics in [*self._layers.values(), *([self._numbers] if self._numbers else [])]:
+        for metrics in self._layers.values():
             snapshot = metrics.series.snapshot()
             here = np.flatnonzero(snapshot.column("tick") == row["tick"])
             for name in metrics.names if len(here) else ():
@@ -158,8 +157,7 @@ class Recorded:
         `stop` is the step at which training stands, and why: it is marked when training goes on.
 
         "steps" has the columns of `range`, "marks" tick, step, timeline and word; "left_out" tick, step and timeline,
-        if there are any; "numbers" (metrics that are one number a step) and "metrics/LAYER" tick, step, timeline and a
-        column a metric, [n] and [n, D].
+        if there are any; "metrics/LAYER" tick, step, timeline and a column [n, D] a metric.
         """
         snapshot = self._steps.snapshot()
         found = {"steps": {name: snapshot.column(name) for name in STEP.names or ()}}
@@ -173,13 +171,10 @@ class Recorded:
         if len(self._left_out):
             snapshot = self._left_out.snapshot()
             found["left_out"] = {name: snapshot.column(name) for name in LEFT_OUT.names or ()}
-        stores = {f"metrics/{layer}": self._layers[layer] for layer in self.layers()}
-        if self._numbers is not None:
-            stores["numbers"] = self._numbers
-        for title, metrics in stores.items():
+        for layer, metrics in list(self._layers.items()):
             snapshot = metrics.series.snapshot()
-            found[title] = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
-            found[title] |= {name: metrics.values(snapshot, name) for name in metrics.names}
+            columns = {name: snapshot.column(name) for name in ("tick", "step", "timeline")}
+            found[f"metrics/{layer}"] = columns | {name: metrics.values(snapshot, name) for name in metrics.names}
         return found
 
     def after(self, tick: int, lineage: Lineage) -> tuple[Array, tuple[str, ...], Array | None]:
@@ -231,9 +226,9 @@ class Recorded:
         return {name: values[here[-1]] for name, values in columns.items()}
 
     def _metrics(self, name: str, layer: str | None) -> Metrics:
-        """Return where `name` is recorded: for the focused layer, as a number, or else for another layer."""
+        """Return where `name` is recorded: for the focused layer, or else for another."""
         others = [self._layers[other] for other in reversed(list(self._layers))]
-        where = [self._features, self._numbers, *others] if layer is None else [self._layers.get(layer)]
+        where = [self._features, *others] if layer is None else [self._layers.get(layer)]
         for metrics in where:
             if metrics is not None and name in metrics.names:
                 return metrics

@@ -122,8 +122,6 @@ def heat(history: History, metric: str, first: int | None = None, last: int | No
 
 
 def _of_features(metric: str, steps: Array, values: Array) -> Array:
-    if values.ndim != 2:
-        raise UsageError(f"{metric} is one number a step, not one a feature", "`find` looks at it step by step")
     if not len(steps):
         raise UsageError(f"no {metric} is recorded at these steps")
     return values

@@ -207,8 +207,7 @@ def test_ctrl_c_in_the_middle_of_an_export_leaves_the_old_file_whole(tmp_path: P
         from tdb.history import History
 
         history = History()
-        for step in range(150_000):
-            history.append(0, step, step, 0, step / 7, step / 3)
+        history.append_steps(0, [(step, step, 0, step / 3, step / 7) for step in range(150_000)])
         print("ready", flush=True)
         try:
             export(Path(sys.argv[1]), history)

@@ -16,6 +16,7 @@ from tdb.commands.place import pace
 from tdb.elsewhere.carried import carried_from
 from tdb.history import History
 from tdb.launch import Script
+from tests.histories import append
 from tests.typing_session import TypingSession
 
 Make = Callable[..., TypingSession]
@@ -345,6 +346,6 @@ def test_the_state_names_watches_and_a_pace_without_the_time_at_stops(watched: T
     history = History()
     assert pace(history) is None
     for step, wall_time in enumerate([10.0, 10.5, 100.0, 100.5], 1):
-        history.append(0, step, step, None, wall_time, 0.0)
+        append(history, 0, step, step, None, wall_time, 0.0)
     history.mark(2, "step")
     assert pace(history) == 2.0
