@@ -79,16 +79,16 @@ def own(value: Any) -> Any:
 
 
 def reading(loss: Any) -> Any:
-    """Return a loss as it is kept: a number, or a tensor on its device, for whose value nobody has to wait now.
+    """Return a loss as it is kept: a number, or a copy on its device, for whose value nobody has to wait now.
 
-    Either way without its autograd graph: keeping a loss must not keep the graph behind it.
+    A copy, because the next step may be written into the same memory, as CUDA graphs do.
     """
     if getattr(loss, "is_cpu", False):  # the most frequent first: this runs between all steps
         try:
             return loss.item()
         except RuntimeError:  # it is not one element
-            return loss.detach()
-    return loss.detach() if is_tensor(loss) else loss
+            pass
+    return loss.detach().clone() if is_tensor(loss) else loss
 
 
 def number(value: Any) -> float | None:

@@ -188,6 +188,23 @@ def test_a_loop_that_reuses_its_buffers_shows_each_step_as_it_was(controller: De
         controller.step({1: 1, 2: 7, 9: 1}[step])
 
 
+class Elsewhere(torch.Tensor):
+    """A loss on an accelerator: it says that it is not in host memory."""
+
+    is_cpu = False
+
+
+def test_a_loop_that_writes_each_loss_into_the_same_memory_has_each_in_history(controller: DebugController) -> None:
+    loss = torch.zeros(()).as_subclass(Elsewhere)
+    controller.begin(SimpleNamespace(model=None, last_step=40))
+    for step in range(1, 41):
+        loss.fill_(1 / 2**step)
+        controller.capture_batch(torch.ones(2), loss, step)
+        controller.wait_if_paused()
+    controller.finish("finished")
+    assert controller.recorder.history.loss()[1].tolist() == [1 / 2**step for step in range(1, 41)]
+
+
 def test_a_capture_has_no_graph_and_leaves_the_loops_alone(controller: DebugController) -> None:
     weight = torch.ones(3, requires_grad=True)
     batch, loss = weight * 2, (weight * 2).sum()

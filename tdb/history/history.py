@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from tdb.results import Array
 
     Boundary = tuple[int, int, int | None, Any, float]
-    """Tick, step, epoch, loss and wall time: see `History.append_steps`."""
+    """What is known of a step that is complete: its tick, which grows and is never reused; the loop's number of it, and
+    the epoch, None if the loop did not say; its loss, a number, a tensor with one element, or None; and when it was, in
+    seconds of a clock that does not go back."""
 
 
 class History(Recorded):
@@ -42,14 +44,8 @@ class History(Recorded):
 
         Args:
             timeline: the branch of the run.
-            steps: of each
-                its tick, which grows from row to row and is never reused,
-                the loop's number of the step,
-                the loop's epoch, None if it did not say,
-                the loss: a number, a tensor with one element, or None,
-                and when it was, in seconds of any clock that does not go back.
-                A loss on an accelerator is copied there and fetched when somebody reads it, or with the rest of its
-                chunk: the training thread does not wait for the device.
+            steps: what is known of each. A loss on an accelerator is copied there and fetched when somebody reads it,
+                or with the rest of its chunk: the training thread does not wait for the device.
         """
         ticks, numbers, epochs, losses, wall_times = zip(*steps, strict=True)
         on_device = [type(loss) is not float and _is_on_device(loss) for loss in losses]
