@@ -19,7 +19,7 @@ from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
 from tdb.rule_batch import RuleBatch
 from tdb.some_metrics import SomeMetrics
-from tdb.waiting import Batch, Place, Together, Waiting, together
+from tdb.waiting import Batch, Place, Together, Waiting, computed, in_order
 from tdb.watches import Watches
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Recorder:
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "metrics": ("_metrics", "_record_metrics", "_waiting_metrics"),
+        "metrics": ("_metrics", "_record_metrics", "_metrics_of_batch"),
         "watches": ("_append_watched",),
         "history": ("record", "flush", "_append"),
     }
@@ -67,9 +67,10 @@ class Recorder:
         # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
         self._finished: list[tuple[int, Sequence[Position]]] = []  # by timeline: steps that wait
         self._finished_steps = 0
-        self._waiting: list[Waiting | SomeMetrics] = []  # those of them that have metrics
-        self._batch: Batch | None = None  # where those wait that have none yet: either these wait or those
+        self._waiting: list[Waiting | SomeMetrics | Place] = []  # those of them that have metrics
+        self._batch: Batch | None = None  # where those wait whose metrics are not computed yet
         self._in_batch: list[Place] = []
+        self._held = 0  # bytes of the others
         self._rule_batch: RuleBatch | None = None
         self._recorded_at = 0.0  # wall time
 
@@ -96,7 +97,8 @@ class Recorder:
 
         Returns what cannot be watched of what was named before anybody knew how many features there are.
         """
-        self._waiting, self._in_batch, self._rule_batch = [], [], None  # all was recorded before the focus moved
+        self._waiting, self._in_batch, self._held = [], [], 0  # all was recorded before the focus moved
+        self._rule_batch = None
         self.history.focus(self._layer.name)
         self._failure = ""
         if self._layer.info is None:
@@ -203,10 +205,9 @@ class Recorder:
             return
         last = self._waiting[-1] if self._waiting else None
         if not (isinstance(last, SomeMetrics) and last.takes(timeline, names)):
-            if self._in_batch:
-                self.flush()
             last = SomeMetrics(timeline, names, len(values[0]))
             self._waiting.append(last)
+            self._held += last.nbytes
         try:
             last.add(position, values)
         except (TypeError, ValueError) as error:  # a metric that is not one value a feature
@@ -217,12 +218,10 @@ class Recorder:
         finished, self._finished, self._finished_steps = self._finished, [], 0
         for timeline, handfuls in groupby(finished, key=itemgetter(0)):
             self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._held = self._waiting, [], 0
         places, self._in_batch = self._in_batch, []
         try:
-            if places and self._batch is not None:
-                self._append(self._waiting_metrics(places, self._batch))
-            for some in together(waiting):
+            for some in in_order(waiting, self._metrics_of_batch(places) if places else None):
                 if isinstance(some, Together):
                     self._append(some)
                 else:
@@ -256,9 +255,7 @@ class Recorder:
             return False
         if self._finished_steps >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
             return False
-        if self._in_batch and self._batch is not None:
-            return not self._batch.full
-        return not self._waiting or len(self._waiting) * self._waiting[-1].nbytes < MOST_BYTES
+        return self._held < MOST_BYTES and not (self._in_batch and self._batch is not None and self._batch.full)
 
     def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = self.rule()
@@ -266,20 +263,19 @@ class Recorder:
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics
         batch = self._let_wait(panel)
+        if batch is not None and batch.waiting == len(self._in_batch):  # it has other metrics than those that wait
+            self.flush()
+            batch = self._let_wait(panel)
         place = (timeline, position, known)
         if batch is None:
-            if self._in_batch:
-                self.flush()
             names, block = self._metrics(panel)
-            self._waiting.append(Waiting(place, names, block, self._watched_rows()))
+            step = Waiting(place, names, block, self._watched_rows())
+            self._waiting.append(step)
+            self._held += step.nbytes
         else:
-            if self._waiting:
-                self.flush()
-            if batch.waiting == len(self._in_batch):  # it has other metrics than those that wait
-                self.flush()
-                batch = self._let_wait(panel)
             self._batch = batch
             self._in_batch.append(place)
+            self._waiting.append(place)
         self._newest = position.tick
 
     def _let_wait(self, panel: Panel | None) -> Batch | None:
@@ -327,12 +323,9 @@ class Recorder:
 
         return names, torch.stack([found[name] for name in names]).detach().float().cpu().numpy()
 
-    def _waiting_metrics(self, places: Sequence[Place], batch: Batch) -> Together:
-        """Return the steps that wait in a batch, which do so no more, with all that was missing of them."""
-        names, blocks = batch.metrics()
-        rows = None if self._ids is None else batch.rows(self._ids)
-        batch.release()
-        return Together(places, names, blocks, rows)
+    def _metrics_of_batch(self, places: Sequence[Place]) -> Together:
+        assert self._batch is not None
+        return computed(self._batch, places, self._ids)
 
     def _row_shape(self) -> tuple[int, int] | None:
         """Return (w, F) of the weights of w watched features; None if there are none."""

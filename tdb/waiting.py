@@ -63,7 +63,7 @@ class Waiting(NamedTuple):
 
 
 class Together(NamedTuple):
-    """Steps one after another of one branch with the same m metrics.
+    """Steps of one branch with the same m metrics.
 
     Attributes:
         places: of k steps.
@@ -82,23 +82,46 @@ class Together(NamedTuple):
         return np.array([position[:2] for _, position, _ in self.places], np.int64)
 
 
-def together(waiting: Sequence[Waiting | SomeMetrics]) -> Iterator[Together | SomeMetrics]:
-    """Give what waits in its order, those steps together that are alike."""
+def computed(batch: Batch, places: Sequence[Place], ids: Array | None) -> Together:
+    """Return the steps that wait in a batch, which do so no more, with all that was missing of them.
+
+    Args:
+        batch: the batch.
+        places: of the steps in it.
+        ids: [w], the watched features; None if there are none.
+    """
+    names, blocks = batch.metrics()
+    rows = None if ids is None else batch.rows(ids)
+    batch.release()
+    return Together(places, names, blocks, rows)
+
+
+def in_order(
+    waiting: Sequence[Waiting | SomeMetrics | Place], batch: Together | None
+) -> Iterator[Together | SomeMetrics]:
+    """Give what waits in its order, steps together that follow each other and are alike.
+
+    Args:
+        waiting: the steps; of those in a batch only which they are.
+        batch: the latter.
+    """
+    taken = 0
     for kind, some in groupby(waiting, key=_kind):
-        steps = []
-        for each in some:
-            if isinstance(each, Waiting):
-                steps.append(each)
-            else:
-                yield each
-        if kind is not None:
-            rows = [step.rows for step in steps if step.rows is not None]
-            blocks = np.stack([step.block for step in steps])
-            yield Together([step.place for step in steps], steps[0].names, blocks, np.stack(rows) if rows else None)
+        steps: list[Any] = list(some)
+        if kind is SomeMetrics:
+            yield from steps
+        elif kind is None and batch is not None:
+            part = slice(taken, taken + len(steps))
+            taken = part.stop
+            yield Together(steps, batch.names, batch.blocks[part], None if batch.rows is None else batch.rows[part])
+        else:
+            rows = None if steps[0].rows is None else np.stack([step.rows for step in steps])
+            places, blocks = [step.place for step in steps], np.stack([step.block for step in steps])
+            yield Together(places, steps[0].names, blocks, rows)
 
 
-def _kind(each: Waiting | SomeMetrics) -> tuple[Any, ...] | None:
-    """Return in what steps are alike that are recorded together."""
-    if isinstance(each, SomeMetrics):
-        return None
-    return each.place[0], each.names, each.block.shape, each.rows is None
+def _kind(each: Waiting | SomeMetrics | Place) -> Any:
+    """Return in what steps are alike that are recorded together; None of those in a batch."""
+    if isinstance(each, Waiting):
+        return each.place[0], each.names, each.block.shape, each.rows is None
+    return SomeMetrics if isinstance(each, SomeMetrics) else None
