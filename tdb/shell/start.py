@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from errno import EIO
 from math import inf
 from pathlib import Path
 from secrets import randbits
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tdb.command_line import CommandLine
 
 CRASHED_STATUS = 3
+HUNG_UP_STATUS = 128 + signal.SIGHUP
 CAUGHT_STATUS = 4
 # A training step that takes longer than this to notice the end is left behind.
 END_SECONDS = 10.0
@@ -125,7 +127,13 @@ def _to_the_end(line: CommandLine, session: Session, interpreter: Interpreter, o
     except SystemExit as leaving:  # SIGTERM or SIGHUP
         status, session.main_thread.leaving = int(leaving.code or 0), None
         session.main_thread.ends = True
-    _end_training(session)
+    except OSError as gone:  # the terminal was closed, and the signal that says so has yet to come
+        if gone.errno != EIO:
+            raise
+        status, session.main_thread.leaving = HUNG_UP_STATUS, None
+        session.main_thread.ends = True
+    with suppress(OSError):  # there may be no terminal any more to write to
+        _end_training(session)
     status = _exit_status(status, session, interpreter, line)
     _leave_behind(session, status)
     return status

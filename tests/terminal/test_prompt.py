@@ -280,6 +280,21 @@ def test_a_terminal_that_is_closed_ends_training(open_terminal: Open, write_scri
     assert (tmp_path / "ended").exists()
 
 
+def test_a_terminal_that_is_closed_while_training_runs_leaves_in_order_what_prints_as_it_ends(
+    open_terminal: Open, write_script: Write, tmp_path: Path
+) -> None:
+    ends = "    finally:\n        Path('ended').touch()\n        print('ended')\n"
+    terminal = open_terminal(write_script(TOLD.replace("    train()\n", f"    try:\n        train()\n{ends}")))
+    terminal.until_prompt()
+    terminal.line("step")
+    terminal.type("continue\r")
+    terminal.until("step [0-9]+0 ")  # the live line
+    terminal.child.ptyproc.fileobj.close()
+    terminal.child.wait()
+    assert (tmp_path / "ended").exists()
+    assert terminal.child.signalstatus != signal.SIGABRT
+
+
 def test_lines_typed_while_the_answers_go_to_a_program(
     write_script: Write, environ: dict[str, str], tmp_path: Path
 ) -> None:
