@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 TOOLBAR_SECONDS = 0.5
 ATTEND_SECONDS = 0.1
 
+# A program that drives the terminal waits for "(tdb) ": a last space without any style would be a move of the cursor.
+WRITTEN = "fg:ansidefault"
+
 
 class Prompt:
     """Reads lines from a person and has them run."""
@@ -81,7 +84,7 @@ class Prompt:
             if is_dumb_terminal():
                 return asyncio.run(self._read_dumb())
             return self._prompt.prompt(
-                self._interpreter.prompt,
+                [(WRITTEN, self._interpreter.prompt)],
                 pre_run=self._begin,
                 inputhook=self._inputhook(),
                 handle_sigint=threading.current_thread() is threading.main_thread(),

@@ -81,6 +81,7 @@ def test_what_training_prints_stands_in_whole_lines_above_a_half_typed_one(
 ) -> None:
     terminal = open_terminal(write_script(TOLD), columns=60, TERM=term)
     terminal.until_prompt()
+    assert b"(tdb) " in terminal.written, "a program that drives the terminal waits for it"
     terminal.line("continue &")
     terminal.type("p 1 + ")
     terminal.until_line("(tdb) p 1 +")
