@@ -44,7 +44,8 @@ def keys_read_raw() -> Iterator[bool]:
         _read_raw(descriptor)
         yield True
     finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        with suppress(termios.error):  # it may have been closed
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def _read_raw(descriptor: int) -> None:

@@ -294,6 +294,7 @@ def test_a_terminal_that_is_closed_while_training_runs_leaves_in_order_what_prin
     terminal.child.wait()
     assert (tmp_path / "ended").exists()
     assert terminal.child.signalstatus != signal.SIGABRT
+    assert not list(tmp_path.rglob("tdb.log")), "no bug of tdb's was noted"
 
 
 def test_lines_typed_while_the_answers_go_to_a_program(
