@@ -57,9 +57,15 @@ def attached() -> tuple[Trainer, BCL]:
 
 
 class OneRun:
-    """A controller for a trainer that trains in turns: to the controller they are one run that never ends."""
+    """A controller for a trainer that trains in turns: to the controller they are one run that never ends.
 
-    def __init__(self, controller: DebugController) -> None:
+    Args:
+        controller: the controller.
+        with_state: it sees the trainer's state, of which it takes checkpoints.
+    """
+
+    def __init__(self, controller: DebugController, *, with_state: bool = False) -> None:
+        self._with_state = with_state
         self.capture_batch = controller.capture_batch
         self.wait_if_paused = controller.wait_if_paused
         self._controller = controller
@@ -69,7 +75,8 @@ class OneRun:
         """Begin once."""
         if not self._begun:
             self._begun = True
-            self._controller.begin(SimpleNamespace(model=target.model, optimizer=target.optimizer))
+            without = SimpleNamespace(model=target.model, optimizer=target.optimizer)
+            self._controller.begin(target if self._with_state else without)
 
 
 def free_running(condition: str, controller: DebugController, rows: list[Row]) -> None:
