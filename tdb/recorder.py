@@ -69,7 +69,7 @@ class Recorder:
         self._finished_steps = 0
         self._waiting: list[Waiting | SomeMetrics | Place] = []  # those of them that have metrics
         self._batch: Batch | None = None  # where those wait whose metrics are not computed yet
-        self._in_batch: list[Place] = []
+        self._in_batch = 0  # how many
         self._held = 0  # bytes of the others
         self._rule_batch: RuleBatch | None = None
         self._recorded_at = 0.0  # wall time
@@ -97,7 +97,7 @@ class Recorder:
 
         Returns what cannot be watched of what was named before anybody knew how many features there are.
         """
-        self._waiting, self._in_batch, self._held = [], [], 0  # all was recorded before the focus moved
+        self._waiting, self._in_batch, self._held = [], 0, 0  # all was recorded before the focus moved
         self._rule_batch = None
         self.history.focus(self._layer.name)
         self._failure = ""
@@ -219,9 +219,9 @@ class Recorder:
         for timeline, handfuls in groupby(finished, key=itemgetter(0)):
             self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
         waiting, self._waiting, self._held = self._waiting, [], 0
-        places, self._in_batch = self._in_batch, []
+        in_batch, self._in_batch = self._in_batch, 0
         try:
-            for some in in_order(waiting, self._metrics_of_batch(places) if places else None):
+            for some in in_order(waiting, self._metrics_of_batch() if in_batch else None):
                 if isinstance(some, Together):
                     self._append(some)
                 else:
@@ -263,7 +263,7 @@ class Recorder:
         if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
             return  # it was recorded with other metrics
         batch = self._let_wait(panel)
-        if batch is not None and batch.waiting == len(self._in_batch):  # it has other metrics than those that wait
+        if batch is not None and batch.waiting == self._in_batch:  # it has other metrics than those that wait
             self.flush()
             batch = self._let_wait(panel)
         place = (timeline, position, known)
@@ -274,7 +274,7 @@ class Recorder:
             self._held += step.nbytes
         else:
             self._batch = batch
-            self._in_batch.append(place)
+            self._in_batch += 1
             self._waiting.append(place)
         self._newest = position.tick
 
@@ -303,17 +303,17 @@ class Recorder:
 
     def _append(self, some: Together) -> None:
         """Record steps, or compare those that are known."""
-        timeline, _, known = some.places[0]
+        (timeline, _, known), steps = some.places[0], some.steps()
         if known is not None:
             for (_, position, _), block in zip(some.places, some.blocks, strict=True):
                 known.compare_metrics(position, some.names, block)
         else:
-            self.history.append_metrics(timeline, some.steps(), some.names, some.blocks)
+            self.history.append_metrics(timeline, steps, some.names, some.blocks)
         if some.rows is not None:
-            self._append_watched(some)
+            self._append_watched(steps, some)
 
-    def _append_watched(self, some: Together) -> None:
-        self.watches.append(some.places[0][0], some.steps(), some.rows, some.names, some.blocks[:, :, self._ids])
+    def _append_watched(self, steps: Array, some: Together) -> None:
+        self.watches.append(some.places[0][0], steps, some.rows, some.names, some.blocks[:, :, self._ids])
 
     def _metrics(self, panel: Panel | None) -> tuple[tuple[str, ...], Array]:
         """Return the metrics' names and their values now, [m, D]."""
@@ -323,9 +323,9 @@ class Recorder:
 
         return names, torch.stack([found[name] for name in names]).detach().float().cpu().numpy()
 
-    def _metrics_of_batch(self, places: Sequence[Place]) -> Together:
+    def _metrics_of_batch(self) -> tuple[tuple[str, ...], Array, Array | None]:
         assert self._batch is not None
-        return computed(self._batch, places, self._ids)
+        return computed(self._batch, self._ids)
 
     def _row_shape(self) -> tuple[int, int] | None:
         """Return (w, F) of the weights of w watched features; None if there are none."""

@@ -82,28 +82,27 @@ class Together(NamedTuple):
         return np.array([position[:2] for _, position, _ in self.places], np.int64)
 
 
-def computed(batch: Batch, places: Sequence[Place], ids: Array | None) -> Together:
-    """Return the steps that wait in a batch, which do so no more, with all that was missing of them.
+def computed(batch: Batch, ids: Array | None) -> tuple[tuple[str, ...], Array, Array | None]:
+    """Return what was missing of the steps that wait in a batch, which do so no more: the last fields of `Together`.
 
     Args:
         batch: the batch.
-        places: of the steps in it.
         ids: [w], the watched features; None if there are none.
     """
     names, blocks = batch.metrics()
     rows = None if ids is None else batch.rows(ids)
     batch.release()
-    return Together(places, names, blocks, rows)
+    return names, blocks, rows
 
 
 def in_order(
-    waiting: Sequence[Waiting | SomeMetrics | Place], batch: Together | None
+    waiting: Sequence[Waiting | SomeMetrics | Place], batch: tuple[tuple[str, ...], Array, Array | None] | None
 ) -> Iterator[Together | SomeMetrics]:
     """Give what waits in its order, steps together that follow each other and are alike.
 
     Args:
         waiting: the steps; of those in a batch only which they are.
-        batch: the latter.
+        batch: what `computed` gives of the latter, if there are any.
     """
     taken = 0
     for kind, some in groupby(waiting, key=_kind):
@@ -111,9 +110,9 @@ def in_order(
         if kind is SomeMetrics:
             yield from steps
         elif kind is None and batch is not None:
-            part = slice(taken, taken + len(steps))
+            (names, all_blocks, all_rows), part = batch, slice(taken, taken + len(steps))
             taken = part.stop
-            yield Together(steps, batch.names, batch.blocks[part], None if batch.rows is None else batch.rows[part])
+            yield Together(steps, names, all_blocks[part], None if all_rows is None else all_rows[part])
         else:
             rows = None if steps[0].rows is None else np.stack([step.rows for step in steps])
             places, blocks = [step.place for step in steps], np.stack([step.block for step in steps])

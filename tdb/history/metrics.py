@@ -32,23 +32,14 @@ class Metrics:
 
     def append(self, timeline: int, places: Array, names: tuple[str, ...], blocks: Array) -> None:
         """Write k rows whose ticks and steps are `places` [k, 2]; `blocks` is [k, len(names), *shape]."""
-        order = None if names == self.names else self._places_of(names)
-        rows = np.empty(len(places), self.series.dtype)
-        rows["tick"], rows["step"], rows["timeline"] = places[:, 0], places[:, 1], timeline
-        if order is None:
-            rows["values"] = blocks
-        else:
-            rows["values"] = np.nan
-            rows["values"][:, order] = blocks
-        self.series.extend(rows)
-
-    def _places_of(self, names: tuple[str, ...]) -> list[int]:
-        """Return which of the metrics some are; new ones widen the series."""
         every = every_name(self.names, names)
         if every != self.names:
             self.names = every
             self.series.widen(self._dtype())
-        return [every.index(name) for name in names]
+        rows = np.empty(len(places), self.series.dtype)
+        rows["tick"], rows["step"], rows["timeline"] = places[:, 0], places[:, 1], timeline
+        rows["values"] = placed(blocks, names, every)
+        self.series.extend(rows)
 
     def values(self, snapshot: Snapshot, name: str) -> Array:
         """Return one metric's values [n, *shape]."""
@@ -58,6 +49,15 @@ class Metrics:
 def every_name(known: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
     """Return the known names followed by new ones."""
     return (*known, *(name for name in names if name not in known))
+
+
+def placed(blocks: Array, names: Sequence[str], every: Sequence[str]) -> Array:
+    """Return blocks [k, m, ...] of the metrics `names` as blocks of `every` metric, NaN in those that are not there."""
+    if tuple(names) == tuple(every):
+        return blocks
+    full = np.full((len(blocks), len(every), *blocks.shape[2:]), np.nan, np.float32)
+    full[:, [every.index(name) for name in names]] = blocks
+    return full
 
 
 def metric_rows(rows: Array, index: int) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tdb.errors import UsageError
 from tdb.history.budget import MIB
-from tdb.history.metrics import every_name, metric_rows
+from tdb.history.metrics import every_name, metric_rows, placed
 from tdb.history.series import Series
 
 if TYPE_CHECKING:
@@ -109,15 +109,11 @@ class Group:
                 " features",
                 f"Expected {len(names)} x {len(self.ids)}",
             )
-        if names == self.names:
-            return blocks
         every = every_name(self.names, names)
         if every != self.names:
             self.names = every
             self.series.widen(self._dtype(len(every)))
-        fitting = np.full((count, len(every), len(self.ids)), np.nan, np.float32)
-        fitting[:, [every.index(name) for name in names]] = blocks
-        return fitting
+        return placed(blocks, names, every)
 
 
 def quotient(products: Array, norms: Array) -> Array:
