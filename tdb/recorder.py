@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tdb.travel.known import Known
 
 EVERY = 10
-LONGEST_WAIT = 0.5
+LONGEST_WAIT = 1.0
 """Seconds of a free run that history may be behind, or one step if that takes longer."""
 
 MOST_WAITING = 512

@@ -61,31 +61,37 @@ class Keeper:
         self._handle = front_handle(self.front)
         self._pace = Pace()
         self._last = 0.0
+        self._next = 0
         self._children: list[int] = []
 
     def arrive(self, position: Position, *, is_stepped: bool) -> str:
         """Set a copy aside if one is due; return why training stops here, which it does in a copy that was woken."""
-        began = time.perf_counter()
-        if position.tick < self.due and not (is_stepped and began - self._last > RESTING_SECONDS):
+        tick, began = position.tick, time.perf_counter()
+        is_due = tick >= self._next or (is_stepped and began - self._last > RESTING_SECONDS)
+        if tick < self.due and not is_due:
             return ""
+        if is_stepped:
+            self._pace.interrupted()
+        self._pace.arrived(tick, began)
+        woken = self._keep(position, began) if is_due else ""
+        self._pace.left(tick, time.perf_counter())
+        self.due = self._pace.look(tick, self._next)
+        return woken
+
+    def _keep(self, position: Position, began: float) -> str:
         route = self._session.route(NAME)
         reason = why_not()
         if isinstance(route, Fork):
             route.why_not = reason
         if reason:
-            self.due = position.tick + LEAST_STEPS
+            self._next = position.tick + LEAST_STEPS
             return ""
         woken = self._set_aside(position)
-        if woken:
-            return woken
-        self._last = time.perf_counter()
-        if is_stepped:
-            self._pace.interrupted()
-        self._pace.arrived(position.tick, began)
-        self._pace.took(self._last - began)
-        self._pace.left(position.tick, self._last)
-        self.due = position.tick + self._pace.interval
-        return ""
+        if not woken:
+            self._last = time.perf_counter()
+            self._pace.took(self._last - began)
+            self._next = position.tick + self._pace.interval
+        return woken
 
     def _set_aside(self, position: Position) -> str:
         ours, theirs = Pipe()

@@ -54,6 +54,8 @@ def taken_apart(value: Any, path: Path, tensors: dict[Path, Tensor]) -> Any:
         return value.copy()
     if kind is Counter:
         return value.copy()
+    if _cannot_change(value):
+        return value
     return rebuilt(value, lambda key, item: taken_apart(item, (*path, _step(key)), tensors), _copied)
 
 
@@ -77,6 +79,8 @@ def rebuilt(value: Any, part: Callable[[Any, Any], Any], other: Callable[[Any], 
     if isinstance(value, list | tuple):
         if len(value) > 0 and type(value[0]) in ATOMS and ATOMS.issuperset(map(type, value)):
             return value[:] if isinstance(value, list) else value  # the hundreds of numbers of a generator's state
+        if len(value) > 0 and all(map(_cannot_change, value)):
+            return value[:] if isinstance(value, list) else value
         items = [part(number, item) for number, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -85,6 +89,14 @@ def rebuilt(value: Any, part: Callable[[Any, Any], Any], other: Callable[[Any], 
             object.__setattr__(copied, field.name, part(field.name, getattr(value, field.name)))  # also where frozen
         return copied
     return other(value)
+
+
+def _cannot_change(value: Any) -> bool:
+    """Return whether `value` is a frozen dataclass of nothing but atoms: a list of what was is long by the end."""
+    parameters = getattr(value, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen or not hasattr(value, "__dict__"):
+        return False
+    return ATOMS.issuperset(map(type, vars(value).values()))
 
 
 def _step(key: Any) -> str | int:

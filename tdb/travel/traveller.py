@@ -433,7 +433,8 @@ class Traveller:
     def _look_ahead(self, position: Position) -> None:
         known = self._loop.recorder.known
         stop = foreseen(self._loop, position.step + 1)
-        due = [position.tick if self.replay is not None else self._taking.due]
+        taking = self._taking
+        due = [position.tick if self.replay is not None else taking.pace.look(position.tick, taking.due)]
         due += [position.tick + stop - position.step - FORESIGHT] if stop is not None else []
         if known is not None:
             due.append(min(known.until, self.branches.now.lineage.span_end(position.tick)))

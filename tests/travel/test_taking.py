@@ -10,28 +10,35 @@ import pytest
 import torch
 
 from tdb.guard import generators
-from tdb.travel.pace import SHARE, Pace
+from tdb.travel.pace import LEAST_STEPS, NEAR_SECONDS, NEAR_STEPS, SHARE, Pace
 from tdb.travel.slots import LARGE, Slots
 from tests.travel.training import Prompt
 
 Start = Callable[..., Prompt]
 
 
-@pytest.mark.parametrize(("cost", "step"), [(1e-4, 1e-3), (5e-3, 2e-2), (3e-2, 1e-3)])
-def test_checkpoints_take_their_share_of_the_time_whatever_comes_in_between(cost: float, step: float) -> None:
-    pace, chance, now, taking, due, steps = Pace(), random.Random(0), 0.0, 0.0, 0, 20_000
+@pytest.mark.parametrize(
+    ("cost", "step"),
+    [(1e-4, 1e-3), (1e-4, 2e-2), (3e-2, 1e-3), (3e-1, 1e-1), (1e-2, 3e-1)],
+    ids=["near by steps", "near by time", "dear", "dear, of long steps", "not as near, of long steps"],
+)
+def test_checkpoints_take_their_share_of_the_time_or_less_whatever_comes_in_between(cost: float, step: float) -> None:
+    pace, chance, now, due, steps = Pace(), random.Random(0), 0.0, 0, 50_000
+    taken: list[int] = []
     for tick in range(steps):
-        now += step
-        if tick % 10 and tick < due:
+        now += step * (1 + 4 * (chance.random() < 0.3))  # another process, or another loop in turns with this one
+        if tick != pace.look(tick - 1, due):
             continue
-        now += 5 * step if chance.random() < 0.4 else 0.0  # another process, or another loop in turns with this one
         pace.arrived(tick, now)
         if tick >= due:
-            now, taking = now + cost, taking + cost
+            now += cost
+            taken.append(tick)
             pace.took(cost)
             due = tick + pace.interval
         pace.left(tick, now)
-    assert 0.5 * SHARE * step * steps <= taking <= 1.1 * SHARE * step * steps + cost  # the first is before all steps
+    wanted = max(LEAST_STEPS, min(NEAR_STEPS, NEAR_SECONDS / step), cost / (SHARE * step))
+    assert np.median(np.diff(taken)) == pytest.approx(wanted, abs=1)
+    assert len(taken) * cost <= 1.1 * SHARE * step * steps + cost  # the first is before all steps
 
 
 def test_going_back_from_where_it_was_told_to_stop_takes_one_step_again(start: Start) -> None:
