@@ -268,6 +268,8 @@ class DebugController:
     @property
     def recorder(self) -> Recorder:
         """The history of the run and the trajectories of watched features."""
+        if self._gate.has_lost_thread:
+            self._loop.record_rest()
         return self._loop.recorder
 
     @property
@@ -388,6 +390,7 @@ class DebugController:
     def attach(self, target: Any) -> None:
         """A loop over `target` will follow, perhaps in another thread; nothing stops here. See `begin`."""
         self._loop.attach(target)
+        self._gate.expect()
 
     def steps(
         self, batches: Iterable[Item], *, epoch: int | None = None, complete: Callable[[], bool] | None = None

@@ -132,6 +132,12 @@ class Gate:
         with self._lock:
             return self._server is threading.current_thread()
 
+    @property
+    def has_lost_thread(self) -> bool:
+        """Whether the thread in which the loop was last seen has ended."""
+        with self._lock:
+            return self._thread is not None and not self._thread_lives()
+
     def now(self) -> Moment:
         """Return status, reason and is_paused of one moment."""
         with self._lock:
@@ -266,6 +272,13 @@ class Gate:
                 self._changed.wait(remaining)
         self._refuse_jobs_after_the_end()
         return status
+
+    def expect(self) -> None:
+        """Another loop will follow: one that is over, or was left in the calling thread, is not the one to wait for."""
+        with self._lock:
+            if self._look() in OVER or (self._status == RUNNING and self._thread is threading.current_thread()):
+                self._status, self._reason, self._thread = READY, "", None
+                self._announce()
 
     def stands_as_before(self, stops: int, reason: str) -> None:
         """Training has come back to where it stood: that was told then, and is no further stop."""

@@ -100,6 +100,7 @@ class LoopSide:
 
     def attach(self, target: Any) -> None:
         """A loop over `target` will follow, perhaps in another thread."""
+        self.record_rest()
         if target is not None:
             self.target = target
         self.captures.end()
@@ -119,6 +120,10 @@ class LoopSide:
 
     def enter(self) -> None:
         """A loop is about to take its first step, unless it is under way already."""
+        if self._gate.has_lost_thread:  # whatever ended the last loop, nobody has said so
+            self.record_rest()
+            self._leave_loop()
+            self._forget()
         if self._in_loop:
             return
         self._in_loop = self.captures.under_way.capturing = True
@@ -252,11 +257,15 @@ class LoopSide:
         self.refuse_wanted()
         self._leave_loop()
         self.captures.end()
+        self.record_rest()
+        self._gate.finish(status, reason, linger)
+
+    def record_rest(self) -> None:
+        """Record the steps that have come together: no boundary of theirs will."""
         if self._unrecorded:
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=False)
         self.recorder.flush()
-        self._gate.finish(status, reason, linger)
 
     # ---- inside a boundary -----------------------------------------------------------------------------------------
 

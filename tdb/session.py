@@ -38,6 +38,7 @@ Value = TypeVar("Value")
 
 # How long a question about the step under way may take to be answered by a slow training step.
 PEEK_SECONDS = 60.0
+THREAD = "threading.Thread(target=train).start()"
 
 
 class Session:
@@ -49,12 +50,13 @@ class Session:
         self.front: Front = front or PlainFront()
         self.settings = Settings()
         self.armed = Armed(controller, self.settings.thresholds)
-        self.stack = Stack(controller.gate, lambda: self.run.error if self.run is not None else None)
+        self.stack = Stack(controller.gate, lambda: self.error)
         self.displays = Displays()
         self.aliases: dict[str, str] = {}
         self.typed = ""  # the line that is being answered, for errors with a caret
         self.main_thread = MainThread()
         self.run: Run | None = None
+        self.thread_error: BaseException | None = None
         self.shell: Lines
         self.names = Namespace()
         self.history: list[str] = []
@@ -119,6 +121,15 @@ class Session:
         """Training's status; "ready" until the script is started."""
         return self.controller.gate.status if self.elsewhere is None else self.elsewhere.status
 
+    @property
+    def error(self) -> BaseException | None:
+        """What ended training, if it crashed."""
+        return self.run.error if self.run is not None else self.thread_error
+
+    def crashed(self, error: BaseException) -> None:
+        """A thread that tdb has not started has trained, and ended with `error`."""
+        self.thread_error, self._crash_hits = error, None
+
     def state(self) -> dict[str, Any]:
         """Return the controller's state, and how many times training has stopped, wherever it goes on."""
         if self.elsewhere is not None:
@@ -144,7 +155,10 @@ class Session:
             step = self.controller.get_state()["step"]
             raise StateError(f"training is running (step {step})", "`pause` first, or Ctrl-C")
         if status == READY:
-            raise StateError("training has not started", "`start`, `step` or `continue` begins it")
+            by_whom = (
+                "`start`, `step` or `continue` begins it" if self.run is not None else f"Its thread begins it: {THREAD}"
+            )
+            raise StateError("training has not started", by_whom)
         if status in OVER:
             raise StateError(f"training is over ({self._how_it_ended()})", "looking commands still work, `quit` leaves")
 
@@ -226,11 +240,12 @@ class Session:
 
     def hits(self) -> list[Hit]:
         """Return the stop points at which training stands, or that caught what ended it."""
-        if self.status != CRASHED or self.run is None or self.run.error is None:
+        error = self.error
+        if self.status != CRASHED or error is None:
             return self.armed.now
         if self._crash_hits is None:
             position = self.controller.position
-            self._crash_hits = crash_hits(iter(self.armed.points), self.run.error, position.step)
+            self._crash_hits = crash_hits(iter(self.armed.points), error, position.step)
         return self._crash_hits
 
     def take_notices(self) -> list[str]:

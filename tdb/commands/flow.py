@@ -70,6 +70,8 @@ def start(session: Session) -> Result:
     """
     if session.status != READY:
         raise StateError("training has started already", "`step`, `continue` or `until` goes on")
+    if session.run is None:
+        session.need_stopped()
     session.controller.gate.stop_at_begin()
     return go(session, 0, background=False)
 

@@ -113,7 +113,7 @@ class Beside:
             self._converse()
         except (Quit, KeyboardInterrupt, BrokenPipeError):
             self.controller.stop()
-        except OSError as unreadable:  # stdin, such as pytest's while it captures, which says what to do
+        except (OSError, NotImplementedError) as unreadable:  # pytest while it captures, a notebook that nobody runs
             self._interpreter.show.notice(f"*** set_trace() cannot read commands: {unreadable}")
             self.controller.stop()
         except SystemExit:  # the process ends

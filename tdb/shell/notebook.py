@@ -1,19 +1,23 @@
 """The shell in a notebook: `%load_ext tdb`, and then any line of it in a cell, as `%tdb step 5` or `%tdb metrics`.
 
-The loop that `tdb.attach` was told of trains in a thread of its own, and the cells look at it.
+The loop that `tdb.attach` was told of trains in a thread of its own, and the cells look at it. Under `%%tdb` each line
+of the cell is one of the shell.
 """
 
 from __future__ import annotations
 
 import io
 import sys
+import threading
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import attached_controller
 from tdb.commands import all_commands
 from tdb.commands.flow import Quit
+from tdb.errors import in_words
 from tdb.front import PlainFront
+from tdb.gate import CRASHED, FINISHED, OVER, RUNNING, STOPPED
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
@@ -63,21 +67,63 @@ class Cells:
     def __init__(self) -> None:
         self._controller: DebugController | None = None
         self._interpreter: Interpreter
+        self._crash: tuple[DebugController, BaseException] | None = None
 
-    def run(self, line: str) -> None:
-        """Run a line and print its answer, after what has happened since the last one."""
+    def run(self, line: str, cell: str | None = None) -> None:
+        """Run a line, or those of a cell, and print the answers, after what has happened since the last one."""
         controller = attached_controller()
         if controller is None:
             sys.stderr.write("*** nothing is attached: controller = tdb.attach(model, optimizer)\n")
             return
-        if controller is not self._controller:
+        is_new = controller is not self._controller
+        if is_new:
+            self._tell_left_behind()
             self._controller, self._interpreter = controller, self._open(controller)
+        self._end_in_this_thread(controller)
+        interpreter, was_reading = self._interpreter, self._interpreter.reads
+        if self._crash is not None and self._crash[0] is controller:
+            interpreter.session.crashed(self._crash[1])
+            self._crash = None
         try:
-            if self._interpreter.stop_untold:
-                self._interpreter.tell_stop()
-            self._interpreter.execute(line)
+            if interpreter.stop_untold or (is_new and controller.gate.status in OVER):
+                interpreter.tell_stop()
+            if cell is None:
+                interpreter.execute(line)
+            else:
+                interpreter.lines([line, *cell.splitlines()], "cell")
         except Quit:
             controller.stop()
+        if interpreter.reading is not None and not was_reading:
+            prompt, last_line, _ = interpreter.reading
+            interpreter.show.notice(f"{prompt.strip()} reads the next %tdb lines, up to `%tdb {last_line}`")
+
+    def crashed(self, thread: threading.Thread | None, error: BaseException | None) -> None:
+        """A thread ends with an exception; if it is the one that trains, training has crashed. Called in it."""
+        controller = attached_controller()
+        if controller is None or error is None or thread is None or thread is not controller.gate.thread:
+            return
+        if controller.gate.status not in OVER:
+            self._crash = controller, error
+            controller.finish(CRASHED, in_words(error))
+
+    def _tell_left_behind(self) -> None:
+        """Say that training which was attached before has not ended: its thread and its model stay."""
+        left = self._controller
+        if (
+            left is not None
+            and left.gate.status in (RUNNING, STOPPED)
+            and left.gate.thread is not threading.main_thread()
+        ):
+            state = left.get_state()
+            sys.stderr.write(
+                f"the loop that was attached before is {state['status']} at step {state['step']}: "
+                "`%tdb quit` before attaching anew ends it\n"
+            )
+
+    def _end_in_this_thread(self, controller: DebugController) -> None:
+        """A loop that has trained in a cell of its own is over: this one runs."""
+        if controller.gate.status == RUNNING and controller.gate.thread is threading.current_thread():
+            controller.finish(FINISHED, "its cell has ended")
 
     def _open(self, controller: DebugController) -> Interpreter:
         session = Session(controller, all_commands(), CellFront())
@@ -86,6 +132,30 @@ class Cells:
         return Interpreter(session, Show(session, sink, sys.stdout, sys.stderr), state_folder() / "tdb.log")
 
 
+_cells = Cells()
+
+
 def load_ipython_extension(ipython: Any) -> None:
-    """Make `%tdb LINE` work; called by `%load_ext tdb`."""
-    ipython.register_magic_function(Cells().run, "line", "tdb")
+    """Make `%tdb LINE` and `%%tdb` work; called by `%load_ext tdb`."""
+    from IPython.core.magic import no_var_expand
+
+    @no_var_expand  # what is in braces belongs to the line, and is looked up where the loop stands
+    def tdb(line: str, cell: str | None = None) -> None:
+        _cells.run(line, cell)
+
+    ipython.register_magic_function(tdb, "line_cell", "tdb")
+    _hear_crashes()
+
+
+def _hear_crashes() -> None:
+    """Let training that ends its thread with an exception have crashed; what is printed of it stays as it was."""
+    before = threading.excepthook
+    if getattr(before, "hears_for_tdb", False):
+        return
+
+    def excepthook(arguments: threading.ExceptHookArgs) -> None:
+        _cells.crashed(arguments.thread, arguments.exc_value)
+        before(arguments)
+
+    excepthook.hears_for_tdb = True  # type: ignore[attr-defined]
+    threading.excepthook = excepthook

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 SEEN_THROUGH = frozenset({f"{HERE}tap.py"})
 
 
-class StepDebugger(pdb.Pdb):
+if TYPE_CHECKING:
+    PlainPdb = pdb.Pdb
+else:
+    # A notebook's kernel puts IPython's in its place, which writes colours and reads its own settings.
+    PlainPdb = next(kind for kind in pdb.Pdb.__mro__ if kind.__module__ == pdb.__name__)
+
+
+class StepDebugger(PlainPdb):
     """pdb for one training step; leaving it lets the step run to its end, and never raises in training."""
 
     def __init__(self, is_ending: Callable[[], bool]) -> None:

@@ -41,7 +41,7 @@ class Kernel:
 
     def run(self, cell: str, *, interrupt: bool = False) -> str:
         """Run a cell and return all that is shown under it; interrupt it once it has begun."""
-        request = self._client.execute(cell)
+        request = self._client.execute(cell, allow_stdin=False)
         shown = []
         while True:
             message = self._client.get_iopub_msg(timeout=PATIENCE)
@@ -60,6 +60,26 @@ class Kernel:
             elif kind == "execute_input" and interrupt:
                 time.sleep(0.5)  # a moment in which it may begin to wait; whenever it comes, training stops
                 self._manager.interrupt_kernel()
+
+
+AGAIN = """
+controller = tdb.attach(model, optimizer)
+controller.pause()
+thread = threading.Thread(target=train, args=(20,))
+thread.start()
+controller.wait()
+"""
+CRASH = """
+def crash():
+    for wanted, _ in enumerate(controller.steps(range(9))):
+        if wanted == 3:
+            raise ValueError("enough")
+
+controller = tdb.attach(model, optimizer)
+thread = threading.Thread(target=crash)
+thread.start()
+thread.join()
+"""
 
 
 @pytest.fixture
@@ -97,3 +117,35 @@ def test_a_loop_in_a_thread_is_looked_at_from_cells(kernel: Kernel) -> None:
     assert kernel.run("controller.get_state()['status']") == "'running'"  # the cell's own loop was interrupted
     assert "> step " in kernel.run("%tdb pause")
     assert kernel.run("%tdb quit\nthread.join(30)\nthread.is_alive()") == "False"
+
+
+def test_cells_are_run_again_and_what_ends_training_is_looked_at(kernel: Kernel) -> None:
+    kernel.run("%load_ext tdb")
+    kernel.run(LOOP.replace("controller.pause()", "controller.stop()"))
+    kernel.run("thread.join()")
+    kernel.run("controller = tdb.attach(model, optimizer)")
+    assert "Its thread begins it: threading.Thread(target=train).start()" in kernel.run("%tdb step")
+    assert "Its thread begins it: threading.Thread(target=train).start()" in kernel.run("%tdb start")
+    for _ in range(2):
+        assert kernel.run(AGAIN) == "'stopped'"
+        kernel.run("%tdb quit\nthread.join()")
+    kernel.run("train(20)")  # in a cell of its own
+    assert "its cell has ended" in kernel.run("%tdb where")
+    assert kernel.run(AGAIN) == "'stopped'"
+    shown = kernel.run("%%tdb\nstep 3\n# the shell's lines\npystep\nnext\np inputs.shape\ncontinue")
+    assert "\n-> loss = " in shown
+    assert "\n-> optimizer.zero_grad()\ntorch.Size([32, 6])\n> step " in shown
+    assert "(Pdb) reads the next %tdb lines, up to `%tdb q`" in kernel.run("%tdb pystep")
+    assert kernel.run("%tdb p labels.shape") == "torch.Size([32])\n"
+    assert "> step " in kernel.run("%tdb q")
+    assert kernel.run("labels = 7\n%tdb p f'{labels.shape}', {'a': 1}") == "('torch.Size([32])', {'a': 1})\n"
+    kernel.run(CRASH)
+    shown = kernel.run("%tdb p wanted")
+    assert "the loop that was attached before is stopped at step" in shown
+    assert "Training crashed after step 3: ValueError: enough\n3\n" in shown
+
+
+def test_set_trace_where_nobody_can_answer_says_so_in_a_line(kernel: Kernel) -> None:
+    shown = kernel.run("import tdb\ntdb.set_trace()")
+    assert "*** set_trace() cannot read commands: " in shown
+    assert "Traceback" not in shown

@@ -16,7 +16,7 @@ from torch import nn
 import tdb
 from tdb import active
 from tdb.errors import TrainingStopped
-from tdb.gate import STOPPED
+from tdb.gate import READY, STOPPED
 from tests.conftest import join
 from tests.typing_session import TypingSession
 
@@ -227,3 +227,28 @@ def test_two_threads_that_attach_before_either_trains_have_a_controller_each(con
     assert attached[0] is controller  # what the main thread has attached, a thread trains
     assert len(set(attached[1:3])) == 2
     assert controller in attached[1:3]
+
+
+def test_a_loop_that_has_ended_is_whole_in_history_and_the_next_one_is_waited_for(
+    controller: tdb.DebugController,
+) -> None:
+    model = nn.Linear(2, 2)
+
+    def train() -> None:
+        for _ in controller.steps(range(5)):
+            a_step(model)
+
+    for taken in (5, 10):
+        assert tdb.attach(model) is controller
+        controller.pause()
+        thread = threading.Thread(target=train)
+        thread.start()
+        assert controller.wait(20) == STOPPED  # not "finished", as the one before
+        assert controller.position.step == taken - 4
+        controller.resume()
+        join(thread)
+        assert list(controller.recorder.history.last(99)["step"]) == list(range(1, taken + 1))
+    train()  # in the calling thread, without a word before
+    assert controller.gate.thread is threading.current_thread()
+    tdb.attach(model)
+    assert controller.wait(0) == READY
