@@ -442,6 +442,9 @@ class DebugController:
             step: the loop's number of this step; steps count from 1.
             labels: one label an entry, if known.
             epoch: the loop's epoch.
+
+        Raises:
+            TypeError: `step` is no whole number.
         """
         self._loop.capture_batch(batch, loss, step, labels, epoch)
 

@@ -20,7 +20,7 @@ from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
-from tdb.step import Clock, Position, Step, position_of
+from tdb.step import Clock, Position, Step, position_of, step_number
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
 from tdb.target import model_of, step_of
@@ -139,6 +139,8 @@ class LoopSide:
 
     def capture_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
         """Take this step's batch and loss."""
+        if step is not None and step.__class__ is not int:
+            step = step_number(step)
         under_way = self.captures.under_way
         if not under_way.capturing:
             # All that is done at most steps: a call would cost each of them.

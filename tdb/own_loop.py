@@ -7,10 +7,11 @@ for images, labels in controller.steps(loader):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import active_controller, plain_controller
+from tdb.step import step_number
 from tdb.target import Training
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def attach(
 
     Args:
         model: the module whose layers can be looked at.
-        optimizer: the one that updates it, or several in a list.
+        optimizer: the one that updates it, or several in a list or dict.
         focus: the layer whose output units are the features of the tables.
         image_shape: the shape of a feature's weights as an image.
-        schedulers: one learning-rate scheduler, or several in a list.
+        schedulers: one learning-rate scheduler, or several in a list or dict.
         scaler: the gradient scaler.
         step: the number of the last step that was taken before, in a run that is resumed; without it, the count of
             this process goes on.
@@ -49,7 +50,10 @@ def attach(
 
     Raises:
         TrainingStopped: somebody called `stop`.
+        TypeError: something else was given for one of these.
     """
+    optimizers = _several(optimizer)
+    _must_fit(model, optimizers, focus)
     controller = active_controller()
     plain = controller is None
     if controller is None:
@@ -58,8 +62,8 @@ def attach(
         controller.focus_on(focus)
     if image_shape is not None:
         controller.image_shape = tuple(image_shape)
-    taken = controller.position.step if step is None else step
-    training = Training(model, _several(optimizer), _several(schedulers), scaler, taken, last_step)
+    taken = controller.position.step if step is None else step_number(step)
+    training = Training(model, optimizers, _several(schedulers), scaler, taken, last_step)
     if plain:
         controller.attach(training)
     else:
@@ -71,4 +75,19 @@ def _several(one_or_more: Any) -> list[Any]:
     """Return a list of what may be one, several, or none."""
     if one_or_more is None:
         return []
+    if isinstance(one_or_more, Mapping):
+        return list(one_or_more.values())
     return list(one_or_more) if isinstance(one_or_more, Iterable) else [one_or_more]
+
+
+def _must_fit(model: Any, optimizers: Sequence[Any], focus: Any) -> None:
+    """Raise TypeError for what is mistaken for another: it would be noticed much later, if at all."""
+    if isinstance(model, list | tuple):
+        raise TypeError("attach takes one model: torch.nn.ModuleList([...]) holds several")
+    if model is not None and not hasattr(model, "named_modules"):
+        raise TypeError(f"tdb.attach(model, optimizer) begins with the model, and a {type(model).__name__} is none")
+    for each in optimizers:
+        if not (hasattr(each, "param_groups") or callable(getattr(each, "step", None))):
+            raise TypeError(f"tdb.attach(model, optimizer) takes an optimizer, and a {type(each).__name__} is none")
+    if not isinstance(focus, str):
+        raise TypeError(f'focus is the name of a layer, such as "encoder.0", not a {type(focus).__name__}')

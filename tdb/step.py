@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -10,6 +11,18 @@ from tdb.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def step_number(step: Any) -> int:
+    """Return a loop's number of a step as an int.
+
+    Raises:
+        TypeError: it is no whole number.
+    """
+    try:
+        return operator.index(step)
+    except TypeError:
+        raise TypeError(f"the number of a step is a whole one, not {step!r}") from None
 
 
 class Clock(NamedTuple):

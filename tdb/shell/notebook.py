@@ -49,7 +49,7 @@ class CellFront(PlainFront):
 
 
 class CellFigures(FigureSink):
-    """Figures under the cell."""
+    """Figures under the cell of a notebook."""
 
     def _inline(self, picture: Picture, name: str) -> list[str]:
         from IPython.display import Image, display
@@ -87,10 +87,12 @@ class Cells:
         try:
             if interpreter.stop_untold or (is_new and controller.gate.status in OVER):
                 interpreter.tell_stop()
+            lines = [line] if cell is None else [line, *cell.splitlines()]
+            interpreter.session.history += [each.strip() for each in lines if each.strip()]
             if cell is None:
                 interpreter.execute(line)
             else:
-                interpreter.lines([line, *cell.splitlines()], "cell")
+                interpreter.lines(lines, "cell")
         except Quit:
             controller.stop()
         if interpreter.reading is not None and not was_reading:
@@ -128,7 +130,8 @@ class Cells:
     def _open(self, controller: DebugController) -> Interpreter:
         session = Session(controller, all_commands(), CellFront())
         controller.awake(session.settings["record.every"])
-        sink = CellFigures("inline", out=sys.stdout)
+        in_notebook = "ipykernel" in sys.modules  # and else in IPython's terminal, which reads lines, too
+        sink = CellFigures("inline", out=sys.stdout) if in_notebook else FigureSink(out=sys.stdout, interactive=False)
         return Interpreter(session, Show(session, sink, sys.stdout, sys.stderr), state_folder() / "tdb.log")
 
 

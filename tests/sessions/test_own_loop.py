@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -252,3 +253,32 @@ def test_a_loop_that_has_ended_is_whole_in_history_and_the_next_one_is_waited_fo
     assert controller.gate.thread is threading.current_thread()
     tdb.attach(model)
     assert controller.wait(0) == READY
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda model, optimizer: tdb.attach(optimizer, model), "begins with the model, and a SGD is none"),
+        (lambda model, _: tdb.attach(model, model), "takes an optimizer, and a Linear is none"),
+        (lambda model, _: tdb.attach(model, "sgd"), "takes an optimizer, and a str is none"),
+        (lambda model, _: tdb.attach([model, model]), r"one model: torch.nn.ModuleList\(\[...\]\) holds several"),
+        (lambda model, _: tdb.attach(model, focus=model), "focus is the name of a layer, .* not a Sequential"),
+        (lambda model, _: tdb.attach(model, step="last"), "the number of a step is a whole one, not 'last'"),
+        (lambda model, _: tdb.attach(model).capture_batch([1], 0.5, 1.5), "a whole one, not 1.5"),
+    ],
+)
+@pytest.mark.usefixtures("controller")
+def test_what_is_mistaken_for_another_is_named(given: Callable[..., object], message: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=message):
+        given(model, torch.optim.SGD(model.parameters()))
+
+
+def test_several_optimizers_may_have_names_and_a_step_any_kind_of_whole_number(controller: tdb.DebugController) -> None:
+    model = nn.Linear(2, 2)
+    optimizers = {"slow": torch.optim.SGD(model.parameters()), "fast": torch.optim.Adam(model.parameters())}
+    assert tdb.attach(model, optimizers).target.optimizers == list(optimizers.values())
+    for step in (7, np.int64(8), torch.tensor(9)):
+        controller.capture_batch([1], 0.5, step)  # type: ignore[arg-type]
+        controller.wait_if_paused()
+    assert repr(controller.position.step) == "9"
