@@ -72,6 +72,10 @@ class Lines(Protocol):
 
     log_file: Path
 
+    @property
+    def stop_untold(self) -> bool:
+        """Whether training has stopped or ended in the background, and nothing shown so far has said so."""
+
     def source(self, path: Path) -> bool:
         """Run the lines of a file; return whether all succeeded."""
 

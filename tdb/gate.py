@@ -112,7 +112,7 @@ class Gate:
 
         What is wanted from this very moment on is done at the boundary after it: `attention` stays set.
         """
-        return self._permission.wants_boundary or bool(self._jobs)
+        return self._permission.wants_boundary or bool(self._jobs) or self._interruption is not None
 
     @property
     def is_stopping(self) -> bool:
@@ -146,10 +146,10 @@ class Gate:
         self._refuse_jobs_after_the_end()
         return moment
 
-    def pause(self) -> None:
+    def pause(self, reason: str = "pause") -> None:
         """Stop at the end of the next whole step, whatever was granted beyond it; after the end, of the next run."""
         with self._lock:
-            self._permission.pause(stopped=self._look() == STOPPED)
+            self._permission.pause(reason, stopped=self._look() == STOPPED)
             self._announce()
 
     def resume(self) -> None:
@@ -440,7 +440,7 @@ class Gate:
         may_stop = self._permission.leaves()
         # Cleared first and looked at afterwards: a signal handler may come between.
         self.attention.clear()
-        if self._permission.wants_boundary or self._armed or self._jobs:
+        if self._armed or self.is_wanted:
             self.attention.set()
         # Nobody is told: whoever waits for a stop would be woken at every step of an armed run, and take the GIL.
         return may_stop

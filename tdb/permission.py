@@ -20,6 +20,7 @@ class Permission:
     def __init__(self) -> None:
         self.paused = self.pause_due = self.stopping = self.stop_at_begin = False
         self.granted = 0
+        self._pause_reason = ""
 
     @property
     def wants_stop(self) -> bool:
@@ -36,10 +37,10 @@ class Permission:
         """Whether the next boundary is to be looked at, for any of these reasons."""
         return self.paused or self.stop_at_begin or self.stopping
 
-    def pause(self, *, stopped: bool) -> None:
+    def pause(self, reason: str = "pause", *, stopped: bool) -> None:
         """Stop at the end of the next whole step, whatever was granted beyond it; `stopped`: it has stopped already."""
         if not self.paused:
-            self.paused, self.pause_due = True, not stopped
+            self.paused, self.pause_due, self._pause_reason = True, not stopped, reason
         self.granted = min(self.granted, 1)
 
     def resume(self) -> None:
@@ -89,7 +90,7 @@ class Permission:
         if hit:
             self.paused, self.pause_due, self.granted = True, False, 0
             return hit
-        reason = "pause" if self.pause_due else "step"
+        reason = self._pause_reason if self.pause_due else "step"
         if whole:
             self.pause_due = False
         return reason

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 
-ASKED_FOR = r"step|pause|start|(until|goto) \d+|breakpoint\(\)|set_trace\(\)"
+ASKED_FOR = r"step|pause|start|overhead|(until|goto) \d+|breakpoint\(\)|set_trace\(\)"
 """Reasons of stops that need not be told: they are what was just typed."""
 
 

@@ -593,6 +593,15 @@ def test_the_text_of_a_stop_reads_back_as_the_same_stop(text: str) -> None:
         ("changed ", "changed takes an expression. Example: break changed epoch"),
         ("loss > 2", "a condition begins with when, not 'loss > 2'. Did you mean: break when loss > 2"),
         ("epcoh 3", "no stop point 'epcoh 3'. Did you mean: epoch"),
+        ("5 if loss > 2", "`if` has no place in a stop point: '5 if loss > 2'. Did you mean: break 5, loss > 2"),
+        ("if loss > 2", "`if` has no place in a stop point: 'if loss > 2'. Did you mean: break when loss > 2"),
+        (
+            "my train.py:88",
+            (
+                "tdb stops after whole steps, not at the line my train.py:88. "
+                "A step is the unit here: b 500, b when loss < 0.1, b every 100"
+            ),
+        ),
         (
             "train.py:88",
             (

@@ -34,6 +34,7 @@ class Command:
             ("queued"), works as always ("yes") or is refused ("no").
         repeats: an empty line repeats it.
         changes: it may change training itself, which a run that is taken anew then has to repeat.
+        moves: training moves, and the answer is where it stands then, in words.
         topic: the heading it stands under in `help`.
     """
 
@@ -43,6 +44,7 @@ class Command:
     running: Running
     repeats: bool
     changes: bool
+    moves: bool
     topic: str
     parameters: tuple[Parameter, ...]
 
@@ -80,6 +82,7 @@ def command(
     running: Running = "no",
     repeats: bool = False,
     changes: bool = False,
+    moves: bool = False,
     topic: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the decorated function as a command.
@@ -95,6 +98,7 @@ def command(
             running,
             repeats,
             changes,
+            moves,
             topic or function.__module__.rpartition(".")[2],
             parameters_of(function),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def overhead(session: Session, count: Steps = 200) -> Result:
 
 def _begin(session: Session, count: int, *, stops: bool) -> Overhead:
     controller = session.controller
-    then = controller.pause if stops else None
+    then = partial(controller.gate.pause, "overhead") if stops else None
     measured = Overhead(controller.position.tick, count, then)
     controller.measure(measured, session.armed.tensors)
     return measured

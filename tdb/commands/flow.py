@@ -13,7 +13,7 @@ from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression
 from tdb.gate import READY, RUNNING, STOPPED
 from tdb.names import expression_names
-from tdb.results import Result
+from tdb.results import Result, Text
 from tdb.stopping import stop_report
 from tdb.this_step import shapes_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 
-Until = Annotated[str, Kind("STEP or EXPR", complete=expression_names, takes_rest=True)]
+Until = Annotated[str, Kind("STEP or EXPR", complete=expression_names, takes_rest=True, options_after=True)]
 
 
 class Quit(Exception):  # noqa: N818 - leaving is no error
@@ -58,7 +58,7 @@ def _take(session: Session, count: int, *, background: bool) -> Result:
     return go(session, goal, background=background)
 
 
-@command()
+@command(moves=True)
 def start(session: Session) -> Result:
     """Run up to just before step 1.
 
@@ -76,7 +76,7 @@ def start(session: Session) -> Result:
     return go(session, 0, background=False)
 
 
-@command("s", repeats=True)
+@command("s", repeats=True, moves=True)
 def step(session: Session, count: Steps = 1, *, background: bool = False) -> Result:
     """Take one training step (one optimizer update), or N, then stop.
 
@@ -89,7 +89,7 @@ def step(session: Session, count: Steps = 1, *, background: bool = False) -> Res
     return _take(session, count, background=background)
 
 
-@command("n", repeats=True)
+@command("n", repeats=True, moves=True)
 def next_(session: Session, count: Steps = 1, *, background: bool = False) -> Result:
     """Take one training step, or N, running evaluation and checkpointing of the script through.
 
@@ -101,7 +101,7 @@ def next_(session: Session, count: Steps = 1, *, background: bool = False) -> Re
     return _take(session, count, background=background)
 
 
-@command("unt", repeats=True)
+@command("unt", repeats=True, moves=True)
 def until(session: Session, where: Until, *, background: bool = False) -> Result:
     """Run until a step is reached, or until an expression is true at the end of a step.
 
@@ -137,7 +137,7 @@ def until(session: Session, where: Until, *, background: bool = False) -> Result
     return go(session, goal.step, background=background)
 
 
-@command("r", name="return")
+@command("r", name="return", moves=True)
 def return_(session: Session, *, background: bool = False) -> Result:
     """Run to the end of the epoch.
 
@@ -155,7 +155,7 @@ def return_(session: Session, *, background: bool = False) -> Result:
     return go(session, None, background=background)
 
 
-@command()
+@command(moves=True)
 def detach(session: Session) -> Result:
     """Let training run to its end at full speed: stop points are disabled, and nothing is asked at a boundary.
 
@@ -172,7 +172,7 @@ def detach(session: Session) -> Result:
     return go(session, None, background=False)
 
 
-@command("c cont resume")
+@command("c cont resume", moves=True)
 def continue_(session: Session, *, background: bool = False) -> Result:
     """Run until something stops training: its end, Ctrl-C, or `pause` after `continue &`.
 
@@ -185,7 +185,7 @@ def continue_(session: Session, *, background: bool = False) -> Result:
     return go(session, None, background=background)
 
 
-@command(running="yes")
+@command(running="yes", moves=True)
 def pause(session: Session) -> Result:
     """Stop at the end of the next whole step.
 
@@ -200,7 +200,7 @@ def pause(session: Session) -> Result:
     return stop_report(session)
 
 
-@command(running="yes")
+@command(running="yes", moves=True)
 def wait(session: Session, seconds: Seconds | None = None) -> Result:
     """Block until training has stopped or ended; with SECONDS, fail if it has not by then.
 
@@ -210,6 +210,9 @@ def wait(session: Session, seconds: Seconds | None = None) -> Result:
     """
     if session.status == READY:
         session.need_stopped()
+    if session.status != RUNNING and not session.shell.stop_untold:
+        said = f"nothing to wait for: training has {session.status} at step {session.controller.position.step}"
+        return Result([Text(said)], stop_report(session).data)
     session.front.wait(session, None, inf if seconds is None else seconds)
     if session.status == RUNNING:
         raise StateError(f"training still runs after {seconds:g} s", "`pause` stops it")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BOUNDARY_SECONDS = 1.0
 
 
-@command(running="yes")
+@command(running="yes", moves=True)
 def interrupt(session: Session, *, background: bool = False) -> Result:
     """Send the script the KeyboardInterrupt of a Ctrl-C in a plain run, and let it run on.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Phase = Annotated[str, Kind("N or PHASE", complete=some(PHASES))]
 
 
-@command("ph", repeats=True)
+@command("ph", repeats=True, moves=True)
 def phase(session: Session, where: Phase = "1") -> Result:
     """Go on to the next phase inside a step, or N phases on, or to the next phase of a name.
 

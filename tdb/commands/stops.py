@@ -41,7 +41,7 @@ def _stops(session: Session) -> list[tuple[str, str]]:
     return [*((word, "") for word in ("epoch", "every", "when", "while", "changed")), *expression_names(session)]
 
 
-StopText = Annotated[str, Kind("STOP", complete=_stops, takes_rest=True)]
+StopText = Annotated[str, Kind("STOP", complete=_stops, takes_rest=True, options_after=True)]
 Event = Annotated[str, Kind("EVENT", complete=some([*CATCH_FORMS, *CRASHES]), takes_rest=True)]
 Number = Annotated[str, Kind("NUMBER", _number_word, _points)]
 

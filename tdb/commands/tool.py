@@ -27,6 +27,9 @@ Piped = Annotated[str, Kind("COMMAND | PROGRAM", takes_rest=True)]
 Program = Annotated[str, Kind("PROGRAM", takes_rest=True)]
 Words = Annotated[str, Kind("REGEX", regex, takes_rest=True)]
 
+NEVER_NEGATIVE = {f"optimizer.{option}" for option in ("lr", "momentum", "weight_decay", "alpha", "rho")}
+"""Options that torch refuses below 0 in every optimizer that has them."""
+
 HELP_NOTE = "`help COMMAND` explains one; anything that is no command is Python"
 OPTIONS_NOTE = "all take -o FILE, -n REGEX (only the lines that match), --json and --no-pager, also after an expression"
 
@@ -74,6 +77,8 @@ def _of_training(session: Session, name: str, text: str | None, found: Mapping[s
     if not isfinite(value):
         kind = "whole number" if is_whole else "number"
         raise UsageError(f"set {name} takes a {kind}, not {text!r}", f"Now: {found[name]}")
+    if value < 0 and name in NEVER_NEGATIVE:
+        raise UsageError(f"set {name} takes a number from 0 on, not {text!r}", f"Now: {found[name]}")
     change = setter(session, name, value)
     before = session.controller.gate.call(lambda: values_that_can_be_set(session)[name])
     try:

@@ -48,7 +48,7 @@ def need_still(session: Session) -> None:
         session.need_boundary()
 
 
-@command("rs")
+@command("rs", moves=True)
 def back(session: Session, count: Steps = 1) -> Result:
     """Go back one training step, or N, to where training stood then.
 
@@ -69,7 +69,7 @@ def back(session: Session, count: Steps = 1) -> Result:
     return by_best(session, goal, go_to, goal)
 
 
-@command()
+@command(moves=True)
 def goto(session: Session, step: StepNumber) -> Result:
     """Go to a training step that was taken already, back or forward; see `back`.
 
@@ -86,7 +86,7 @@ def goto(session: Session, step: StepNumber) -> Result:
     return by_best(session, step, go_to, step)
 
 
-@command("rc")
+@command("rc", moves=True)
 def reverse_continue(session: Session) -> Result:
     """Go back to the last step at which a stop point would have stopped training.
 
@@ -127,7 +127,7 @@ def last_hit(session: Session, way: Way, last: int, floor: int) -> StopReport:
     return replace(report, notes=[*report.notes, "no stop point would have stopped before"])
 
 
-@command()
+@command(moves=True)
 def restart(session: Session) -> Result:
     """Go back to before the first step. The branch and what history knows of it stay; `fork` begins another.
 

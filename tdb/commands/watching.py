@@ -117,6 +117,8 @@ def traj(
     else:
         known = watches.metric_names()
         for name in names:
+            if name not in known and len(known) == 1:
+                raise StateError("the trajectories have no step yet", "The next one begins them")
             if name not in known:
                 near = did_you_mean(name, known) or f"Metrics: {', '.join(known)}"
                 raise TdbError(f"no trajectory of {name!r}", near)

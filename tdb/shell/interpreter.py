@@ -19,7 +19,7 @@ from tdb.shell.bugs import logged, was_interrupted
 from tdb.shell.noting import Noting
 from tdb.shell.parse import expanded, understand
 from tdb.shell.typed_python import answer_python
-from tdb.shell.writing import must_be_possible
+from tdb.shell.writing import SUFFIXES, SUFFIXES_OF_WORDS, must_be_possible
 from tdb.stopping import StopReport, stop_report
 from tdb.travel.captured import answered
 from tdb.typed import Typed
@@ -306,7 +306,9 @@ class Interpreter:
             self.session.need_stopped()
         bound = bind(command.name, command.parameters, typed.arguments, command.examples)
         if bound.options.output is not None:
-            must_be_possible(bound.options.output)
+            # The command that a display shows at the stop may answer with tables and pictures.
+            in_words = command.moves and not any(display.is_command for display in self.session.displays)
+            must_be_possible(bound.options.output, SUFFIXES_OF_WORDS if in_words else SUFFIXES)
         self.session.adopt_panels()
         self.session.typed = typed.text
         result = answered(self.session, lambda: command.function(self.session, *bound.positional, **bound.words))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tdb.shell.figures import FigureSink
 
 SUFFIXES = (".csv", ".json", ".txt", *FORMATS)
+SUFFIXES_OF_WORDS = (".json", ".txt")
 
 Textual: TypeAlias = Table | Facts | Text | TensorValue
 
@@ -31,16 +32,21 @@ def data_of(result: Result) -> Any:
     return parts[0] if len(parts) == 1 else parts
 
 
-def must_be_possible(path: Path) -> None:
-    """Make sure that some answer can be written to `path`, before what is asked for is done.
+def must_be_possible(path: Path, suffixes: Sequence[str]) -> None:
+    """Make sure that an answer can be written to `path`, before what is asked for is done.
+
+    Args:
+        path: where to.
+        suffixes: what files the answer can be.
 
     Raises:
-        UsageError: no answer can be such a file.
+        UsageError: no answer can be such a file, or not this one.
         TdbError: no file can be there.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        hint = f"It can be: {' '.join(SUFFIXES)}"
-        raise UsageError(f"an answer cannot be written as {path.suffix.lower() or str(path)!r}", hint)
+    if path.suffix.lower() not in suffixes:
+        which = "this" if path.suffix.lower() in SUFFIXES else "an"
+        hint = f"It can be: {' '.join(suffixes)}"
+        raise UsageError(f"{which} answer cannot be written as {path.suffix.lower() or str(path)!r}", hint)
     must_be_replaceable(path)
 
 

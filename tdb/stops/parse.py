@@ -78,11 +78,14 @@ def _no_stop(text: str, word: str) -> UsageError:
         return UsageError("a stop point is missing", f"It is {STOP_FORMS}")
     if re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", text, re.IGNORECASE):
         return UsageError(f"a step is a whole number from 1 on, not {text}", "Examples: break 500, break +10")
-    if re.fullmatch(r"\S+:[0-9]+", text):
+    if re.fullmatch(r".+:[0-9]+", text):
         return UsageError(
             f"tdb stops after whole steps, not at the line {text}",
             "A step is the unit here: b 500, b when loss < 0.1, b every 100",
         )
+    if condition := re.fullmatch(r"(?:(.*\S)\s+)?if\s+(.+)", text):
+        meant = f"{condition[1]}, {condition[2]}" if condition[1] else f"when {condition[2]}"
+        return UsageError(f"`if` has no place in a stop point: {text!r}", f"Did you mean: break {meant}")
     near = did_you_mean(word, ["epoch", "every", *WITH_EXPRESSION])
     if near:
         return UsageError(f"no stop point {text!r}", near)

@@ -77,8 +77,8 @@ def test_options_after_an_expression_and_what_an_answer_can_be(session: TypingSe
 def test_what_cannot_be_written_is_refused_before_anything_is_done(session: TypingSession) -> None:
     os.mkfifo("pipe.json")
     for options, said in (
-        ("-o x.zip", "an answer cannot be written as '.zip'. It can be: .csv .json .txt .png .svg .pdf .npy"),
-        ("-o .", "an answer cannot be written as '.'. It can be: .csv "),
+        ("-o x.zip", "an answer cannot be written as '.zip'. It can be: "),
+        ("-o .", "an answer cannot be written as '.'. It can be: "),
         ("-o nosuch/x.json", "cannot write nosuch/x.json: No such file or directory. Does its folder exist?"),
         ("-o train.py/x.json", "cannot write train.py/x.json: Not a directory"),
         (f"-o {'x' * 300}.json", f"cannot write {'x' * 300}.json: File name too long"),
@@ -91,6 +91,21 @@ def test_what_cannot_be_written_is_refused_before_anything_is_done(session: Typi
             assert said in shown, (line, shown)
     assert session.controller.position.step == 13
     assert session.controller.recorder.watched() == [0, 2]
+    shown = session.type("watch 1 -o x.zip")
+    assert shown == "*** an answer cannot be written as '.zip'. It can be: .csv .json .txt .png .svg .pdf .npy\n"
+
+
+def test_where_training_stands_is_told_in_words_and_no_step_is_taken_for_another_file(session: TypingSession) -> None:
+    for line in ("step", "until 20", "continue", "phase 2", "back 3", "goto 12", "restart", "until loss < 1"):
+        refused = "*** this answer cannot be written as '.csv'. It can be: .json .txt\n"
+        assert session.type(f"{line} -o step.csv") == refused
+    assert session.controller.position.step == 13
+    assert session.type("goto 12 -o step.txt").endswith("wrote step.txt\n")
+    assert Path("step.txt").read_text().startswith("> step 12")
+    session.type("display metrics")
+    assert session.type("until 13 -o metrics.csv").endswith("wrote metrics.csv\n")  # what is displayed has rows
+    assert len(rows("metrics.csv")) == 3
+    assert '"number":1' in session.type("break when loss > 100 --json")
 
 
 def test_a_python_script_is_no_file_of_commands(session: TypingSession) -> None:

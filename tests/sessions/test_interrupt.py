@@ -59,3 +59,29 @@ def test_interrupt_at_a_boundary_between_boundaries_and_to_a_handler_of_the_scri
         (('boundary', 3), ['evaluation', 'handler'])
     """)
     session.close()
+
+
+def test_an_armed_stop_point_lets_it_come_at_the_boundary_all_the_same(tmp_path: Path) -> None:
+    script = """
+        import tdb
+
+        controller = tdb.attach()
+        inside, seen = False, []
+        try:
+            for step in range(1, 10**9):
+                inside = True
+                controller.capture_batch([step], 1 / step, step)
+                inside = False
+                controller.wait_if_paused()
+        except KeyboardInterrupt:
+            seen.append(controller.position.step == step and not inside)
+    """
+    session = TypingSession(tmp_path, script)
+    session.type("step")
+    session.type("break when loss > 100")
+    session.type("continue &")
+    assert "Training finished after" in session.type("interrupt")
+    assert session.type("p seen") == "[True]\n"
+    assert "nothing to wait for: training has finished at step" in session.type("wait")
+    assert "Training finished" not in session.type("wait")
+    session.close()

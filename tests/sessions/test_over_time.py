@@ -241,6 +241,7 @@ def test_what_was_recorded_survives_a_crash(make_session: Make, tmp_path: Path) 
         ("set history.budget 1", "set history.budget takes a size from 64KiB, such as 256MiB, not '1'"),
         ("set optimizer.lr nan", "set optimizer.lr takes a number, not 'nan'. Now: 0.001"),
         ("set optimizer.lr inf", "set optimizer.lr takes a number, not 'inf'. Now: 0.001"),
+        ("set optimizer.lr -1", "set optimizer.lr takes a number from 0 on, not '-1'. Now: 0.001"),
         ("set bcl.neighborhood_k 2.5", "set bcl.neighborhood_k takes a whole number, not '2.5'. Now: 8"),
         ("set record.every 0", "set record.every takes a number of steps from 1, not '0'"),
         ("export run.xyz", "run.xyz"),
@@ -261,6 +262,7 @@ def test_watched_features_without_a_step_have_no_chart_yet(make_session: Make) -
     assert "*** no weight_cos_to_init is recorded: step, then ask again" in session.type("traj")
     session.type("step 2")
     session.type("watch clear")
+    assert session.type("traj win_rate") == "*** the trajectories have no step yet. The next one begins them\n"
     for line in ("traj win_rate", "traj pairs", "pairs", "traj --table"):
         assert "***" in session.type(line)
         assert "a bug in tdb" not in session.type(line)

@@ -87,6 +87,7 @@ def test_an_unknown_loop_is_measured_and_history_says_what_is_missing(make_sessi
     first = 5 + WARM_UP + 1
     left_out = [first + place for place in range(40) if place.bit_count() % 2]
     assert answer["step"] >= first + 39  # whole steps only: it stops where a pause would
+    assert session.session.marks()[answer["step"]] == "overhead"
 
     loss = json.loads(session.type("loss"))
     steps = [row[0] for row in loss["data"]["curves"]["loss"]["rows"]]
