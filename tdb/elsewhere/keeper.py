@@ -27,6 +27,7 @@ from tdb.elsewhere.front_routes import routes_of_the_front
 from tdb.elsewhere.serving import SentFront, SentShow, Server, unmute
 from tdb.elsewhere.streams import SentStream
 from tdb.errors import TdbError, in_words
+from tdb.shell.line_ends import note_line_ends
 from tdb.travel.pace import LEAST_STEPS, Pace
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class Keeper:
         self.due = 0
         for number, stream in enumerate(("stdout", "stderr"), 1):
             fresh = open(number, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            note_line_ends(fresh)
             setattr(sys, f"__{stream}__", fresh)
             setattr(sys, stream, SentStream(fresh, show.output) if captures else fresh)
         set_active_controller(session.controller)

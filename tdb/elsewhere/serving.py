@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from tdb.errors import TdbError, in_words
 from tdb.front import still_running
 from tdb.gate import OVER, RUNNING
 from tdb.results import Result
+from tdb.shell.line_ends import begin_line, forget_line
 from tdb.shell.parse import understand
 from tdb.stopping import stop_report
 from tdb.this_step import look as look_at
@@ -93,6 +95,8 @@ class SentShow:
     def _send(self, *message: Any) -> None:
         if not self.silent:
             if message[0] in ("result", "error"):
+                with suppress(OSError, ValueError):  # the script may have closed it
+                    begin_line(sys.stdout if message[0] == "result" else sys.stderr)
                 flush_streams()  # what training printed comes before the answer that says it has stopped
                 self._channel.send("state", state_of(self._session), self._session.whereabouts())
             self._channel.send(*message)
@@ -302,3 +306,5 @@ def unmute() -> None:
         os.dup2(descriptor, number)
         os.close(descriptor)
     _heard = ()
+    for stream in (sys.stdout, sys.stderr):
+        forget_line(stream)

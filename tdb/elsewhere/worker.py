@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from tdb.elsewhere.streams import sent_output
 from tdb.errors import TdbError
 from tdb.launch import Run, Script
 from tdb.session import Session
+from tdb.shell.line_ends import line_ends_noted
 
 if TYPE_CHECKING:
     from tdb.elsewhere.rerun import Order
@@ -45,7 +45,7 @@ def main() -> None:
     session.routes[:] = routes_of_the_front(channel, session.routes)
     show = SentShow(session, channel)
     interpreter = Interpreter(session, show, order.log_file)  # type: ignore[arg-type]
-    with sent_output(show.output) if order.captures else nullcontext():
+    with sent_output(show.output) if order.captures else line_ends_noted(sys.stdout, sys.stderr):
         serve_from(interpreter, channel, order)
 
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EBADF
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.console import Console
 from tdb.errors import TdbError
 from tdb.results import Part, Result, Table
 from tdb.serialise import dumps
+from tdb.shell.line_ends import begin_line
 from tdb.shell.writing import Textual, data_of, write
 from tdb.step import BOUNDARY
 from tdb.stopping import moment
@@ -33,9 +35,12 @@ class OutputLostError(BrokenPipeError):
 
 
 @contextmanager
-def _written() -> Iterator[None]:
+def _written(out: TextIO) -> Iterator[None]:
     """Tell answers that cannot be written from files that cannot."""
+    if out.closed:
+        raise OutputLostError(EBADF, "the script has closed stdout")
     try:
+        begin_line(out)
         yield
     except BrokenPipeError:
         raise
@@ -117,6 +122,7 @@ class Show:
         before = f"{location}*** "
         # A caret in a second line has to stand under its place in the first.
         text = before + str(error).replace("\n", f"\n{' ' * len(before)}")
+        begin_line(self.errors)
         self._error_console.print(_fitting(text, self._width) if self.terminal else text, style="red")
 
     def notice(self, text: str) -> None:
@@ -124,11 +130,12 @@ class Show:
         if self.terminal:
             self._console.print(_fitting(text, self._width), style="dim")
         else:
+            begin_line(self.errors)
             print(text, file=self.errors)
 
     def line(self, text: str) -> None:
         """Show a line as it is."""
-        with _written():
+        with _written(self.out):
             print(text, file=self.out, flush=True)
 
     def echo(self, prompt: str, line: str) -> None:
@@ -156,7 +163,7 @@ class Show:
                 self.line(line)
 
     def _text(self, parts: Sequence[Textual]) -> None:
-        with _written():
+        with _written(self.out):
             for part in parts:
                 if self.terminal:
                     self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")

@@ -28,6 +28,7 @@ from tdb.script_stdin import stdin_for_commands
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter, ScriptInterruptedError
+from tdb.shell.line_ends import line_ends_noted
 from tdb.shell.live import TerminalFront, interrupts_handled, terminal_restored
 from tdb.shell.output import TrainingOutput
 from tdb.shell.replay import replayed
@@ -99,6 +100,8 @@ def debug(line: CommandLine) -> int:
         if isinstance(out, io.TextIOWrapper) and out.encoding.lower() in NARROW:
             out.reconfigure(errors="backslashreplace")
         person = is_terminal(sys.stdin) and sys.stdout.isatty() and not line.json
+        if not person:
+            stack.enter_context(line_ends_noted(out, sys.stderr))
         session, interpreter = _assemble(line, script, out, main_thread, person=person, stack=stack)
 
         run = session.run
@@ -123,7 +126,8 @@ def _to_the_end(line: CommandLine, session: Session, interpreter: Interpreter, o
             status = 1
             print(f"*** the answers cannot be written: {lost.strerror}", file=sys.stderr)  # noqa: T201 - out is lost
         # Whoever read the answers has had enough; nothing more can be said to it, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        if not out.closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     except SystemExit as leaving:  # SIGTERM or SIGHUP
         status, session.main_thread.leaving = int(leaving.code or 0), None
         session.main_thread.ends = True

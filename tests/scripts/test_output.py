@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from tests.scripts.conftest import PATIENCE, Place
+from tests.scripts.conftest import PATIENCE, Ended, Place
+
+ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="copies are made on Linux alone")
 
 TYPED = "\ufeffstep\nstate\nset\nhelp\nstepp\n"
 
@@ -48,6 +50,30 @@ def test_training_and_answers_come_in_the_order_in_which_they_were_written(place
         "at 3",
         "'three'",
     ]
+
+
+@pytest.mark.parametrize("copies", ["0", pytest.param("2", marks=ON_LINUX)])
+def test_an_answer_begins_on_a_line_of_its_own_wherever_training_goes_on(place: Place, copies: str) -> None:
+    printed = "print('at', step, end=''); print(end='half', file=sys.stderr); loss ="
+    script = place.write("half.py", (place.folder / "loop.py").read_text().replace("loss =", printed))
+    lines = [f"set checkpoints.forks {copies}", "step 2", "goto 1", "step 2", "p 1 / 0"]
+    ended = place.tdb(*(word for line in lines for word in ("-c", line)), script, "9")
+    kept = [line for line in ended.out.splitlines() if not line.startswith(("-> ", "re-run: ", "fork: "))]
+    assert [line.partition("  ")[0] for line in kept] == [
+        f"checkpoints.forks {copies}",
+        "at 1at 2",
+        "> step 2",
+        "> step 1",
+        "at 2at 3",
+        "> step 3",
+    ]
+    assert "half\n*** ZeroDivisionError" in ended.error
+
+
+def test_a_script_that_closes_stdout_has_no_answers_written(place: Place) -> None:
+    place.write("closing.py", "import sys\nsys.stdout.close()\n" + (place.folder / "loop.py").read_text())
+    ended = place.tdb("-c", "step", "-c", "step", "closing.py", "5")
+    assert ended == Ended(1, "", "*** the answers cannot be written: the script has closed stdout\n")
 
 
 def in_shell(place: Place, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
