@@ -112,7 +112,7 @@ def replay_line(arguments: Sequence[str], *, json: bool, figures: str) -> Comman
     recording = parse_recording(text, str(path))
     _enter_environment(recording, arguments)
     origin = recording.origin
-    if not origin.is_module and not Path(origin.target).is_file() and (path.parent / origin.target).is_file():
+    if not origin.is_module and not Path(origin.target).exists() and (path.parent / origin.target).exists():
         os.chdir(path.parent)
     return CommandLine(
         origin.target,

@@ -9,6 +9,7 @@ import builtins
 import importlib.machinery
 import importlib.util
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -41,7 +42,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Script:
-    """What to run: a file, or a module as `python -m` takes it, and its arguments."""
+    """What to run: a file, a folder or an archive with a `__main__`, or a module; and its arguments."""
 
     target: str
     arguments: Sequence[str] = ()
@@ -50,37 +51,64 @@ class Script:
     @property
     def name(self) -> str:
         """The name to show."""
-        return self.target if self.is_module else Path(self.target).name
+        return self.target if self.is_module else Path(self.target).absolute().name
+
+    @property
+    def holds_modules(self) -> bool:
+        """Whether it is a folder or an archive: python puts that on its path, and runs the `__main__` in it."""
+        return not self.is_module and pkgutil.get_importer(str(Path(self.target).absolute())) is not None
 
     def check(self) -> None:
         """Raise UsageError if there is nothing to run, before anything has started."""
         if self.is_module:
             with _on_path(str(Path.cwd())):
-                found = _module_to_run(self.target)
+                found = self._spec()
             if found is None:
                 raise UsageError(f"no module named {self.target!r}", "Usage: tdb -m MODULE [ARGS...]")
-        elif not Path(self.target).is_file():
+        elif not Path(self.target).exists():
             raise UsageError(f"no such script: {self.target}", "Usage: tdb [options] SCRIPT [ARGS...]")
+        elif self.holds_modules and self._spec() is None:
+            raise UsageError(f"there is no __main__.py in {self.target}", "Usage: tdb [options] SCRIPT [ARGS...]")
 
     def load(self) -> tuple[types.ModuleType, Callable[[], None]]:
         """Return a fresh `__main__` module, and what runs the script in it."""
         module = types.ModuleType("__main__")
         module.__dict__["__builtins__"] = builtins
-        if self.is_module:
-            spec = _module_to_run(self.target)
+        if self.is_module or self.holds_modules:
+            spec = self._spec()
             if spec is None or spec.loader is None:
                 raise UsageError(f"no module named {self.target!r}")
             # The one public way to get a module's code object, whatever its loader.
             code = spec.loader.get_code(spec.name)  # type: ignore[attr-defined]
             module.__spec__, module.__loader__ = spec, spec.loader
             module.__file__, module.__package__, module.__dict__["__cached__"] = spec.origin, spec.parent, spec.cached
-            sys.argv[0] = spec.origin or self.target
+            if self.is_module:
+                sys.argv[0] = spec.origin or self.target
         else:
             path = str(Path(self.target).absolute())
             code = compile(Path(path).read_bytes(), path, "exec")
             module.__file__, module.__package__, module.__dict__["__cached__"] = path, None, None
             module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
         return module, lambda: exec(code, module.__dict__)  # noqa: S102 - running the script is what tdb is for
+
+    def _spec(self) -> importlib.machinery.ModuleSpec | None:
+        """Return what finds the module that is run; None if there is none."""
+        if self.is_module:
+            return _module_to_run(self.target)
+        importer = pkgutil.get_importer(str(Path(self.target).absolute()))
+        return None if importer is None else importer.find_spec("__main__")
+
+    def first_on_path(self) -> str:
+        """Return where python looks for modules first when it runs this."""
+        if self.is_module:
+            return str(Path.cwd())
+        return str(Path(self.target).absolute() if self.holds_modules else Path(self.target).resolve().parent)
+
+    @property
+    def source(self) -> Path | None:
+        """The file that says whether the script is still what it was; None for a module."""
+        path = Path(self.target)
+        return None if self.is_module else path / "__main__.py" if path.is_dir() else path
 
 
 def _module_to_run(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -252,7 +280,7 @@ class Run:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         target = self.script.target
         sys.argv = [target, *self.script.arguments]
-        sys.path[0:0] = [str(Path.cwd()) if self.script.is_module else str(Path(target).resolve().parent)]
+        sys.path[0:0] = [self.script.first_on_path()]
         if "torch" in sys.modules:  # the count of threads belongs to a thread: a new one starts with the default
             import torch
 
@@ -261,7 +289,7 @@ class Run:
             self.again.enter()
         elif self.seed is not None:
             seed_generators(self.seed)
-        self.began = beginning_now(None if self.script.is_module else Path(target))
+        self.began = beginning_now(self.script.source)
         set_active_controller(self.controller)
 
 

@@ -36,6 +36,11 @@ class Beginning:
     source: tuple[Path, str] | None
 
     @property
+    def is_gone(self) -> bool:
+        """Whether there is no script any more to begin with."""
+        return self.source is not None and not self.source[0].exists()
+
+    @property
     def has_changed(self) -> bool:
         """Whether the script's own file is not what it was."""
         return self.source is not None and digest_of(self.source[0]) != self.source[1]

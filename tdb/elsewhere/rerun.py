@@ -63,6 +63,8 @@ class Rerun(LedElsewhere):
             return "there is no script that could be run again: tdb has not started this one"
         if session.run.began is None or session.status == READY:
             return "the script has not been started"
+        if session.run.began.is_gone:
+            return f"{session.run.script.name} is not there any more"
         if step and session.run.began.has_changed:
             return f"{session.run.script.name} has been changed since: `restart` begins with it as it is now"
         return ""

@@ -151,6 +151,10 @@ def test_restart_begins_with_the_script_as_it_is_now_and_goto_does_not(begin: Be
     assert session.answer("p rate")["value"] == 0.1
     landing = session.answer("goto 2")
     assert (landing["step"], landing["compared"]["losses"], landing["differences"]) == (2, 2, [])
+    script.unlink()
+    for line in ("goto 1", "restart"):
+        assert "re-run: train.py is not there any more" in session.type(line)
+    assert session.answer("step")["step"] == 3
 
 
 AT_EXIT = "import atexit\natexit.register(print, 'at exit')\n"

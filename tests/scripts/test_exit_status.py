@@ -61,7 +61,7 @@ def test_nothing_to_run(place: Place) -> None:
         ([], "a SCRIPT or -m MODULE is needed"),
         (["-m"], "a SCRIPT or -m MODULE is needed"),
         (["--nonsense", "loop.py"], "unrecognized arguments: --nonsense"),
-        (["."], "*** no such script: ."),
+        (["."], "*** there is no __main__.py in ."),
     ]:
         ended = place.tdb(*arguments)
         assert (ended.status, ended.out) == (2, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipapp
 
 import pytest
 
@@ -22,12 +23,23 @@ WHO_AM_I = """
 
 
 @pytest.mark.parametrize(
-    "how", [["who.py"], ["link.py"], ["inner/who.py"], ["-m", "who"], ["-m", "inner.who"], ["-m", "inner"]]
+    "how",
+    [
+        ["who.py"],
+        ["link.py"],
+        ["inner/who.py"],
+        ["-m", "who"],
+        ["-m", "inner.who"],
+        ["-m", "inner"],
+        ["inner"],
+        ["a.pyz"],
+    ],
 )
 def test_what_it_sees_of_itself(place: Place, how: list[str]) -> None:
     for name in ("who.py", "inner/who.py", "inner/__init__.py", "inner/__main__.py", "elsewhere/who.py"):
         place.write(name, WHO_AM_I if "init" not in name else "")
     (place.folder / "link.py").symlink_to("elsewhere/who.py")
+    zipapp.create_archive(place.folder / "inner", place.folder / "a.pyz")
     plain = place.python(*how, "one", "--two", "-c")
     debugged = place.tdb("-c", "continue", *how, "one", "--two", "-c")
     assert plain.status == debugged.status == 0
