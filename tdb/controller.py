@@ -382,7 +382,14 @@ class DebugController:
             name: what to call it.
             save: returns the state; what it returns is copied.
             load: takes such a copy, which is its own from then on.
+
+        Raises:
+            TypeError: one of them is no function.
         """
+        if not (callable(save) and callable(load)):
+            raise TypeError(
+                "register_state(name, save, load) takes a function that returns the state, and one that takes it"
+            )
         self.travel.reach.register(name, save, load)
 
     # ---- the training loop -----------------------------------------------------------------------------------------
@@ -401,7 +408,8 @@ class DebugController:
             ...
 
         Going over a loader again is the next epoch. An iteration that is left by `break` or by an exception was a step
-        if it has updated a parameter. `capture_batch` in the body hands over more than the batch itself.
+        if it has updated a parameter. `capture_batch` in the body hands over more than the batch itself; a body that
+        calls `wait_if_paused` has ended its step, or steps, there.
 
         Args:
             batches: a DataLoader, or anything else that can be iterated over.
@@ -472,6 +480,7 @@ class DebugController:
         Raises:
             TrainingStopped: somebody called `stop`.
         """
+        self._loop.ended_by_hand = True
         self._loop.wait_if_paused()
 
     def stop_here(self, reason: str) -> None:

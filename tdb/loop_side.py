@@ -59,6 +59,7 @@ class LoopSide:
         keeper: what sets copies of the process aside, if anything does; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
         notices: what is to be told at the prompt.
+        ended_by_hand: the loop itself has said that its step is complete, inside an iteration that is one.
         idle: nobody has asked for anything yet: a plain run, which nothing shall slow down.
         travel: checkpoints, and going back to them.
     """
@@ -85,7 +86,7 @@ class LoopSide:
         self.travel = Traveller(self)
         self.question = StopQuestion(self.travel, self.notices)
         self._gate = gate
-        self.idle = False
+        self.idle = self.ended_by_hand = False
         self._in_loop = False
         self._runs_freely = False  # of the step under way nothing is wanted, unless somebody asks before it ends
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start

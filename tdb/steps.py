@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tdb.frames import user_frame
+from tdb.patches import Patches
 from tdb.target import model_of, optimizers_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from tdb.loop_side import LoopSide
 
 Batch = TypeVar("Batch")
+
+MIXED = "the loop goes over two kinds of batches at a time, and only those of one could be given again"
+BY_HAND = "the loop ends its steps itself: `controller.steps` does that without a call of `wait_if_paused`"
+
+_heard: list[tuple[int, Losses]] = []  # for each context its thread, and what is heard there
+_patches = Patches()
 
 
 class Steps(Generic[Batch]):
@@ -63,24 +70,32 @@ class Steps(Generic[Batch]):
         parameters = parameters_of(loop.target)
         here = threading.get_ident()
         passes = loop.travel.begin_passes()
+        if passes is not None and passes.is_under_way:  # one loop inside another, or two that alternate
+            passes.why_not, passes = MIXED, None
         drawn = passes.enter(self._batches, epoch) if passes is not None else ((epoch, each) for each in self._batches)
         losses: Losses | None = None
         with ExitStack() as hearing:
             for epoch, batch in drawn:
                 if losses is None and not loop.idle and "torch" in sys.modules:
                     losses = hearing.enter_context(heard_losses())
-                before = updates_of(parameters)
+                before, loop.ended_by_hand = updates_of(parameters), False
                 loop.capture_batch(batch, None, None, None, epoch)
                 try:
                     yield batch
                 except GeneratorExit:
-                    is_step = updates_of(parameters) != before
+                    is_step = updates_of(parameters) != before and not loop.ended_by_hand
                     if passes is not None:
                         passes.left(unused=not is_step)
                     if is_step and threading.get_ident() == here:
                         self._last_boundary(losses, sys._getframe(1))  # noqa: SLF001 - the loop that is being left
                     raise
-                if self._complete():
+                if loop.ended_by_hand:
+                    loop.ended_by_hand = False
+                    if losses is not None:
+                        losses.take()
+                    if passes is not None:
+                        passes.why_not = BY_HAND
+                elif self._complete():
                     with passes.standing() if passes is not None else nullcontext():
                         self._boundary(losses)
 
@@ -103,18 +118,38 @@ class Steps(Generic[Batch]):
 
 @contextmanager
 def heard_losses() -> Iterator[Losses]:
-    """Hear what this thread differentiates while the context lasts."""
-    import torch
+    """Hear what this thread differentiates while the context lasts; contexts in one another share what they hear.
 
+    They may end in any order, those of several threads too: torch is patched once, from the first to the last of them.
+    """
     from tdb.finder.losses import Losses
-    from tdb.patches import Patches
 
-    losses, patches, here = Losses(), Patches(), threading.get_ident()
+    known = _heard_here()
+    heard = threading.get_ident(), Losses() if known is None else known
+    if not _heard:
+        _hear()
+    _heard.append(heard)
+    try:
+        yield heard[1]
+    finally:
+        _heard.remove(heard)
+        if not _heard:
+            _patches.take_off()
+
+
+def _heard_here() -> Losses | None:
+    here = threading.get_ident()
+    return next((losses for thread, losses in _heard if thread == here), None)
+
+
+def _hear() -> None:
+    import torch
 
     def hearing(plain: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            if threading.get_ident() == here:
+            losses = _heard_here()
+            if losses is not None:
                 losses.add(tensors, grad_tensors, user_frame(), in_closure=False)
             plain(tensors, grad_tensors, *args, **kwargs)
 
@@ -123,18 +158,15 @@ def heard_losses() -> Iterator[Losses]:
     def hearing_scale(plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)
         def scale(scaler: Any, outputs: Any) -> Any:
-            scaled = plain(scaler, outputs)
-            losses.scaled(outputs, scaled, user_frame())
+            scaled, losses = plain(scaler, outputs), _heard_here()
+            if losses is not None:
+                losses.scaled(outputs, scaled, user_frame())
             return scaled
 
         return scale
 
-    patches.replace(torch.autograd, "backward", hearing)
-    patches.replace(torch.amp.GradScaler, "scale", hearing_scale)
-    try:
-        yield losses
-    finally:
-        patches.take_off()
+    _patches.replace(torch.autograd, "backward", hearing)
+    _patches.replace(torch.amp.GradScaler, "scale", hearing_scale)
 
 
 def _each() -> bool:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tdb.active import is_explicit
 from tdb.captures import number
 from tdb.counted import counted
 from tdb.frames import HERE
@@ -114,6 +115,9 @@ def end_line(session: Session) -> str:
     reason = f": {state['reason']}" if state["reason"] else ""
     if not steps and state["status"] == FINISHED and reason:
         return f"{words} without a step{reason}"
+    if not steps and is_explicit():
+        ends = "`for batch in controller.steps(loader)`, or `controller.wait_if_paused()` at its end"
+        return f"{words} without a step: the script has the controller, and never said where a step is: {ends}"
     if not steps:
         return f"{words} without a step that tdb could see: nothing was updated, and no gradients were computed"
     return f"{words} after {counted(steps, 'step')}{reason}"

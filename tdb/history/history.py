@@ -118,7 +118,7 @@ class History(Recorded):
 
 def _is_on_device(loss: Any) -> bool:
     """Return whether a loss is to be fetched later: a tensor with one element on an accelerator."""
-    return not getattr(loss, "is_cpu", True) and loss.numel() == 1
+    return not (getattr(loss, "is_cpu", True) or loss.is_meta) and loss.numel() == 1
 
 
 def _on_host(loss: Any) -> float:

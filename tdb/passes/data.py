@@ -67,6 +67,8 @@ class LoopData:
 
     def refusal(self, origin: Checkpoint, timeline: int, horizon: Callable[[], int | None]) -> str:
         """Return why steps cannot be taken again from a checkpoint on, empty if they can; `horizon` takes a while."""
+        if self.passes is not None and self.passes.why_not:
+            return self.passes.why_not
         if self.passes is not None and not self.passes.is_here:
             return "the loop has left its batches here: `step` goes on to where it can go back"
         if self.lead_on_from(origin, timeline):

@@ -68,11 +68,14 @@ class Passes:
         number: of the pass of the last batch, from 0.
         given: how many batches of it were given.
         is_here: training stands where the next batch is drawn, so it can go on with any.
+        is_under_way: the loop goes over batches now.
+        why_not: why no batch can be given again after all; empty if they can.
     """
 
     def __init__(self, state: State, tell: Callable[[str], object], timeline: int, budget: int) -> None:
         self.number = self.given = 0
-        self.is_here = False
+        self.is_here = self.is_under_way = False
+        self.why_not = ""
         self.shelf = Shelf(budget)
         self._state = state
         self._tell = tell
@@ -96,6 +99,7 @@ class Passes:
         else:
             seam = None
         self._before = None
+        self.is_under_way = True
         if self.number == last:
             self._now.append(Begun(seam, self._begun(last)))
         return iter(self._all())
@@ -111,6 +115,7 @@ class Passes:
 
     def left(self, *, unused: bool) -> None:
         """The loop goes over them no longer: `unused` says that the last batch was none of a step's."""
+        self.is_under_way = False
         if self.number < len(self._calls) - 1 or self.given < self._here.source.given:
             self._tell(LEFT_ON_THE_WAY)
         if unused:
@@ -159,6 +164,8 @@ class Passes:
 
     def can_go_on_from(self, place: Place, timeline: int) -> bool:
         """Return whether all batches from a place of a branch on can be given again."""
+        if self.why_not:
+            return False
         there = self._lists.get(timeline, self._now)[place.number :]
         return all(each.its.source.first <= (0 if later else place.given) for later, each in enumerate(there))
 

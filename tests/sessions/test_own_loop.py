@@ -282,3 +282,107 @@ def test_several_optimizers_may_have_names_and_a_step_any_kind_of_whole_number(c
         controller.capture_batch([1], 0.5, step)  # type: ignore[arg-type]
         controller.wait_if_paused()
     assert repr(controller.position.step) == "9"
+
+
+TWO_MODELS = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    import tdb
+
+    torch.manual_seed(0)
+    model, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other)]
+    data = TensorDataset(torch.randn(24, 4), torch.randint(3, (24,)))
+    loader = DataLoader(data, batch_size=4, shuffle=True)
+    controller = tdb.attach(nn.ModuleList([model, other]), optimizers)
+
+
+    def train(which, x, y):
+        loss = nn.functional.cross_entropy([model, other][which](x), y)
+        optimizers[which].zero_grad()
+        loss.backward()
+        optimizers[which].step()
+
+
+    LOOPS
+    torch.save({**model.state_dict(), "other": other.weight}, "weights.pt")
+"""
+
+
+@pytest.mark.parametrize(
+    ("loops", "steps", "why"),
+    [
+        (
+            """
+    for x, y in controller.steps(loader):
+        for z, labels in controller.steps(loader):
+            train(1, z, labels)
+        train(0, x, y)
+""",
+            42,
+            "the loop goes over two kinds of batches at a time, and only those of one could be given again",
+        ),
+        (
+            """
+    for (x, y), (z, labels) in zip(controller.steps(loader), controller.steps(loader)):
+        train(0, x, y)
+        train(1, z, labels)
+""",
+            12,
+            "the loop goes over two kinds of batches at a time, and only those of one could be given again",
+        ),
+        (
+            """
+    for step, (x, y) in enumerate(controller.steps(loader), 1):
+        train(0, x, y)
+        controller.capture_batch(x, 0.5, step)
+        controller.wait_if_paused()
+""",
+            6,
+            "the loop ends its steps itself: `controller.steps` does that without a call of `wait_if_paused`",
+        ),
+    ],
+    ids=["nested", "side by side", "by hand"],
+)
+def test_loops_in_one_another_take_the_steps_of_a_plain_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loops: str, steps: int, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = TWO_MODELS.replace("    LOOPS\n", loops)
+    session = TypingSession(tmp_path, script)
+    session.type("step 3")
+    assert why in session.type("checkpoints")
+    assert f"after {steps} steps" in session.type("continue")
+    session.close()
+    debugged = torch.load(tmp_path / "weights.pt")
+    for name, weight in plain_weights(tmp_path).items():
+        assert torch.equal(weight, debugged[name]), name
+
+
+def test_a_loop_that_says_of_no_step_where_it_is_learns_how(tmp_path: Path) -> None:
+    session = TypingSession(
+        tmp_path,
+        """
+        import tdb
+        controller = tdb.attach()
+        for step in range(3):
+            controller.capture_batch([step], 0.5, step)
+    """,
+    )
+    session.play("""
+        (tdb) step
+        Training finished without a step: the script has the controller, and never said where a step is: `for batch in controller.steps(loader)`, or `controller.wait_if_paused()` at its end
+    """)  # noqa: E501
+    session.close()
+
+
+def test_what_is_registered_must_be_functions_and_a_loss_without_a_value_is_none(
+    controller: tdb.DebugController,
+) -> None:
+    with pytest.raises(TypeError, match="takes a function that returns the state, and one that takes it"):
+        controller.register_state("count", 5, 7)  # type: ignore[arg-type]
+    controller.capture_batch([1], torch.zeros((), device="meta"))
+    controller.wait_if_paused()
+    controller.finish("finished")
+    assert np.isnan(controller.recorder.history.last(1)["loss"]).all()
