@@ -66,7 +66,11 @@ class TrainingStopped(SystemExit):
 
 def in_words(error: BaseException) -> str:
     """Return "ValueError: too big", or, as Python does, the type alone of an exception that says nothing."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the script's own; Python says the same
+        said = "<exception str() failed>"
+    return f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from tdb.commands.arguments import Kind
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression, short
+from tdb.foreign import is_array, text_of
 from tdb.frames import compiled
 from tdb.names import expression_names
 from tdb.queries import array_of
@@ -157,8 +158,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _in_short(value: Any) -> str:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if is_array(value):
         array = array_of(value)
         if array.dtype.kind in "fiub":
             return short(array)
-    return repr(value)
+    return text_of(value)

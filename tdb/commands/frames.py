@@ -143,8 +143,11 @@ def exceptions(session: Session, number: ExceptionNumber | None = None) -> Resul
 
 def _argument(value: Any) -> str:
     """Return an argument as its repr; a tensor, which that would fill the screen with, in a line."""
-    part = part_of(value)
-    return summary_line(part) if isinstance(part, TensorValue) else repr(value)
+    try:
+        part = part_of(value)
+    except TdbError as error:
+        return f"*** its repr failed: {error} ***"
+    return summary_line(part) if isinstance(part, TensorValue) else part.text
 
 
 def _moved(session: Session, outward: int) -> Result:

@@ -15,7 +15,8 @@ from tdb.commands import command
 from tdb.commands.arguments import Condition, Python
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression, explain, truth
-from tdb.results import Facts, Part, Result
+from tdb.foreign import is_array, text_of
+from tdb.results import Facts, Result, TensorValue
 from tdb.results import Text as Lines
 from tdb.tensors import tensor_value
 from tdb.travel.edits import changes, note_python
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
     from tdb.session import Session
 
 
-def part_of(value: Any) -> Part:
-    """Return a Python value as a part: a tensor with its summary, anything else as its repr."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+def part_of(value: Any) -> TensorValue | Lines:
+    """Return a Python value as a part: a tensor with its summary, anything else as its repr.
+
+    Raises:
+        TdbError: what that has raised.
+    """
+    if is_array(value):
         try:
             return tensor_value("", value)
         except TdbError:
             pass
-    return Lines(repr(value))
+    return Lines(text_of(value))
 
 
 @command(repeats=True)
@@ -60,7 +65,7 @@ def pp(session: Session, expression: Python) -> Result:
     """
     value = session.python(expression)
     session.value = value
-    return Result([Lines(pprint.pformat(value))], {"value": value})
+    return Result([Lines(text_of(value, pprint.pformat))], {"value": value})
 
 
 @command()
@@ -73,7 +78,7 @@ def whatis(session: Session, expression: Python) -> Result:
     value = session.python(expression)
     kind = type(value)
     facts: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")}
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if is_array(value):
         facts |= {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
     if is_tensor(value):
         facts |= {"device": str(value.device), "requires_grad": value.requires_grad}

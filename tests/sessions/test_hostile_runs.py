@@ -227,3 +227,66 @@ def test_ctrl_c_in_the_middle_of_an_export_leaves_the_old_file_whole(tmp_path: P
         assert child.wait(60) == 42
     assert path.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_value_raises_when_it_is_shown_is_its_own_mistake(make_session: Callable[..., TypingSession]) -> None:
+    session = make_session("""
+        import tdb
+
+
+        class Silent:
+            def __repr__(self):
+                raise RuntimeError("no words")
+
+
+        class Leaving(Silent):
+            def __repr__(self):
+                raise SystemExit(7)
+
+
+        class Opaque:
+            def __getattr__(self, name):
+                raise RuntimeError(name)
+
+
+        class Mute(Exception):
+            __str__ = Silent.__repr__
+
+
+        def train(silent, leaving, opaque):
+            controller = tdb.active_controller()
+            controller.capture_batch([1], 1.0, 1)
+            controller.wait_if_paused()
+            raise Mute
+
+
+        train(Silent(), Leaving(), Opaque())
+    """)
+    session.play("""
+        (tdb) step
+        > step 1  loss 1.0000 ...
+        (tdb) p silent
+        *** RuntimeError: no words
+        (tdb) pp [silent]
+        *** RuntimeError: no words
+        (tdb) leaving
+        *** SystemExit: 7
+        (tdb) display silent
+        *** RuntimeError: no words
+        (tdb) whatis silent
+        type  __main__.Silent
+        (tdb) opaque
+        <__main__.Opaque object at ...>
+        (tdb) whatis opaque
+        type  __main__.Opaque
+        (tdb) args
+        silent = *** its repr failed: RuntimeError: no words ***
+        leaving = *** its repr failed: SystemExit: 7 ***
+        opaque = <__main__.Opaque object at ...>
+        (tdb) p 10**5000
+        *** ValueError: Exceeds the limit ...
+        (tdb) continue
+        Traceback (most recent call last):
+        ...
+        Training crashed after step 1: Mute: <exception str() failed>
+    """)
