@@ -43,11 +43,20 @@ _HOMES = {
     "set_trace": "tdb.trace",
 }
 
+_FRAMEWORKS = frozenset({"accelerate", "ignite", "lightning", "transformers"})
+
+
+def __dir__() -> list[str]:
+    """Return what there is to complete, used before or not."""
+    return sorted({*globals(), *__all__})
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: a recipe that is not debugged pays for nothing."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tdb' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _FRAMEWORKS:
+        return import_module(f"tdb.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tdb' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

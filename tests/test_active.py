@@ -55,3 +55,7 @@ def test_a_forked_child_has_no_controller_unless_it_goes_on_as_the_script() -> N
         active.set_active_controller(controller)
         os._exit(0 if alone and tdb.active_controller() is controller else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_names_are_completed_before_they_are_used() -> None:
+    assert set(tdb.__all__) <= set(dir(tdb))

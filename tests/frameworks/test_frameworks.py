@@ -56,7 +56,7 @@ LIGHTNING = """
 
     callbacks = []
     if "callback" in sys.argv:
-        import tdb.lightning
+        import tdb
         callbacks = [tdb.lightning.DebugCallback(focus="net.2")]
     data = TensorDataset(torch.randn(40, 4), torch.randint(3, (40,)))
     model = Module()
@@ -73,7 +73,7 @@ TRANSFORMERS = """
 
     callbacks = []
     if "callback" in sys.argv:
-        import tdb.transformers
+        import tdb
         callbacks = [tdb.transformers.DebugCallback(focus="classifier")]
     model = BertForSequenceClassification(
         BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
@@ -99,7 +99,7 @@ IGNITE = (
     evaluator = create_supervised_evaluator(model)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run(loader) and None)
     if "callback" in sys.argv:
-        import tdb.ignite
+        import tdb
         tdb.ignite.attach(trainer, model, optimizer, focus="2")
     trainer.run(loader, max_epochs=2)
 """
@@ -119,7 +119,7 @@ ACCELERATE = (
 
 
     if "callback" in sys.argv:
-        import tdb.accelerate
+        import tdb
         debug = tdb.accelerate.attach(accelerator, model, optimizer, focus="2")
 
         def steps(epoch):
