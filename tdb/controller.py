@@ -105,6 +105,10 @@ class DebugController:
         """Block until training is stopped or over, at most `timeout` seconds; return the status."""
         return self._gate.wait(timeout)
 
+    def when_begins(self, function: Callable[[], object]) -> None:
+        """Call `function` in the training thread where a loop begins, before it may stop there."""
+        self._loop.about_to_begin = function
+
     def stop_when(self, check: StopCheck | None) -> None:
         """Ask `check` at every boundary whether to stop there; None to ask nobody."""
         self._loop.question.check = check

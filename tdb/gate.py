@@ -115,6 +115,12 @@ class Gate:
         return self._permission.wants_boundary or bool(self._jobs) or self._interruption is not None
 
     @property
+    def may_stop(self) -> bool:
+        """Whether anything that was asked so far may stop training."""
+        with self._lock:
+            return self._armed or self._permission.wants_boundary
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the loop is told to stop, and has not come to a boundary since."""
         with self._lock:

@@ -60,6 +60,7 @@ class LoopSide:
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
         notices: what is to be told at the prompt.
         ended_by_hand: the loop itself has said that its step is complete, inside an iteration that is one.
+        about_to_begin: called where a loop begins, before it may stop there.
         idle: nobody has asked for anything yet: a plain run, which nothing shall slow down.
         travel: checkpoints, and going back to them.
     """
@@ -86,6 +87,7 @@ class LoopSide:
         self.travel = Traveller(self)
         self.question = StopQuestion(self.travel, self.notices)
         self._gate = gate
+        self.about_to_begin: Callable[[], object] = lambda: None
         self.idle = self.ended_by_hand = False
         self._in_loop = False
         self._runs_freely = False  # of the step under way nothing is wanted, unless somebody asks before it ends
@@ -128,6 +130,7 @@ class LoopSide:
         if self._in_loop:
             return
         self._in_loop = self.captures.under_way.capturing = True
+        self.about_to_begin()
         self.travel.begin(self.target)
         self._gate.begin()
         self.question.may_stop(self.position.step + 1)  # lets it capture in the first step, too

@@ -130,9 +130,19 @@ class Cells:
     def _open(self, controller: DebugController) -> Interpreter:
         session = Session(controller, all_commands(), CellFront())
         controller.awake(session.settings["record.every"])
+        controller.when_begins(lambda: _warn_of_stops(controller))
         in_notebook = "ipykernel" in sys.modules  # and else in IPython's terminal, which reads lines, too
         sink = CellFigures("inline", out=sys.stdout) if in_notebook else FigureSink(out=sys.stdout, interactive=False)
         return Interpreter(session, Show(session, sink, sys.stdout, sys.stderr), state_folder() / "tdb.log")
+
+
+def _warn_of_stops(controller: DebugController) -> None:
+    """Say what a stop will be in a loop that trains in a cell itself: nothing else runs there to go on from it."""
+    if controller.gate.may_stop and threading.current_thread() is threading.main_thread():
+        sys.stderr.write(
+            "this cell trains: where it stops, no other cell runs until it is interrupted. "
+            "Train in a thread: threading.Thread(target=train).start()\n"
+        )
 
 
 _cells = Cells()

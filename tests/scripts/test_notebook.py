@@ -129,8 +129,11 @@ def test_cells_are_run_again_and_what_ends_training_is_looked_at(kernel: Kernel)
     for _ in range(2):
         assert kernel.run(AGAIN) == "'stopped'"
         kernel.run("%tdb quit\nthread.join()")
-    kernel.run("train(20)")  # in a cell of its own
+    assert kernel.run("train(20)") == ""  # in a cell of its own
     assert "its cell has ended" in kernel.run("%tdb where")
+    kernel.run("controller = tdb.attach(model, optimizer)\n%tdb tbreak 9999")
+    assert kernel.run("train(2)").startswith("this cell trains: where it stops, no other cell runs")
+    assert kernel.run("%tdb clear 1").startswith("Training finished after")
     assert kernel.run(AGAIN) == "'stopped'"
     shown = kernel.run("%%tdb\nstep 3\n# the shell's lines\npystep\nnext\np inputs.shape\ncontinue")
     assert "\n-> loss = " in shown
