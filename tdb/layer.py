@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.autograd import inside_backward, is_being_compiled, is_transformed, never_compiled
+from tdb.autograd import inside_backward, is_transformed, never_compiled
+from tdb.captures import is_tensor
 from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import Initial, generic_metrics
@@ -21,6 +22,7 @@ from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.layer_weight import as_rows, gradient_of, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
+from tdb.module_calls import Handle, after_calls
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 from tdb.weight_batch import WeightBatch
@@ -63,7 +65,7 @@ class FocusLayer:
         self._batch: StepBatch | None = None
         self._weight_batch: WeightBatch | None = None
         self._output: Tensor | None = None
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Handle | RemovableHandle] = []
         self.hooks_fire = True
 
     def bind(self, target: Any, name: str = "") -> None:
@@ -165,21 +167,15 @@ class FocusLayer:
 
     def _put_hooks_on(self) -> None:
         if self.hooks_fire:
-            from torch.nn.modules.module import register_module_forward_hook
-
-            # A hook on the module itself would be pickled and copied with it: a loop may save its model at any moment.
-            self._handles.append(register_module_forward_hook(self._keep_output))
+            self._handles.append(after_calls(type(self._module), self._keep_output))
         if hasattr(self._optimizer, "register_step_pre_hook"):
             self._handles.append(self._optimizer.register_step_pre_hook(never_compiled(self._keep_grad)))
 
-    def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if is_being_compiled():
-            return
-        del inputs
+    def _keep_output(self, module: nn.Module, output: Any) -> None:
         # A forward without gradients is no training; in a backward pass a checkpointed part is computed once more.
         if module is not self._module or at_the_prompt() or inside_backward():
             return
-        if not (module.training and getattr(output, "requires_grad", False)):
+        if not (module.training and is_tensor(output) and output.requires_grad):
             return
         # Neither of the first two has a mean, nor a share above 0.
         if not output.numel() or output.is_complex() or is_transformed(output):

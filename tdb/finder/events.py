@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from tdb import module_calls
 from tdb.autograd import is_being_compiled, never_compiled
 from tdb.patches import Patches
 from tdb.update_hooks import Handle, after_updates, before_updates, tidy
@@ -69,8 +70,8 @@ class Events:
         self._building = Patches()
         self._lasting = Patches()
         self._clearing = Patches()
-        self._calls = Patches()
         self._called: frozenset[int] = frozenset()
+        self._calls: list[module_calls.Handle] = []
         self._differentiating: set[int] = set()  # the threads that are in a backward pass
         self._handles: list[Handle] = []
 
@@ -119,14 +120,17 @@ class Events:
     def listen_to(self, modules: Iterable[nn.Module]) -> None:
         """Tell when these modules are called, and no others.
 
-        It is their classes' `__call__` that tells: the modules stay as they are, and those of other classes, such as
-        the transforms of a dataset, cost nothing.
+        The modules stay as they are, and those of other classes cost nothing.
         """
         modules = list(modules)
-        self._calls.take_off()
+        for handle in self._calls:
+            handle.remove()
         self._called = frozenset(map(id, modules))
-        for kind in {type(module) for module in modules}:
-            self._calls.replace(kind, "__call__", functools.partial(self._telling_call, kind))
+        self._calls = [module_calls.before_calls(kind, self._calling) for kind in {type(module) for module in modules}]
+
+    def _calling(self, module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if id(module) in self._called:
+            self._listener.called(module, inputs, keywords)
 
     # ---- replacements ----------------------------------------------------------------------------------------------
 
@@ -211,19 +215,6 @@ class Events:
             plain(owner, *args, **kwargs)
 
         return zero_grad
-
-    def _telling_call(self, kind: Any, plain: Callable[..., Any]) -> Callable[..., Any]:
-        inherited = "__call__" not in vars(kind)
-
-        @functools.wraps(plain)
-        def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-            if not is_being_compiled() and type(module) is kind and id(module) in self._called:
-                self._listener.called(module, args, kwargs)
-            if inherited:  # looked up anew: others replace it for a while, too
-                return super(kind, module).__call__(*args, **kwargs)  # type: ignore[misc]
-            return plain(module, *args, **kwargs)
-
-        return __call__
 
 
 def inside_update(frame: FrameType | None) -> int:
