@@ -177,9 +177,9 @@ class Armed(StopCheck):
 
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""
-        target = self._controller.target
-        if self._controller.layer.captured:
-            self._controller.layer.forget_step()
+        target, layer = self._controller.target, self._controller.layer
+        if layer.captured and not layer.following:  # a step that is followed may yet have to be recorded
+            layer.forget_step()
         if self.points.groups:
             self.tensors.begin_step(
                 getattr(target, "model", None), getattr(target, "optimizer", None), self.points.groups

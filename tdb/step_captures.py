@@ -65,7 +65,7 @@ class StepCaptures:
             self.model.forget_step()
             if needs_layer():
                 self.layer.follow_step()
-            elif not self.layer.capturing:  # a stop check may have seen to it already
+            elif self.layer.following or not self.layer.capturing:  # a stop check may have seen to it already
                 self.layer.forget_step()
         self.skip.put_on()  # after all others
 

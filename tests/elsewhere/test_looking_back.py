@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.elsewhere.conftest import run_tdb
-from tests.elsewhere.scripts import SPOILT, TRAINER, WITHOUT_TORCH
+from tests.elsewhere.scripts import LOADER, SPOILT, TRAINER, WITHOUT_TORCH
 from tests.typing_session import TypingSession
 
 Begin = Callable[..., TypingSession]
@@ -129,3 +129,11 @@ def test_the_culprit_is_looked_for_in_a_fresh_process(begin: Begin) -> None:
     session.type("detach")  # to the end
     session.type("break every 6")
     assert session.answer("rc")["step"] == 24  # training is past its last step
+
+
+def test_features_that_were_watched_later_than_the_steps_that_are_taken_again_make_no_difference(begin: Begin) -> None:
+    session = begin(LOADER, "0")
+    for line in ("set record.every 1", "until 15", "watch 1", "step 2"):
+        session.answer(line)
+    answer = session.answer("back 1")
+    assert (answer["route"], answer["differences"], answer["compared"]["losses"]) == ("re-run", [], 16)

@@ -325,3 +325,20 @@ def test_focus_says_which_features_that_were_named_before_are_not_there(make_ses
     said = session.type("focus 0")
     assert "not watched: 99, for features are 0..4" in said
     assert "watching 1 feature" in session.type("watch")
+
+
+@pytest.mark.parametrize("line", ["until 30", "break 30;; continue", "break when loss > 1e9;; until 30"])
+@pytest.mark.parametrize("kind", ["Linear", "Conv2d"])
+def test_all_metrics_of_what_is_watched_are_recorded_of_steps_that_a_stop_point_is_asked_at(
+    make_session: Make, kind: str, line: str
+) -> None:
+    session = make_session(loop(kind), as_json=True)
+    session.answer("step")
+    session.answer("watch 1")
+    session.type(line)
+    for metric in ("update_norm", "mean_activation", "cos_to_init"):
+        assert session.answer(f"find {metric}[1] < 9")["steps"] == [*range(1, 31)]
+    session.answer("unwatch")
+    session.answer("until 45")
+    assert session.answer("find update_norm[1] < 9")["steps"] == [*range(1, 31), 45]
+    session.close()
