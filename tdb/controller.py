@@ -401,6 +401,7 @@ class DebugController:
     def attach(self, target: Any) -> None:
         """A loop over `target` will follow, perhaps in another thread; nothing stops here. See `begin`."""
         self._loop.attach(target)
+        self._loop.travel.reach.begin(target)
         self._gate.expect()
 
     def steps(

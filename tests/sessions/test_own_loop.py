@@ -386,3 +386,26 @@ def test_what_is_registered_must_be_functions_and_a_loss_without_a_value_is_none
     controller.wait_if_paused()
     controller.finish("finished")
     assert np.isnan(controller.recorder.history.last(1)["loss"]).all()
+
+
+def test_a_loop_by_hand_says_why_it_does_not_go_back_whatever_was_trained_before(
+    controller: tdb.DebugController,
+) -> None:
+    controller.pause()
+
+    def train() -> None:
+        for _ in controller.steps(range(3)):
+            a_step(model)
+
+    model = nn.Linear(2, 2)
+    tdb.attach(model)
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert controller.wait(20) == STOPPED
+    assert controller.travel.why_not == ""
+    controller.resume()
+    join(thread)
+    tdb.attach(nn.Linear(2, 2))
+    controller.capture_batch([1], 0.5)
+    controller.wait_if_paused()
+    assert controller.travel.why_not.startswith("only a loop over `controller.steps(loader)`")
