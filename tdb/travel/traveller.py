@@ -111,6 +111,8 @@ class Traveller:
         A loop that took steps in another way before does not go back in place: only here can its data.
         """
         loop, reach = self._loop, self.reach
+        if loop.idle:
+            reach.why_not = "nobody looked yet when the loop began: with `controller.pause()` before it, it can"
         is_fresh = reach.data.passes is None and not loop.idle and loop.position.step == self.floor
         if is_fresh and reach.begin_passes(self.branches.now.timeline, self.checkpoints.limit):
             self._taking.begin(loop.position.tick)

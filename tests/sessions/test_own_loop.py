@@ -409,3 +409,15 @@ def test_a_loop_by_hand_says_why_it_does_not_go_back_whatever_was_trained_before
     controller.capture_batch([1], 0.5)
     controller.wait_if_paused()
     assert controller.travel.why_not.startswith("only a loop over `controller.steps(loader)`")
+
+
+def test_a_loop_that_nobody_looked_at_when_it_began_says_so(controller: tdb.DebugController) -> None:
+    model = nn.Linear(2, 2)
+    tdb.attach(model)
+    for _ in controller.steps(range(3)):
+        a_step(model)
+        controller.pause()  # somebody looks, too late; without a stop, for this is the thread that would be stopped
+        controller.resume()
+    assert controller.travel.why_not.startswith(
+        "nobody looked yet when the loop began: with `controller.pause()` before"
+    )
