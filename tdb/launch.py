@@ -146,6 +146,7 @@ class Run:
         began: how it began; None before that.
         error: what ended the script, if it crashed.
         exit_code: what the script left with.
+        in_main_thread: the script has the main thread and its signals; not so where only its thread was copied.
         module: the script's `__main__`.
     """
 
@@ -169,7 +170,7 @@ class Run:
         self.module: types.ModuleType | None = None
         self.finder = Finder(controller)
         self._main_thread = main_thread
-        self._in_main_thread = in_main_thread
+        self.in_main_thread = in_main_thread
         self._started = threading.Event()
         self._gone = False
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
@@ -184,7 +185,7 @@ class Run:
     @property
     def lives(self) -> bool:
         """Whether the script's thread is at work, or still here to be asked about it."""
-        return self.started and (not self._gone if self._in_main_thread else self._thread.is_alive())
+        return self.started and (not self._gone if self.in_main_thread else self._thread.is_alive())
 
     @property
     def thread(self) -> threading.Thread:
@@ -196,7 +197,7 @@ class Run:
         self.controller.gate.launched(self._thread)
         self.finder.aside = threading.get_ident()
         self._started.set()
-        if not self._in_main_thread:
+        if not self.in_main_thread:
             self._thread.start()
 
     def beside(self, converse: Callable[[], Result]) -> Result:
@@ -232,7 +233,7 @@ class Run:
     def _train(self) -> tuple[str, str]:
         """Run the script, and return how it ended: a status, and a line about it."""
         with (
-            nullcontext() if self._in_main_thread else carried_signals(self._main_thread, self.finder.notify),
+            nullcontext() if self.in_main_thread else carried_signals(self._main_thread, self.finder.notify),
             breakpoints_stop_here(),
         ):
             try:
@@ -275,7 +276,7 @@ class Run:
         os._exit(exit_code)
 
     def _prepare(self) -> None:
-        if not self._in_main_thread:
+        if not self.in_main_thread:
             # Children inherit this mask: Ctrl-C in the terminal must pause training, not kill its DataLoader workers.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         target = self.script.target

@@ -48,7 +48,7 @@ def interrupt(session: Session, *, background: bool = False) -> Result:
 def _handler(session: Session) -> Any:
     """Return what a SIGINT would call in a plain run of the script as it stands now."""
     run = session.run
-    in_main_thread = run is not None and run.thread is threading.main_thread()
+    in_main_thread = run is not None and run.in_main_thread
     handler = signal.getsignal(signal.SIGINT) if in_main_thread else session.main_thread.interrupt_handler
     return signal.default_int_handler if handler in (signal.SIG_DFL, None) else handler
 

@@ -114,3 +114,11 @@ def descendants(process: int) -> list[int]:
     tasks = Path(f"/proc/{process}/task").iterdir()
     children = [int(each) for task in tasks for each in (task / "children").read_text().split()]
     return [*children, *(each for child in children for each in descendants(child))]
+
+
+def test_an_interrupt_comes_to_the_script_where_a_copy_goes_on(begin: Begin) -> None:
+    session = begin(WITHOUT_TORCH)
+    for line in ("set checkpoints.forks 4", "until 6", "goto 3"):
+        answer = session.answer(line)
+    assert answer["route"] == "fork"
+    assert session.answer("interrupt")["error"] == "KeyboardInterrupt"
