@@ -116,9 +116,10 @@ def descendants(process: int) -> list[int]:
     return [*children, *(each for child in children for each in descendants(child))]
 
 
-def test_an_interrupt_comes_to_the_script_where_a_copy_goes_on(begin: Begin) -> None:
-    session = begin(WITHOUT_TORCH)
-    for line in ("set checkpoints.forks 4", "until 6", "goto 3"):
-        answer = session.answer(line)
-    assert answer["route"] == "fork"
-    assert session.answer("interrupt")["error"] == "KeyboardInterrupt"
+def test_an_interrupt_comes_to_the_script_where_a_copy_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(WITHOUT_TORCH))
+    (tmp_path / "lines").write_text("set checkpoints.forks 4\nuntil 6\ngoto 3\ninterrupt\n")
+    ended = run_tdb(tmp_path, "-x", "lines")
+    assert "fork: " in ended.stdout + ended.stderr
+    assert "Training crashed after step 3: KeyboardInterrupt" in ended.stdout
+    assert "trained to" not in ended.stdout
