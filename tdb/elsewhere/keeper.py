@@ -157,7 +157,7 @@ class Keeper:
         session.routes[:] = routes_of_the_front(channel, session.routes)
         self.register = lambda at, process, ours: channel.send_with(ours, "parked", at, process)
         self._children = []
-        self.due = 0
+        self._next = 0  # the first boundary here sets a copy aside
         for number, stream in enumerate(("stdout", "stderr"), 1):
             fresh = open(number, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
             note_line_ends(fresh)
