@@ -26,7 +26,7 @@ from tdb.captures import Lazy, Lent, number
 from tdb.gate import OVER, READY, RUNNING, STOPPED, Gate
 from tdb.jobs import Answer, Job
 from tdb.loop_side import LoopSide, taken
-from tdb.recorder import EVERY
+from tdb.recorder import EVERY, NEVER
 from tdb.step import BOUNDARY
 from tdb.steps import Steps
 
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from tdb.step import Position, Progress, Step
     from tdb.stop_question import StopCheck
     from tdb.travel.traveller import Traveller
-
-# More steps than any run takes.
-NEVER = 2**62
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")

@@ -29,22 +29,24 @@ OVER = frozenset({FINISHED, CRASHED, ENDED})
 
 
 class Attention:
-    """An Event that nobody waits for, and so one without a lock: a signal handler may set it while it is being set."""
+    """An Event that nobody waits for, and so one without a lock: a signal handler may set it while it is being set.
+
+    Attributes:
+        is_set: whether the next boundary must look at the gate; a name, because each boundary reads it.
+    """
+
+    __slots__ = ("is_set",)
 
     def __init__(self) -> None:
-        self._flag = True
-
-    def is_set(self) -> bool:
-        """Return whether the next boundary must look at the gate."""
-        return self._flag
+        self.is_set = True
 
     def set(self) -> None:
         """Make the next boundary look at the gate."""
-        self._flag = True
+        self.is_set = True
 
     def clear(self) -> None:
         """Let boundaries pass without a look."""
-        self._flag = False
+        self.is_set = False
 
 
 class Moment(NamedTuple):

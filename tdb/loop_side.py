@@ -20,7 +20,7 @@ from tdb.gate import CRASHED, RUNNING, Gate
 from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
-from tdb.step import Clock, Position, Step, position_of, step_number
+from tdb.step import Clock, Finished, Position, Step, step_number
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
 from tdb.target import model_of, step_of
@@ -52,7 +52,6 @@ class LoopSide:
     Attributes:
         captures: what is seen of the step under way.
         record: the last step that was captured whole; any thread may read it.
-        position: the last finished step; any thread may read it.
         tick_ahead: the tick of the next boundary.
         first: the step under way, as long as there is no record to look at; any thread may read it.
         question: what may stop training besides a pause.
@@ -71,10 +70,19 @@ class LoopSide:
     }
 
     def __init__(self, gate: Gate) -> None:
-        self.timeline = 0
-        self.position = Position()
-        self.tick_ahead = 1
         self.captures = StepCaptures(self._stop_inside)
+        # What each boundary reads, side by side in memory.
+        self._under_way = self.captures.under_way
+        self._finished: Finished = Position()
+        self._unrecorded: list[Finished] = []  # finished steps on their way to history
+        self._attention = gate.attention
+        self._quiet_until = 0  # the tick up to which a boundary has nothing to do but to take note
+        self._busy_at = 0.0  # and the wall time
+        self.tick_ahead = 1
+        self._records_from = 0  # the tick up to which metrics are not recorded
+        self._busy_from = 0  # the tick up to which there is nothing else to do
+        self._overhead: Overhead | None = None
+        self.timeline = 0
         self.record = Step()
         self.first: Step | None = None
         self.keeper: Keeper | None = None
@@ -93,11 +101,6 @@ class LoopSide:
         self._runs_freely = False  # of the step under way nothing is wanted, unless somebody asks before it ends
         self._stopped_inside = False  # its boundary may stop although the step was not captured from its start
         self._last_step: int | None = None
-        self._unrecorded: list[Position] = []  # finished steps on their way to history
-        self._overhead: Overhead | None = None
-        self._records_from = 0  # the tick up to which a boundary has nothing to do but to take note
-        self._busy_from = 0  # the tick up to which it has nothing to do but that, and to record metrics
-        self._busy_at = 0.0  # and the wall time
 
     # ---- what a loop calls: see DebugController --------------------------------------------------------------------
 
@@ -129,7 +132,7 @@ class LoopSide:
             self._forget()
         if self._in_loop:
             return
-        self._in_loop = self.captures.under_way.capturing = True
+        self._in_loop = self._under_way.capturing = True
         self.about_to_begin()
         self.travel.begin(self.target)
         self._gate.begin()
@@ -145,7 +148,7 @@ class LoopSide:
         """Take this step's batch and loss."""
         if step is not None and step.__class__ is not int:
             step = step_number(step)
-        under_way = self.captures.under_way
+        under_way = self._under_way
         if not under_way.capturing:
             # All that is done at most steps: a call would cost each of them.
             under_way.batch, under_way.labels, under_way.loss, under_way.step = batch, labels, loss, step
@@ -160,42 +163,32 @@ class LoopSide:
 
     def capture_loss(self, loss: Any) -> None:
         """Take this step's loss."""
-        if self.captures.under_way.capturing:
+        if self._under_way.capturing:
             self._enter()
-        self.captures.under_way.take_loss(loss)
+        self._under_way.take_loss(loss)
 
     def capture_step_data(self, key: str, data: Any) -> None:
         """Take something of this step."""
-        if self.captures.under_way.capturing:
+        if self._under_way.capturing:
             self._enter()
-        self.captures.under_way.take_data(key, data)
+        self._under_way.take_data(key, data)
 
     def wait_if_paused(self) -> None:
         """The step is complete."""
-        last, under_way, overhead, tick = self.position, self.captures.under_way, self._overhead, self.tick_ahead
-        self.tick_ahead = tick + 1
-        left_out = overhead is not None and overhead.leaves_out(tick)
-        if overhead is not None and left_out:
-            overhead.left_out_step_ends()
-        step = last.step + 1 if under_way.step is None else under_way.step
-        now = time.time()
-        self.position = last = position_of((tick, step, under_way.epoch, reading(under_way.loss), now))
-        self._unrecorded.append(last)
-        is_free = tick < self._busy_from and now < self._busy_at
-        asked = is_free and self._gate.attention.is_set()
-        if not is_free or (asked and (overhead is not None or not self._passes())):
-            self._busy_boundary(left_out)
-            return
         # Nothing here but what must be: between two steps all of this runs in cold caches.
-        if tick >= self._records_from:
-            self._record_metrics(tick)
-        elif asked:
-            self._record_looked_at()
+        under_way, tick = self._under_way, self.tick_ahead
+        self.tick_ahead = tick + 1
+        now, step = time.time(), under_way.step
+        if step is None:
+            step = self._finished[1] + 1
+        finished = self._finished = (tick, step, under_way.epoch, reading(under_way.loss), now)
+        self._unrecorded.append(finished)
+        is_quiet = tick < self._quiet_until and now < self._busy_at and not self._attention.is_set
+        if not (is_quiet or self._is_soon_passed(tick, now)):
+            return
         if under_way.data:
             under_way.data = {}
         under_way.step = under_way.epoch = under_way.loss = under_way.batch = under_way.labels = None
-        if overhead is not None:
-            self._next_step_begins()
 
     def pass_by(self, loss: Any, epoch: int | None) -> bool:
         """A step is complete; return False, and do nothing, if more is wanted of it than its number and its loss.
@@ -204,13 +197,13 @@ class LoopSide:
             loss: a number, or a tensor on its device that is the caller's own.
             epoch: the loop's epoch.
         """
-        last, tick, now = self.position, self.tick_ahead, time.time()
-        is_free = tick < self._busy_from and now < self._busy_at and not self._gate.attention.is_set()
+        tick, now = self.tick_ahead, time.time()
+        is_free = tick < self._busy_from and now < self._busy_at and not self._attention.is_set
         if not is_free or self._overhead is not None:
             return False
         self.tick_ahead = tick + 1
-        self.position = position = position_of((tick, last.step + 1, epoch, loss, now))
-        self._unrecorded.append(position)
+        finished = self._finished = (tick, self._finished[1] + 1, epoch, loss, now)
+        self._unrecorded.append(finished)
         if tick >= self._records_from:
             self._record_metrics(tick)
         return True
@@ -245,7 +238,7 @@ class LoopSide:
         before, progress = self.captures.progress.phase, self.captures.progress
         if self._in_loop and progress.complete:
             progress.phase = "breakpoint"  # whether the loop is inside a step, only it knows
-        if self.captures.under_way.batch is not None:
+        if self._under_way.batch is not None:
             self._commit(self._clock_under_way(progress.phase))
         try:
             self._stopped_inside = self._gate.arrive(False, reason)
@@ -257,7 +250,7 @@ class LoopSide:
 
     def finish(self, status: str, reason: str, linger: bool) -> None:
         """The loop is over."""
-        if status == CRASHED and self.captures.under_way.batch is not None:
+        if status == CRASHED and self._under_way.batch is not None:
             with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
                 self._commit(self._clock_under_way("crash"))
         self.refuse_wanted()
@@ -273,6 +266,15 @@ class LoopSide:
             self.recorder.record(self.timeline, unrecorded, metrics=False)
         self.recorder.flush()
 
+    @property
+    def position(self) -> Position:
+        """The last finished step; any thread may read it, and never sees half of it."""
+        return Position(*self._finished)
+
+    @position.setter
+    def position(self, position: Position) -> None:
+        self._finished = position
+
     # ---- inside a boundary -----------------------------------------------------------------------------------------
 
     def bind_focus(self, target: Any) -> None:
@@ -284,6 +286,23 @@ class LoopSide:
                 self.notices.append(str(error))
         if unwatched := self.recorder.begin():
             self.notices.append(unwatched)
+        self._see_when_to_record(self._finished[0])
+
+    def _is_soon_passed(self, tick: int, now: float) -> bool:
+        """A step is complete of which more may be wanted; return whether its boundary could be left as any other."""
+        overhead = self._overhead
+        is_free = tick < self._busy_from and now < self._busy_at
+        asked = is_free and self._attention.is_set
+        if not is_free or (asked and (overhead is not None or not self._passes())):
+            self._busy_boundary(left_out=self._left_out(tick))
+            return False
+        if tick >= self._records_from:
+            self._record_metrics(tick)
+        elif asked:
+            self._record_looked_at()
+        if overhead is not None:
+            self._next_step_begins()
+        return True
 
     def _passes(self) -> bool:
         """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.
@@ -296,11 +315,16 @@ class LoopSide:
 
     def _record_metrics(self, tick: int) -> None:
         """Record a step of which nothing else is wanted, and go on as before it."""
-        unrecorded, self._unrecorded = self._unrecorded, []
-        self.recorder.record(self.timeline, unrecorded, metrics=True)
+        if not self.recorder.let_wait(self.timeline, self._finished):
+            unrecorded, self._unrecorded = self._unrecorded, []
+            self.recorder.record(self.timeline, unrecorded, metrics=True)
         if self.captures.layer.following:
             self.captures.layer.follow_step()
+        self._see_when_to_record(tick)
+
+    def _see_when_to_record(self, tick: int) -> None:
         self._records_from = self.recorder.next_metrics(tick)
+        self._quiet_until = 0 if self._overhead is not None else min(self._busy_from, self._records_from)
 
     def _record_looked_at(self) -> None:
         """Record what conditions have looked at in a step of which no other metrics are recorded."""
@@ -310,16 +334,16 @@ class LoopSide:
             if names:
                 self.recorder.record_some(self.timeline, self.position, names, values)
 
-    def _busy_boundary(self, left_out: bool) -> None:
+    def _busy_boundary(self, *, left_out: bool) -> None:
         """Record what has come together, stop if training is to stop, and see what the steps ahead need."""
         skipped = self.captures.skip.end_step() if self.captures.skip.asked else False
-        if self.captures.layer.capturing or self.captures.under_way.capturing:
+        if self.captures.layer.capturing or self._under_way.capturing:
             self.captures.end(whole=True)
         unrecorded, self._unrecorded = self._unrecorded, []
         if left_out:
             self.recorder.leave_out(self.timeline, unrecorded)
         else:
-            metrics = self.captures.under_way.capturing or self.recorder.wants_metrics(self.position.tick)
+            metrics = self._under_way.capturing or self.recorder.wants_metrics(self.position.tick)
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
             if skipped:
                 self.recorder.history.mark(self.position.step, LEFT_OUT, self.position.tick)
@@ -332,7 +356,7 @@ class LoopSide:
         ahead_of_last = self._is_last(self.position.step + 1)
         is_busy = ahead_of_last or bool(woken) or self.question.is_answered or self.travel.wants_boundary(self.position)
         # A stop check is asked once a boundary: last, and only if nothing else is a reason to go through all of it.
-        if is_busy or (self._gate.attention.is_set() and (self._overhead is not None or not self._passes())):
+        if is_busy or (self._attention.is_set and (self._overhead is not None or not self._passes())):
             self._boundary(woken, left_out=left_out, skipped=skipped)
         else:
             self._record_looked_at()
@@ -347,7 +371,7 @@ class LoopSide:
         if not left_out:
             self._record_looked_at()
         self.travel.repeat_edits(self.position)
-        whole = self.captures.under_way.capturing
+        whole = self._under_way.capturing
         stoppable, self._stopped_inside = whole or self._stopped_inside, False
         clock, stops, overhead = self._clock(), self._gate.stops, self._overhead
         self._in_loop = True
@@ -384,23 +408,23 @@ class LoopSide:
         if self._overhead is not None:
             self._next_step_begins()
         if self._left_out(self.position.tick + 1):
-            self.captures.under_way.capturing = False
+            self._under_way.capturing = False
             return
         known = self.question.may_stop(ahead) or self._is_last(ahead)
-        self.captures.under_way.capturing = may_stop or known or bool(self.wanted)
-        if self.captures.under_way.capturing:
-            self._gate.attention.set()  # only this thread ever clears it
+        self._under_way.capturing = may_stop or known or bool(self.wanted)
+        if self._under_way.capturing:
+            self._attention.set()  # only this thread ever clears it
 
     def _look_ahead(self) -> None:
         """Decide whether the step ahead is captured, and which boundary is the next that is busy."""
         goes_again = self.recorder.known is not None or self.travel.replay is not None
-        self._runs_freely = not (goes_again or self.captures.under_way.capturing)
+        self._runs_freely = not (goes_again or self._under_way.capturing)
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
         captures = self.captures
         self._busy_at = time.time() + LONGEST_WAIT
         if self._left_out(tick + 1):
             captures.leave_out()
-            self._busy_from = tick + 1
+            self._busy_from = self._quiet_until = tick + 1
             return
         captures.begin(self.target, partial(self.recorder.needs_layer, tick + 1))
         self._records_from = self.recorder.next_metrics(tick)
@@ -413,6 +437,7 @@ class LoopSide:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:
             self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
+        self._quiet_until = 0 if self._overhead is not None else min(self._busy_from, self._records_from)
 
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
         """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""
@@ -420,7 +445,7 @@ class LoopSide:
             self._offer()
         self.record = self.captures.inside(self._clock_under_way(phase), given, loss)
         self._gate.arrive(False, phase)
-        self._gate.attention.set()  # this step's boundary has to be looked at, whatever follows
+        self._attention.set()  # this step's boundary has to be looked at, whatever follows
 
     def _next_step_begins(self) -> None:
         """The time of the step that has ended is complete, but for what it costs to look ahead."""
@@ -428,7 +453,7 @@ class LoopSide:
         if self._overhead.next_step(self.position.tick):
             self._overhead = None
         elif self._left_out(self.position.tick + 1):
-            self._busy_from = 0
+            self._busy_from = self._quiet_until = 0
 
     def _left_out(self, tick: int) -> bool:
         return self._overhead is not None and self._overhead.leaves_out(tick)
@@ -448,32 +473,32 @@ class LoopSide:
         if self.question.check is not None:
             self.question.check.let_go()
         self._in_loop = self._runs_freely = False
-        self.captures.under_way.capturing = True
-        self._gate.attention.set()
+        self._under_way.capturing = True
+        self._attention.set()
 
     def _commit(self, clock: Clock) -> None:
         """Make this step the record."""
         self._offer()
-        self.record = self.captures.under_way.record(clock)
+        self.record = self._under_way.record(clock)
 
     def _offer(self) -> None:
         for panel in self.panels:
-            self.captures.under_way.offer(panel.step_data)
+            self._under_way.offer(panel.step_data)
 
     def _clock(self) -> Clock:
         return Clock(self.timeline, *self.position[:2])
 
     def _clock_under_way(self, phase: str) -> Clock:
-        step = self.captures.under_way.step
+        step = self._under_way.step
         return Clock(self.timeline, self.position.tick, self.position.step + 1 if step is None else step, phase)
 
     def _is_last(self, step: int) -> bool:
         return step == self._last_step
 
     def _compute_all(self) -> None:
-        for key in list(self.captures.under_way.data):
+        for key in list(self._under_way.data):
             try:
-                self.guarded(partial(self.captures.under_way.computed, key), user_code=True)
+                self.guarded(partial(self._under_way.computed, key), user_code=True)
             except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
                 self.notices.append(f"step data {key!r} could not be computed: {in_words(error)}")
 
@@ -483,7 +508,7 @@ class LoopSide:
             job.run()
 
     def _forget(self) -> None:
-        self.captures.under_way.forget(self.record)
+        self._under_way.forget(self.record)
         self.first = None
 
     # ---- any thread ------------------------------------------------------------------------------------------------

@@ -97,10 +97,6 @@ class Overhead:
                     setattr(each, name, self._timed(part, getattr(each, name)))
                     self._replaced.append((each, name))
 
-    def left_out_step_ends(self) -> None:
-        """What follows until `next_step` is none of this step's time."""
-        self._ended = time.perf_counter()
-
     def next_step(self, tick: int) -> bool:
         """The step `tick` is complete, and the next begins; return whether the measurement is."""
         now = time.perf_counter()
@@ -138,6 +134,8 @@ class Overhead:
         @wraps(method)
         def timed(*args: Any, **kwargs: Any) -> Any:
             if not self._counts:
+                if part == "boundary":  # of a step that is left out: what follows is none of its time
+                    self._ended = time.perf_counter()
                 return method(*args, **kwargs)
             before, self._within = self._within, 0.0
             began = time.perf_counter()

@@ -19,6 +19,7 @@ from tdb.errors import StateError, TdbError, in_words
 from tdb.history import History
 from tdb.rule_batch import RuleBatch
 from tdb.some_metrics import SomeMetrics
+from tdb.step import Position
 from tdb.waiting import Batch, Place, Together, Waiting, computed, in_order
 from tdb.watches import Watches
 
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from tdb.layer import FocusLayer
     from tdb.panel import Panel
     from tdb.results import Array
-    from tdb.step import Position
+    from tdb.step import Finished
     from tdb.travel.known import Known
 
 EVERY = 10
+NEVER = 2**62
+"""More steps than any run takes."""
+
 LONGEST_WAIT = 1.0
 """Seconds of a free run that history may be behind, or one step if that takes longer."""
 
@@ -47,7 +51,7 @@ class Recorder:
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "metrics": ("_metrics", "_record_metrics", "_metrics_of_batch"),
+        "metrics": ("_metrics", "_record_metrics", "_metrics_of_batch", "let_wait"),
         "watches": ("_append_watched",),
         "history": ("record", "flush", "_append"),
     }
@@ -65,7 +69,7 @@ class Recorder:
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
         # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
-        self._finished: list[tuple[int, Sequence[Position]]] = []  # by timeline: steps that wait
+        self._finished: list[tuple[int, Sequence[Finished]]] = []  # by timeline: steps that wait
         self._finished_steps = 0
         self._waiting: list[Waiting | SomeMetrics | Place] = []  # those of them that have metrics
         self._batch: Batch | None = None  # where those wait whose metrics are not computed yet
@@ -168,36 +172,54 @@ class Recorder:
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
-        if self.wants_metrics(tick + 1):
+        if self._has_none:
+            return NEVER
+        if self.known is not None and self.wants_metrics(tick + 1):
+            return tick + 1
+        if self._ids is not None or self.dense or tick == 0:
             return tick + 1
         regular = (tick // self.every + 1) * self.every
         recorded = self.known.next_metrics(tick) if self.known is not None else None
         return regular if recorded is None else min(regular, recorded)
 
-    def record(self, timeline: int, steps: Sequence[Position], *, metrics: bool) -> None:
+    def record(self, timeline: int, steps: Sequence[Finished], *, metrics: bool) -> None:
         """Record finished steps, the last of them with metrics if that is asked for.
 
         Steps that history knows are compared with it, and not recorded again. What goes wrong with metrics ends their
         recording, never training.
         """
         known = self.known
-        recorded = steps if known is None else [each for each in steps if each.tick > known.until]
+        recorded = steps if known is None else [each for each in steps if each[0] > known.until]
         if known is not None:
-            for position in steps[: len(steps) - len(recorded)]:
-                known.compare_loss(position)
+            for finished in steps[: len(steps) - len(recorded)]:
+                known.compare_loss(Position(*finished))
         if recorded:
             self._finished.append((timeline, recorded))
             self._finished_steps += len(recorded)
-        if metrics and self._layer.info is not None and not self._failure:
+        waits_already = known is None and steps and steps[-1][0] == self._newest
+        if metrics and not (waits_already or self._has_none):
             try:
-                self._record_metrics(timeline, steps[-1])
-            except (LookupError, StateError):
-                pass  # not in this step: the rule has not seen one yet, or the layer had no gradient
+                self._record_metrics(timeline, Position(*steps[-1]))
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
-                self._failure = f"metrics are not recorded any more: {in_words(error)}"
-        if steps and not self._may_wait(steps[-1].wall_time):
-            self._recorded_at = steps[-1].wall_time
+                self._has_no_metrics(error)
+        if steps and not self._may_wait(steps[-1][-1]):
+            self._recorded_at = steps[-1][-1]
             self.flush()
+
+    def let_wait(self, timeline: int, finished: Finished) -> bool:
+        """Let the metrics of a step of a free run wait that is to be recorded later; return whether it may be.
+
+        If not, it is to be recorded at once, with metrics: `record` knows whether they wait already.
+        """
+        try:
+            batch = self._let_wait(self.rule())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._has_no_metrics(error)
+            return True
+        if batch is None or batch.waiting == self._in_batch:
+            return False
+        self._waits_in(batch, (timeline, Position(*finished), None))
+        return not batch.full
 
     def record_some(self, timeline: int, position: Position, names: tuple[str, ...], values: Sequence[Any]) -> None:
         """Record some metrics of a step, each [D], which somebody has looked at anyway, if no others are recorded."""
@@ -229,7 +251,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = f"metrics are not recorded any more: {in_words(error)}"
 
-    def leave_out(self, timeline: int, steps: Sequence[Position]) -> None:
+    def leave_out(self, timeline: int, steps: Sequence[Finished]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
         if steps[:-1]:
             self.record(timeline, steps[:-1], metrics=False)
@@ -249,6 +271,11 @@ class Recorder:
                 return panel
         return None
 
+    @property
+    def _has_none(self) -> bool:
+        """Whether there are no metrics to record: no layer is in focus, or its metrics have failed."""
+        return self._layer.info is None or self._failure != ""
+
     def _may_wait(self, now: float) -> bool:
         """Return whether what waits may wait for the step ahead."""
         if not self._finished or self.known is not None:
@@ -267,16 +294,25 @@ class Recorder:
             self.flush()
             batch = self._let_wait(panel)
         place = (timeline, position, known)
-        if batch is None:
-            names, block = self._metrics(panel)
-            step = Waiting(place, names, block, self._watched_rows())
-            self._waiting.append(step)
-            self._held += step.nbytes
-        else:
-            self._batch = batch
-            self._in_batch += 1
-            self._waiting.append(place)
+        if batch is not None:
+            self._waits_in(batch, place)
+            return
+        names, block = self._metrics(panel)
+        step = Waiting(place, names, block, self._watched_rows())
+        self._waiting.append(step)
+        self._held += step.nbytes
         self._newest = position.tick
+
+    def _waits_in(self, batch: Batch, place: Place) -> None:
+        self._batch = batch
+        self._in_batch += 1
+        self._waiting.append(place)
+        self._newest = place[1].tick
+
+    def _has_no_metrics(self, error: Exception) -> None:
+        """A step has no metrics: the rule has not seen one yet or the layer had no gradient; or there will be none."""
+        if not isinstance(error, LookupError | StateError):
+            self._failure = f"metrics are not recorded any more: {in_words(error)}"
 
     def _let_wait(self, panel: Panel | None) -> Batch | None:
         """Let a step wait for its metrics; return where, though it does not if others wait there; None if none can.

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from tdb.errors import StateError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def step_number(step: Any) -> int:
@@ -110,8 +106,9 @@ class Position(NamedTuple):
     wall_time: float = 0.0
 
 
-# Positions are made between two steps, where a call of a function in Python costs some microseconds.
-position_of = cast("Callable[[tuple[int, int, int | None, Any, float]], Position]", partial(tuple.__new__, Position))
+Finished: TypeAlias = "tuple[int, int, int | None, Any, float]"
+"""A `Position` as the training thread notes it: between two steps, in cold caches, a bare tuple is made in a tenth of
+the time."""
 
 
 @dataclass

@@ -30,6 +30,8 @@ class UnderWay:
         capturing: this step is captured from its start: what is handed over is copied at once.
     """
 
+    __slots__ = ("batch", "capturing", "data", "epoch", "labels", "loss", "step")
+
     def __init__(self) -> None:
         self.step: int | None = None
         self.epoch: int | None = None

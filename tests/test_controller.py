@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+import tdb.gate
 import tdb.under_way
 from tdb.controller import DebugController
 from tdb.errors import StateError, TrainingStopped
@@ -444,21 +445,22 @@ class CountingLock:
 class CountingAttention(Attention):
     looks = 0
 
-    def is_set(self) -> bool:
-        self.looks += 1
-        return super().is_set()
+    def __getattribute__(self, name: str) -> Any:
+        if name == "is_set":
+            self.looks += 1
+        return super().__getattribute__(name)
 
 
-def test_a_free_running_boundary_is_one_look_without_lock_or_copy(
-    controller: DebugController, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_free_running_boundary_is_one_look_without_lock_or_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tdb.gate, "Attention", CountingAttention)
+    controller = DebugController()
     gate, copies = controller.gate, list[Any]()
 
     def counting_own(value: Any) -> Any:
         copies.append(value)
         return value
 
-    lock, gate.attention = CountingLock(gate._lock), CountingAttention()
+    lock = CountingLock(gate._lock)
     gate._lock = lock  # type: ignore[assignment]
     monkeypatch.setattr(tdb.under_way, "own", counting_own)
 

@@ -196,10 +196,10 @@ def test_a_hit_stops_a_loop_that_runs_freely_and_cuts_grants(gate: Gate) -> None
 def test_an_armed_gate_is_looked_at_again_and_again(gate: Gate) -> None:
     gate.arm(True)
     gate.arrive(whole=True)
-    assert gate.attention.is_set()
+    assert gate.attention.is_set
     gate.arm(False)
     gate.arrive(whole=False)
-    assert not gate.attention.is_set()
+    assert not gate.attention.is_set
 
 
 # ---- before the first step -------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_what_is_asked_after_the_end_waits_for_no_answer(gate: Gate) -> None:
     walk = Walk(gate, steps=3).start()
     join(walk.thread)
     assert gate.status == FINISHED
-    assert gate.attention.is_set(), "should there be another run, its first boundary looks here"
+    assert gate.attention.is_set, "should there be another run, its first boundary looks here"
     gate.stop()
     gate.resume()
     assert (gate.step(5), gate.wait(), gate.is_paused) == (0, FINISHED, False)
