@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import operator
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,15 +37,24 @@ class Held:
     path: Path
 
 
-def taken_apart(value: Any, path: Path, tensors: dict[Path, Tensor]) -> Any:
+def taken_apart(value: Any, path: Path, tensors: dict[Path, Tensor], before: Any = None) -> Any:
     """Return a copy of `value` in which `Held` stand for tensors; those are put into `tensors`, under longer paths.
 
     Containers, named tuples and dataclasses are rebuilt; a class of its own that derives from list, tuple or dict
     becomes the plain one, because its constructor may want anything.
+
+    Args:
+        value: the state.
+        path: where it belongs.
+        tensors: where tensors are put.
+        before: what this has returned for an earlier state: what was kept as it is then, because it cannot change, is
+            not looked at again.
     """
     kind = type(value)
-    if kind in ATOMS:
+    if kind in ATOMS or (value is before and kind is tuple):
         return value
+    if _only_longer(value, before):
+        return value[:] if kind is list else value
     if is_tensor(value):
         while path in tensors:  # keys that are written alike
             path = (*path, "again")
@@ -56,7 +66,9 @@ def taken_apart(value: Any, path: Path, tensors: dict[Path, Tensor]) -> Any:
         return value.copy()
     if _cannot_change(value):
         return value
-    return rebuilt(value, lambda key, item: taken_apart(item, (*path, _step(key)), tensors), _copied)
+    return rebuilt(
+        value, lambda key, item: taken_apart(item, (*path, _step(key)), tensors, _part(before, key)), _copied
+    )
 
 
 def put_together(value: Any, tensors: Mapping[Path, Copied]) -> Any:
@@ -91,12 +103,33 @@ def rebuilt(value: Any, part: Callable[[Any, Any], Any], other: Callable[[Any], 
     return other(value)
 
 
+def _only_longer(value: Any, before: Any) -> bool:
+    """Return whether a list or tuple is an earlier one, kept as it is then, and further parts that cannot change."""
+    if type(value) not in (list, tuple) or type(before) is not type(value) or not _starts_with(value, before):
+        return False
+    return all(map(_cannot_change, value[len(before) :]))
+
+
+def _starts_with(value: Sequence[Any], start: Sequence[Any]) -> bool:
+    """Return whether a sequence begins with the very objects of another one, of which there are some."""
+    return 0 < len(start) <= len(value) and all(map(operator.is_, start, value))
+
+
 def _cannot_change(value: Any) -> bool:
     """Return whether `value` is a frozen dataclass of nothing but atoms: a list of what was is long by the end."""
     parameters = getattr(value, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen or not hasattr(value, "__dict__"):
         return False
     return ATOMS.issuperset(map(type, vars(value).values()))
+
+
+def _part(container: Any, key: Any) -> Any:
+    """Return the part of a container that `rebuilt` names by `key`; None where there is none."""
+    if isinstance(container, dict):
+        return container.get(key)
+    if isinstance(container, list | tuple):
+        return container[key] if key.__class__ is int and key < len(container) else None
+    return getattr(container, key, None) if isinstance(key, str) else None
 
 
 def _step(key: Any) -> str | int:

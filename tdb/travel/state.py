@@ -47,11 +47,11 @@ class State:
 
     def take(self, slots: Slots, before: Snapshot | None = None) -> Snapshot:
         """Copy everything; `before` is the last copy, with which what has not changed is shared."""
-        tensors, values = self.everything()
+        tensors, values = self.everything(before.values if before is not None else {})
         return Snapshot(slots.copy(tensors, before.tensors if before is not None else {}), values)
 
-    def everything(self) -> tuple[Tensors, Values]:
-        """Return the tensors that training goes on in, and all that is no tensor, copied."""
+    def everything(self, before: Values | None = None) -> tuple[Tensors, Values]:
+        """Return the tensors that training goes on in, and all that is no tensor, copied; `before`, the last copy."""
         tensors: Tensors = {}
         values: Values = {}
         model = model_of(self.target)
@@ -59,7 +59,8 @@ class State:
             self._look_at_model(model, tensors, values)
         self._look_at_optimizers(tensors, values)
         for name, part in self._parts().items():
-            values["part", name] = taken_apart(part.save(), ("part", name), tensors)
+            last = before.get(("part", name)) if before is not None else None
+            values["part", name] = taken_apart(part.save(), ("part", name), tensors, last)
         for number, (read, _) in enumerate(generators()):
             values["generator", number] = read()  # a copy already
         return tensors, values
