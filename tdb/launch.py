@@ -195,7 +195,7 @@ class Run:
     def start(self) -> None:
         """Start the script."""
         self.controller.gate.launched(self._thread)
-        self.finder.aside = threading.get_ident()
+        self.finder.thread.aside = threading.get_ident()
         self._started.set()
         if not self.in_main_thread:
             self._thread.start()

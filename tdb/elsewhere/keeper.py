@@ -166,11 +166,11 @@ class Keeper:
         set_active_controller(session.controller)
         finder = session.run.finder if session.run is not None else None
         if finder is not None:
-            finder.follow()
+            finder.thread.follow()
 
         def work() -> None:
             if finder is not None:
-                finder.aside = threading.get_ident()
+                finder.thread.aside = threading.get_ident()
             try:
                 landing = arrive(interpreter, NAME, step, carried)  # type: ignore[arg-type]
             except TdbError as error:

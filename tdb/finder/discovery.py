@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tdb.finder.by_hand import HandUpdate
 from tdb.finder.models import Root, Trained, find_trained, leaves_of, names_around, objects_around
-from tdb.finder.optimizers import HandUpdate, Optimizers, parameters_of
+from tdb.finder.optimizers import Optimizers, parameters_of
 from tdb.target import Training
 
 if TYPE_CHECKING:

@@ -7,10 +7,8 @@ Hooks on the script's own objects would be copied and pickled with them.
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterable
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tdb import module_calls
@@ -21,9 +19,6 @@ from tdb.update_hooks import Handle, after_updates, before_updates, tidy
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
-
-# Where torch wraps each optimizer's `step` in what calls the hooks.
-_OPTIMIZER_FILE = os.path.join("torch", "optim", "optimizer.py")  # noqa: PTH118 - the end of a path
 
 
 class Listener:
@@ -215,13 +210,3 @@ class Events:
             plain(owner, *args, **kwargs)
 
         return zero_grad
-
-
-def inside_update(frame: FrameType | None) -> int:
-    """Return in how many updates of optimizers a frame is."""
-    count = 0
-    while frame is not None:
-        code = frame.f_code
-        count += code.co_name == "wrapper" and code.co_filename.endswith(_OPTIMIZER_FILE)
-        frame = frame.f_back
-    return count

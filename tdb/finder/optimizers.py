@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tdb.captures import is_tensor
@@ -123,28 +122,3 @@ def parameters_of(optimizers: Iterable[Any]) -> list[Tensor]:
     """Return all parameters of optimizers, each once."""
     groups = (group for optimizer in optimizers for group in optimizer.param_groups)
     return list({id(each): each for group in groups for each in group["params"]}.values())
-
-
-class HandUpdate:
-    """What stands where an optimizer would in a loop that updates its parameters by hand.
-
-    Captures of gradients want to be called before an update; here they are when the gradients are there.
-    """
-
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
-        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters)}]
-        self.state: dict[Any, Any] = {}
-        self._hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()  # a plain dict has no weak references
-
-    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Any:
-        """Call a hook at every update; return a handle that can remove it."""
-        from torch.utils.hooks import RemovableHandle
-
-        handle = RemovableHandle(self._hooks)
-        self._hooks[handle.id] = hook
-        return handle
-
-    def gradients_are_there(self) -> None:
-        """The update may follow at any moment."""
-        for hook in list(self._hooks.values()):
-            hook(self, (), {})
