@@ -82,10 +82,10 @@ class Session:
             self.run.finder.step_on(value)
         elif name == "checkpoints.budget":
             travel = self.controller.travel
-            self.at_boundary(lambda: travel.resize(value))
+            self.at_boundary(lambda: travel.copies.resize(value))
         elif name == "checkpoints.spill":
             travel = self.controller.travel
-            self.at_boundary(lambda: travel.spill_to(value))
+            self.at_boundary(lambda: travel.copies.spill_to(value))
         elif name == "checkpoints.in_place" and self.elsewhere is None:
             if value and (others := self.branches.others):
                 why = f"this run has other branches, which it would not know: {', '.join(others)}"

@@ -101,7 +101,7 @@ class StopQuestion:
         """Return whether the boundary of step number `step` is already known to be a stop."""
         try:
             if self._travel.replay is not None:
-                return self._travel.may_stop(step)
+                return self._travel.replay.may_stop(step, self.check)
             return self.check is not None and self.check.may_stop(step)
         except Exception as error:  # noqa: BLE001 - see the class
             self._notices.append(f"a stop condition failed: {in_words(error)}")

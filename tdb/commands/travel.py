@@ -209,7 +209,7 @@ def checkpoint(
         return Result([Text(said)], {"step": written.position.step, "file": str(output), "bytes": written.nbytes})
     if name is not None and travel.checkpoints.named(name) is not None:
         raise UsageError(f"there is a checkpoint {name!r} already", "`checkpoints` lists them")
-    kept = session.controller.gate.call(lambda: travel.take(name or "", kept=True))
+    kept = session.controller.gate.call(lambda: travel.copies.take(name or "", kept=True))
     said = f"checkpoint{f' {name}' if name else ''} of step {kept.position.step}, {kept.nbytes / 2**20:.1f} MiB"
     return Result([Text(said)], {"step": kept.position.step, "name": name, "bytes": kept.nbytes})
 

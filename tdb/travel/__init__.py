@@ -8,7 +8,10 @@
     exchange.py       going on from a file
     reach.py          what of a loop can be gone back to, and why not
     taking.py         when a copy is taken; pace.py how seldom, to cost next to nothing
+    copies.py         copies of where training stands, and what stop points remember there
     known.py          what history knows of steps that are taken again: each is compared with it
+    replay.py         how far they are taken again, and why training stops there
+    course.py         which boundary of which branch the loop is at: along what is known, or on from its end
     traveller.py      Traveller: the training thread's side of all this
     route.py          the ways to another step, and why one cannot be taken
     in_place.py       the way for loops whose state tdb can put back

@@ -141,7 +141,11 @@ class Branches:
         edits: in the order in which they were made.
     """
 
-    def __init__(self, first: Position = Position(), timeline: int = 0) -> None:  # noqa: B008 - it never changes
+    def __init__(self) -> None:
+        self.begin(Position(), 0)
+
+    def begin(self, first: Position, timeline: int) -> None:
+        """A loop begins at `first`: nothing is forked of it, and its steps have a timeline of their own."""
         self.now = Branch(MAIN, Lineage(timeline, (Ticks(timeline, first.tick, FOREVER),)), floor=first.step)
         self.highest = first.tick
         self.edits: list[Edit] = []

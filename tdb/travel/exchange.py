@@ -22,7 +22,7 @@ def write(travel: Traveller, file: Path) -> Checkpoint:
         StateError: training cannot go back in place, or a state cannot be written.
         TdbError: the file cannot be written; an older one is as it was.
     """
-    taken = travel.take()
+    taken = travel.copies.take()
     files.write(file, taken.snapshot, taken.position)
     return taken
 
@@ -42,8 +42,8 @@ def load(travel: Traveller, file: Path) -> Branch:
         state.check(snapshot)
     except StateError as error:
         raise StateError(f"{file} is of another training: {error}") from None
-    travel.part()
-    before = travel.take()
+    travel.copies.part()
+    before = travel.copies.take()
     try:
         state.put_back(snapshot)
     except Exception as error:  # noqa: BLE001 - a part of the user's own may raise anything

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tdb.results import Result
     from tdb.session import Session
     from tdb.travel.branches import Branch
-    from tdb.travel.taking import Replay
+    from tdb.travel.replay import Replay
 
 LOCALS = (
     "model, optimizers, schedulers, generators and data went back; the loop's own variables, such as counters and "
@@ -103,7 +103,7 @@ class InPlace:
             replay.comparison.differences,
             replay.comparison.count,
             _stays(session),
-            travel.last_hits,
+            replay.hits,
         )
 
 

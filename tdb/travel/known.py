@@ -53,6 +53,14 @@ class Comparison:
     def __init__(self) -> None:
         self.losses = self.metrics = self.count = 0
         self.differences: list[Difference] = []
+        self._is_told = False
+
+    def news(self) -> str:
+        """Return what is to be said of a step that has come out otherwise: of the first one, and once; else nothing."""
+        if self._is_told or not self.count:
+            return ""
+        self._is_told = True
+        return f"not as before: {self.differences[0]}"
 
     def add(self, difference: Difference) -> None:
         """Take note of a difference."""

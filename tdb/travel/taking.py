@@ -7,7 +7,6 @@ a checkpoint of two steps before: one is taken there wherever the stop is known 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
@@ -17,7 +16,7 @@ from tdb.travel.snapshot import Snapshot
 if TYPE_CHECKING:
     from tdb.loop_side import LoopSide
     from tdb.step import Position
-    from tdb.travel.known import Comparison
+    from tdb.travel.replay import Replay
     from tdb.travel.state import State
 
 BUDGET = 2**30
@@ -30,23 +29,6 @@ LONGEST = 0.05
 """Seconds that a checkpoint may take which is taken only because training stops."""
 
 LONGEST_TRAIL = 32
-
-
-@dataclass
-class Replay:
-    """Steps that are being taken again, up to a goal.
-
-    Attributes:
-        goal: the step to stop at.
-        origin: the checkpoint that it set out from.
-        comparison: how the steps have come out.
-        reason: why training stops at the goal.
-    """
-
-    goal: int
-    origin: Checkpoint
-    comparison: Comparison
-    reason: str
 
 
 class Moment(NamedTuple):

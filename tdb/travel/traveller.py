@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdb.captures import is_tensor
 from tdb.errors import StateError
 from tdb.history.lineage import FOREVER
-from tdb.step import Clock, Position, Step
-from tdb.travel.branches import Branch, Branches, Edit
+from tdb.step import Position
+from tdb.travel.branches import Branch, Edit
 from tdb.travel.checkpoints import Checkpoint, Checkpoints
-from tdb.travel.known import Comparison, Known
+from tdb.travel.copies import Copies
+from tdb.travel.course import Course
+from tdb.travel.known import Comparison
 from tdb.travel.reach import Reach
+from tdb.travel.replay import Replay
 from tdb.travel.snapshot import Snapshot
-from tdb.travel.spill import Spill
-from tdb.travel.taking import FORESIGHT, Moment, Replay, Taking, foreseen, steps_to_stop
+from tdb.travel.taking import FORESIGHT, foreseen, steps_to_stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,25 +35,22 @@ class Traveller:
     Attributes:
         branches: what was forked.
         replay: the steps that are being taken again; None while training goes on.
-        comparison: how the steps that were taken again since training last went back have come out.
         due: the tick from which a boundary has something to do here; 0 if what is foreseen has changed.
-        last_hits: the steps at which stop points would have stopped when they were last taken again, and what they
-            would have said.
         reach: what of the loop can be gone back to.
+        copies: takes checkpoints of it.
     """
 
     def __init__(self, loop: LoopSide) -> None:
-        self.branches = Branches()
         self.replay: Replay | None = None
-        self.comparison = Comparison()
         self.due = 0
-        self._loop = loop
         self.reach = Reach(loop)
-        self._taking = Taking()
+        self._loop = loop
+        self._course = Course(loop)
+        self.branches = self._course.branches
+        self.copies = Copies(loop, self.reach, self._course)
+        self._taking = self.copies.taking
         self._stops_seen = 0
-        self._told = 0
         self._passing_again = False  # this boundary has been passed before: what was changed here is changed again
-        self.last_hits: list[tuple[int, str]] = []
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -65,12 +62,12 @@ class Traveller:
     @property
     def floor(self) -> int:
         """The step before the first that can be gone back to: of this loop, or of what was loaded."""
-        return self.branches.now.floor
+        return self._course.floor
 
     @property
     def furthest(self) -> int:
         """The last step that was taken on the present branch."""
-        return max(self.branches.now.head.step, self._loop.position.step)
+        return self._course.furthest
 
     @property
     def why_not(self) -> str:
@@ -81,12 +78,10 @@ class Traveller:
 
     def begin(self, target: Any) -> None:
         """A loop is about to begin: what was before it lies behind another loop, and cannot be gone back to."""
-        loop = self._loop
-        self._taking.begin(loop.position.tick)
-        self.replay = loop.recorder.known = None
+        self.copies.begin()
+        self.replay = None
         self.reach.begin(target)
-        self.branches = Branches(loop.position, max(loop.recorder.history.lineages, default=loop.timeline))
-        loop.timeline = self.branches.now.timeline
+        self._course.begin()
         self.due = 0
         if self.reach.state is not None:
             self._take_first()
@@ -115,7 +110,7 @@ class Traveller:
             reach.why_not = "nobody looked yet when the loop began: with `controller.pause()` before it, it can"
         is_fresh = reach.data.passes is None and not loop.idle and loop.position.step == self.floor
         if is_fresh and reach.begin_passes(self.branches.now.timeline, self.checkpoints.limit):
-            self._taking.begin(loop.position.tick)
+            self.copies.begin()
             self._take_first()
         return reach.data.passes if reach.state is not None else None
 
@@ -148,11 +143,14 @@ class Traveller:
         known = self._loop.recorder.known
         self._passing_again = known is not None or self.replay is not None
         if known is not None:
-            self._pass_known(position, known)
+            self._course.pass_known(position, known)
+            if news := known.comparison.news():
+                self._loop.notices.append(news)
         to_stop = steps_to_stop(self._loop, self.replay, position)
         if self._taking.is_wanted(position.tick, to_stop, again=self.replay is not None):
             self._loop.question.look(position)
-            self._take_unless_there()
+            # What the user has changed here is yet to be repeated.
+            self.copies.take_unless_there(again=self.replay is not None or self._loop.recorder.known is not None)
         if self.checkpoints.notices:
             self._loop.notices.extend(self.checkpoints.notices)
             self.checkpoints.notices.clear()
@@ -163,20 +161,11 @@ class Traveller:
         """Return whether the boundary of `position` has more to do than to be recorded."""
         return self.replay is not None or bool(self.branches.edits and self.branches.edits_at(position.tick))
 
-    def may_stop(self, step: int) -> bool:
-        """Return whether the step ahead is the goal, or stop points need it captured."""
-        replay, check = self.replay, self._loop.question.check
-        needs = check.may_stop(step) if check is not None else False
-        return needs or (replay is not None and step >= replay.goal)
-
     def reason(self, position: Position) -> str:
         """Return why training stops at a step that was taken again: it is the goal; nothing else stops there."""
-        replay, check = self.replay, self._loop.question.check
+        replay = self.replay
         assert replay is not None
-        would_hit = check.rehearse(position) if check is not None else ""
-        if would_hit:
-            self.last_hits.append((position.step, would_hit))
-        if position.step < replay.goal:
+        if not replay.arrive(position, self._loop.question.check):
             return ""
         self.replay = None
         return replay.reason
@@ -200,37 +189,6 @@ class Traveller:
 
     # ---- at a stop -------------------------------------------------------------------------------------------------
 
-    def take(self, name: str = "", *, kept: bool = False) -> Checkpoint:
-        """Copy everything, with what the user has changed here.
-
-        Raises:
-            StateError: training cannot go back in place.
-        """
-        return self._taking.take(self.reach.need(), self._moment(self._edits_here()), name, kept=kept)
-
-    def part(self) -> None:
-        """Training is about to leave where it stands: at the end of its branch, everything is kept as it is."""
-        branch, position = self.branches.now, self._loop.position
-        self.branches.note(position)
-        if branch.head.tick != position.tick:
-            return
-        if branch.parting is not None:
-            self.checkpoints.forget(branch.parting)
-        branch.parting = self._taking.take_again(self.reach.need(), self._moment(self._edits_here()))
-
-    def spill_to(self, directory: Path | None) -> None:
-        """Let checkpoints that do not fit into memory go to files in a folder, or nowhere.
-
-        Raises:
-            TdbError: nothing can be written there; nothing has changed then.
-        """
-        self.checkpoints.spill_to(Spill(directory) if directory is not None else None)
-
-    def resize(self, limit: int) -> None:
-        """Let the checkpoints take another number of bytes; those that exceed it go at once."""
-        self.checkpoints.limit = limit
-        self.checkpoints.thin(self._loop.position.tick)
-
     def set_out(
         self, goal: int, before: int | None = None, branch: Branch | None = None, reason: str = ""
     ) -> Replay | None:
@@ -249,10 +207,9 @@ class Traveller:
             StateError: training cannot go back in place, or not so far.
         """
         self.reach.need()
-        branches = self.branches
-        self.part()
-        lineage = (branch or branches.now).lineage
-        earliest = (branch or branches.now).floor + 1
+        self.copies.part()
+        lineage = (branch or self.branches.now).lineage
+        earliest = (branch or self.branches.now).floor + 1
         origin = self.checkpoints.before(max(goal if before is None else before, earliest), lineage)
         if origin is None:
             raise StateError(f"no checkpoint before step {goal} is left", "`checkpoints` lists them")
@@ -264,15 +221,13 @@ class Traveller:
             self.checkpoints.forget(origin)
             self._loop.notices.append(str(error))
             return self.set_out(goal, before, branch)
-        if branch is not None and branch is not branches.now:
-            branches.leave(self._loop.position)
-            branches.now = branch
+        if branch is not None:
+            self._course.turn_to(branch)
         self._loop.stop_measuring()
-        self._put_back(origin, snapshot)
-        self.last_hits = []
+        comparison = self._put_back(origin, snapshot)
         if goal <= self.floor:
             return None
-        self.replay = Replay(goal, origin, self.comparison, reason or f"goto {goal}")
+        self.replay = Replay(goal, origin, comparison, reason or f"goto {goal}")
         self._taking.set_out(origin, goal - origin.position.step)
         self.due = origin.tick + 1
         return self.replay
@@ -289,13 +244,10 @@ class Traveller:
             UsageError: there is a branch of this name.
         """
         self.reach.need()
-        loop, position = self._loop, self._loop.position
-        self.part()
-        branch = self.branches.fork(name, position)
-        loop.recorder.known = None
-        self._follow(branch)
-        loop.tick_ahead = self.branches.go_on(position.tick)
-        self._look_ahead(position)
+        self.copies.part()
+        branch = self._course.fork(name)
+        self.reach.data.follow(branch.timeline)
+        self._look_ahead(self._loop.position)
         return branch
 
     def go_on_from(self, position: Position) -> Branch:
@@ -304,18 +256,13 @@ class Traveller:
         Args:
             position: where it was; its tick does not matter.
         """
-        loop, branches = self._loop, self.branches
-        loop.captures.skip.give_up()
-        branches.leave(loop.position)
-        branch, loop.position = branches.load(position)
-        loop.record = Step(Clock(branch.timeline, *loop.position[:2]))
-        loop.recorder.known = self.replay = None
-        self._follow(branch)
-        loop.tick_ahead = loop.position.tick + 1
-        self.comparison = Comparison()
+        self._loop.captures.skip.give_up()
+        self.replay = None
+        branch = self._course.load(position)
+        self.reach.data.follow(branch.timeline)
         self._remember(None, at_start=False)
-        self.take(kept=True)
-        self._look_ahead(loop.position)
+        self.copies.take(kept=True)
+        self._look_ahead(self._loop.position)
         return branch
 
     def end_of(self, name: str) -> tuple[Tensor, int]:
@@ -356,7 +303,7 @@ class Traveller:
         """Return whether a script's loop can be gone back to from this boundary on; if not, `why_not` says why."""
         if not self.reach.begin_on_request(self.branches.now.timeline, self.checkpoints.limit):
             return False
-        self._taking.begin(self._loop.position.tick)
+        self.copies.begin()
         self._take_first()
         return True
 
@@ -368,89 +315,29 @@ class Traveller:
             self._loop.notices.append(f"this loop does not go back in place: {self.reach.why_not}")
         self.due = FOREVER
 
-    def _pass_known(self, position: Position, known: Known) -> None:
-        """A step was taken again that is known from before: go on along what is known, or on from its end."""
-        lineage = self.branches.now.lineage
-        lineage.cursor = position.tick
-        if position.tick >= known.until:
-            self._loop.recorder.known = None
-            lineage.cursor = FOREVER
-            self._loop.tick_ahead = self.branches.go_on(position.tick)
-        else:
-            self._loop.tick_ahead = lineage.after(position.tick) or position.tick + 1
-        self._tell()
-
     def _take_first(self) -> None:
-        self.take(kept=True)
+        self.copies.take(kept=True)
         self._look_ahead(self._loop.position)
 
-    def _take_unless_there(self) -> None:
-        """Copy everything, unless that was done here before; what the user has changed here is yet to be repeated."""
-        tick = self._loop.position.tick
-        may_be_there = self.replay is not None or self._loop.recorder.known is not None
-        if not may_be_there or not self.checkpoints.has(tick, self.branches.now.lineage.owner(tick), edits=0):
-            self._taking.take(self.reach.need(), self._moment(edits=0))
-
-    def _moment(self, edits: int) -> Moment:
-        loop = self._loop
-        timeline = self.branches.now.lineage.owner(loop.position.tick)
-        check = loop.question.check
-        memory = check.remembered() if check is not None else None
-        return Moment(_owned(loop.position), timeline, edits, memory, loop.served())
-
-    def _edits_here(self) -> int:
-        return len(self.branches.edits_at(self._loop.position.tick)) if self.branches.edits else 0
-
-    def _put_back(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
-        loop, lineage = self._loop, self.branches.now.lineage
-        loop.captures.skip.give_up()  # it was of the step after the boundary that is left
+    def _put_back(self, checkpoint: Checkpoint, snapshot: Snapshot) -> Comparison:
+        self._loop.captures.skip.give_up()  # it was of the step after the boundary that is left
         self.reach.need().put_back(snapshot)
-        loop.position = checkpoint.position
-        loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record
-        self._follow(self.branches.now)
-        self.comparison = Comparison()
-        self._told = 0
-        known = Known(loop.recorder.history, lineage, checkpoint.tick, self.comparison)
-        loop.recorder.known = known if known.until > checkpoint.tick else None
-        lineage.cursor = checkpoint.tick if loop.recorder.known is not None else FOREVER
-        loop.tick_ahead = lineage.after(checkpoint.tick) or self.branches.go_on(checkpoint.tick)
+        comparison = self._course.go_back(checkpoint)
+        self.reach.data.follow(self.branches.now.timeline)
         self._remember(checkpoint.memory, at_start=checkpoint.position.step <= self.floor)
         self._passing_again = True
         self.repeat_edits(checkpoint.position, checkpoint.edits)
         self._taking.set_out(checkpoint, 0)
         self._look_ahead(checkpoint.position)
+        return comparison
 
     def _remember(self, memory: Any, *, at_start: bool) -> None:
         if self._loop.question.check is not None:
             self._loop.question.check.remember(memory, at_start=at_start)
 
-    def _follow(self, branch: Branch) -> None:
-        """Let everything that is recorded and asked from now on be of one branch."""
-        history = self._loop.recorder.history
-        self._loop.timeline = history.timeline = branch.timeline
-        for each in self.branches:
-            history.lineages[each.timeline] = each.lineage
-        self.reach.data.follow(branch.timeline)
-
     def _look_ahead(self, position: Position) -> None:
-        known = self._loop.recorder.known
-        stop = foreseen(self._loop, position.step + 1)
-        taking = self._taking
+        stop, taking = foreseen(self._loop, position.step + 1), self._taking
         due = [position.tick if self.replay is not None else taking.pace.look(position.tick, taking.due)]
         due += [position.tick + stop - position.step - FORESIGHT] if stop is not None else []
-        if known is not None:
-            due.append(min(known.until, self.branches.now.lineage.span_end(position.tick)))
-            edit = self.branches.next_edit(position.tick) if self.branches.edits else None
-            due += [edit] if edit is not None else []
+        due += self._course.next_turns(position.tick)
         self.due = max(position.tick + 1, min(due))
-
-    def _tell(self) -> None:
-        """Say when a step that was taken again has come out otherwise; the first time only."""
-        if self.comparison.count and not self._told:
-            self._told = self.comparison.count
-            self._loop.notices.append(f"not as before: {self.comparison.differences[0]}")
-
-
-def _owned(position: Position) -> Position:
-    loss = position.loss
-    return position._replace(loss=loss.clone()) if is_tensor(loss) else position

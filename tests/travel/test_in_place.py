@@ -155,9 +155,9 @@ def test_a_checkpoint_taken_on_the_way_over_a_change_leads_to_what_the_change_ha
     prompt = start("control")
     prompt.do("until", "20")
     prompt.do("set", "optimizer.lr", "0.03")
-    prompt.controller.travel.resize(1)  # all but the first checkpoints go
+    prompt.controller.travel.copies.resize(1)  # all but the first checkpoints go
     prompt.do("until", "45")
-    prompt.controller.travel.resize(2**30)
+    prompt.controller.travel.copies.resize(2**30)
     prompt.do("goto", 30)
     taken = [each.position.step for each in prompt.controller.travel.checkpoints]
     assert 20 in taken, taken
@@ -308,7 +308,7 @@ def test_a_checkpoint_with_a_name_is_kept(start: Start) -> None:
     with pytest.raises(UsageError, match="there is a checkpoint 'nine' already"):
         prompt.do("checkpoint", "nine")
     prompt.do("until", "40")
-    prompt.controller.gate.call(lambda: prompt.controller.travel.resize(2**18))
+    prompt.controller.gate.call(lambda: prompt.controller.travel.copies.resize(2**18))
     answer = prompt.do("checkpoints").data
     assert answer["ways"]["in place"] == ""
     said = "MiB, for the 0.25 MiB of checkpoints.budget do not hold those that stay in any case"
