@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled, without_transforms
-from tdb.captures import has_numbers, is_tensor
-from tdb.counted import counted
+from tdb.anomaly import Anomaly, entries_of, floats, wrong_in
+from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled
+from tdb.captures import has_numbers
 from tdb.frames import HERE, is_own, is_torch, place_of
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled
 from tdb.patches import Patches
-from tdb.queries import tensors_in
 from tdb.update_hooks import Handle, after_updates, before_updates
 
 if TYPE_CHECKING:
@@ -40,38 +39,6 @@ PARTLY_COMPILED = "a part of the script is compiled"
 """It computes without the mode that `detect` sees operations by, which would make torch compile it anew."""
 
 _LINE = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n\s*(?P<source>.*)')
-
-
-@dataclass(frozen=True)
-class Anomaly:
-    """Where something not finite was seen first.
-
-    Attributes:
-        what: "NaN" or "inf".
-        when: "forward", "backward" or "update".
-        operation: the name of the operation, or of the node of the graph.
-        module: the innermost module that was being called, "" if none was.
-        place: file, line and function of the script's code.
-        source: that line.
-        entries: how many entries of how many were not finite.
-        brought: it was in what the operation was given already, and no operation of this step made it.
-    """
-
-    what: str
-    when: str
-    operation: str
-    module: str
-    place: str
-    source: str
-    entries: str
-    brought: bool = False
-
-    def __str__(self) -> str:
-        where = f" in {self.module}" if self.module else ""
-        verb = "was given to" if self.brought else "was made by"
-        return (
-            f"{self.what} {verb} {self.operation}{where} ({self.when}, {self.entries}): {self.place}\n    {self.source}"
-        )
 
 
 @dataclass(frozen=True)
@@ -171,12 +138,12 @@ class Detection:
         name = getattr(function, "__name__", str(function))
         if at_the_prompt() or any(part in name for part in UNDEFINED):
             return function(*arguments, **words)
-        given = [_wrong_in(value) for value in (*_floats(list(arguments)), *_floats(words))]
+        given = [wrong_in(value) for value in (*floats(list(arguments)), *floats(words))]
         result = function(*arguments, **words)
         made = None
         if result is None and name.endswith("_") and arguments:
             result = arguments[0]  # the many tensors that an update changes in place
-        for value in _floats(result):
+        for value in floats(result):
             node = _node_of(value)
             if node is not None:
                 made = made or self._here(name)
@@ -185,7 +152,7 @@ class Detection:
         return result
 
     def _judge(self, name: str, value: Tensor, given: list[str]) -> None:
-        what = _wrong_in(value)
+        what = wrong_in(value)
         if not what or self._knows(what):
             return
         brought = any(given)
@@ -195,7 +162,7 @@ class Detection:
                 return
         made = self._here(name)
         self.anomalies.append(
-            Anomaly(what, self._when, name, made.module, made.place, made.source, _entries(value), brought)
+            Anomaly(what, self._when, name, made.module, made.place, made.source, entries_of(value), brought)
         )
 
     def _knows(self, what: str) -> bool:
@@ -245,7 +212,7 @@ class Detection:
     def _nodes(self, tensors: Any) -> list[tuple[Any, _Made | None]]:
         """Return the nodes of the graph behind tensors, each with what made it or what it is a part of."""
         found: dict[Any, _Made | None] = {}
-        waiting: list[tuple[Any, _Made | None]] = [(value.grad_fn, None) for value in _floats(tensors)]
+        waiting: list[tuple[Any, _Made | None]] = [(value.grad_fn, None) for value in floats(tensors)]
         while waiting:
             node, outer = waiting.pop()
             if node is None or node in found:
@@ -256,13 +223,13 @@ class Detection:
 
     def _differentiated(self, node: Any, made: _Made | None, given: Any, came: Any) -> None:
         """See what came into a node, and what it has given."""
-        for value in _floats(list(given)):
-            what = _wrong_in(value)
-            if what and not self._knows(what) and not any(_wrong_in(each) for each in _floats(list(came))):
+        for value in floats(list(given)):
+            what = wrong_in(value)
+            if what and not self._knows(what) and not any(wrong_in(each) for each in floats(list(came))):
                 place, source = _recorded_place(node.metadata.get("traceback_") or ())
                 module = made.module if made is not None else ""
                 name = f"the gradient of {made.operation} ({node.name()})" if made is not None else node.name()
-                self.anomalies.append(Anomaly(what, "backward", name, module, place, source, _entries(value)))
+                self.anomalies.append(Anomaly(what, "backward", name, module, place, source, entries_of(value)))
 
 
 def _mode(operate: Callable[..., Any]) -> Any:
@@ -281,16 +248,6 @@ def _mode(operate: Callable[..., Any]) -> Any:
     return Watching()
 
 
-def _floats(value: Any) -> Iterator[Any]:
-    """Give the tensors of real or complex numbers in a value."""
-    return (each for _, each in tensors_in(value) if is_tensor(each) and _can_be_wrong(each))
-
-
-def _can_be_wrong(value: Tensor) -> bool:
-    is_real = value.is_floating_point() or value.is_complex()
-    return is_real and value.numel() > 0 and not value.is_sparse and has_numbers(without_transforms(value.detach()))
-
-
 def _node_of(value: Tensor) -> Any:
     """Return the node of the graph that a tensor was made by, if one is being built.
 
@@ -299,20 +256,6 @@ def _node_of(value: Tensor) -> Any:
     import torch
 
     return value.grad_fn if torch.is_grad_enabled() else None
-
-
-def _wrong_in(value: Tensor) -> str:
-    """Return "NaN" or "inf" if a tensor has one, or nothing."""
-    value = without_transforms(value.detach())
-    if bool(value.isfinite().all()):
-        return ""
-    return "NaN" if bool(value.isnan().any()) else "inf"
-
-
-def _entries(value: Tensor) -> str:
-    value = without_transforms(value.detach())
-    wrong = int((~value.isfinite()).sum())
-    return f"{wrong:,} of {counted(value.numel(), 'entry', 'entries')}"
 
 
 def _recorded_place(lines: Any) -> tuple[str, str]:
