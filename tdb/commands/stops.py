@@ -6,23 +6,24 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from tdb.armed import values_of
+from tdb.command_lines import CommandLines
 from tdb.commands import command
 from tdb.commands.arguments import Condition, Kind, Times, some
-from tdb.crashes import is_crash, parse_crash
+from tdb.crashes import parse_crash
 from tdb.errors import UsageError
 from tdb.expressions import compile_expression
 from tdb.gate import OVER, READY, RUNNING
-from tdb.names import command_names, expression_names
+from tdb.names import expression_names
 from tdb.results import Result
 from tdb.results import Text as Lines
 from tdb.stops import parse_catch, parse_stop
 from tdb.stops.parse import CATCH_FORMS, CRASHES
 from tdb.this_step import NO_LOSS, has_no_loss, shapes_of
+from tdb.trial import tried
 
 if TYPE_CHECKING:
     from tdb.session import Session
-    from tdb.stops import Hit, Stop, StopPoint
+    from tdb.stops import Stop, StopPoint
 
 Value = TypeVar("Value")
 
@@ -181,47 +182,12 @@ def commands(session: Session, number: Number = "$_bpnum") -> Result:
         commands 1
     """
     chosen = _chosen(session, [number])[0]
-    session.shell.take_lines(CommandLines(session, chosen))
+
+    def give(lines: list[str]) -> None:
+        _do(session, lambda: session.armed.points.set_commands(chosen, lines))
+
+    session.shell.take_lines(CommandLines(session, chosen, give))
     return Result(data={"number": chosen})
-
-
-class CommandLines:
-    """Reads the lines of `commands`."""
-
-    prompt = "(com) "
-    last_line = "end"
-    line_if_abandoned: str | None = None
-
-    def __init__(self, session: Session, number: int) -> None:
-        self.done = False
-        self._session = session
-        self._number = number
-        self._lines: list[str] = []
-
-    def read(self, line: str) -> Result | None:
-        """Take a line; `end` is the last."""
-        text = line.strip()
-        if text == "end":
-            return self.end()
-        if text and not text.startswith("#"):
-            self._lines.append(text)
-        return None
-
-    def end(self) -> Result:
-        """Give the stop point its commands."""
-        session, number, lines = self._session, self._number, self._lines
-        _do(session, lambda: session.armed.points.set_commands(number, lines))
-        self.done = True
-        return Result(data={"number": number, "commands": lines})
-
-    def completions(self, line: str) -> list[str]:
-        """Return the commands that a line may begin with."""
-        return [name for name, _ in command_names(self._session) if name.startswith(line)]
-
-    def abandon(self) -> Result:
-        """Leave the commands as they were."""
-        self.done = True
-        return Result(notes=[f"the commands of {self._number} stay as they were"], data={"number": self._number})
 
 
 # ---- setting ---------------------------------------------------------------------------------------------------------
@@ -247,7 +213,7 @@ def _set(session: Session, stop: Stop, *, temporary: bool, notes: Sequence[str] 
         points = session.armed.points
         earlier = points.take_notes()
         point = points.add(stop, temporary=temporary)
-        said, would_hit = _tried(session, point)
+        said, would_hit = tried(session, point)
         of_trial = points.take_notes()
         notes.extend([*earlier, *(() if point.waiting_for else of_trial)])  # that it waits is said already
         return point, said, would_hit
@@ -256,42 +222,6 @@ def _set(session: Session, stop: Stop, *, temporary: bool, notes: Sequence[str] 
     data = {"number": point.number, "stop": point.text, "temporary": temporary, "would_hit": would_hit}
     lines = [f"{point.label}, {'temporary, ' if temporary else ''}{point.said}", said]
     return Result([Lines("\n".join(line for line in lines if line))], data, [*notes, *_queued(session)])
-
-
-def _tried(session: Session, point: StopPoint) -> tuple[str, bool | None]:
-    """Say whether a new stop point would have hit at the step where training stands; None if it cannot be told."""
-    stop, step = point.stop, session.controller.position.step
-    if stop.kind in ("step", "every", "epoch") or is_crash(stop) or session.controller.position.tick == 0:
-        return "", None
-    if session.controller.is_inside:
-        return f"tried at the end of step {step + 1}", None
-    armed = session.armed
-    armed.renew()
-    if any(_is_missing(armed.tensors, group) for group in stop.groups):
-        return "tried from the next step on", None
-    hit: Hit | None = armed.preview(point)
-    if point.waiting_for:
-        return "", None
-    if hit is not None and hit.failed:
-        return f"it cannot be told at this step: {_without_label(hit)}", None
-    if hit is not None:
-        return f"it is so at this very step: {_without_label(hit)}", True
-    if stop.expression is not None:
-        values = values_of(stop.expression, armed.namespace)
-        return f"not so at step {step}{f': {values}' if values else ''}", False
-    return f"not so at step {step}", False
-
-
-def _is_missing(tensors: Any, group: str) -> bool:
-    try:
-        tensors[group]
-    except KeyError:
-        return True
-    return False
-
-
-def _without_label(hit: Hit) -> str:
-    return hit.message.partition(": ")[2] or hit.message
 
 
 def _check_names(session: Session, names: Sequence[str], *expressions: Any) -> list[str]:
