@@ -58,7 +58,7 @@ def plain_controller() -> DebugController:
 
 def _belongs_to_another_thread(controller: DebugController) -> bool:
     """Return whether another thread trains with a controller, or has asked for it and will."""
-    from tdb.gate import RUNNING, STOPPED
+    from tdb.standing import RUNNING, STOPPED
 
     here, gate = threading.current_thread(), controller.gate
     if gate.status in (RUNNING, STOPPED):

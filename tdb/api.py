@@ -24,7 +24,6 @@ from tdb.commands.binding import Parameter, bind
 from tdb.controller import DebugController
 from tdb.elsewhere.answers import Collected
 from tdb.errors import StateError, UsageError, did_you_mean
-from tdb.gate import RUNNING
 from tdb.journal import Entry, standing
 from tdb.launch import Run, Script
 from tdb.queries import array_of
@@ -35,6 +34,7 @@ from tdb.shell.interpreter import AT_FRONT, Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
 from tdb.shell.writing import write
+from tdb.standing import RUNNING
 from tdb.this_step import look
 from tdb.travel.captured import answered
 

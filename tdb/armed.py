@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tdb.errors import TdbError
 from tdb.expressions import Expression, Memory, UnknownNameError, explain, none_true, truth
 from tdb.features import panel_of
-from tdb.gate import FINISHED
 from tdb.generic_metrics import GENERIC_METRICS
 from tdb.namespace import NEEDS_CAPTURE, STATUS_WORDS, StepNamespace
+from tdb.standing import FINISHED
 from tdb.step_tensors import StepTensors
 from tdb.stop_question import StopCheck
 from tdb.stops import Hit, Moment, StopPoints

@@ -23,10 +23,11 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.captures import Lazy, Lent, number
-from tdb.gate import OVER, READY, RUNNING, STOPPED, Gate
+from tdb.gate import Gate
 from tdb.jobs import Answer, Job
 from tdb.loop_side import LoopSide, taken
 from tdb.recorder import EVERY, NEVER
+from tdb.standing import OVER, READY, RUNNING, STOPPED
 from tdb.step import BOUNDARY
 from tdb.steps import Steps
 

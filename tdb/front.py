@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from tdb.gate import RUNNING
+from tdb.standing import RUNNING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,8 +3,6 @@
 One lock guards every field, and one condition on it is announced whenever a field changes. No foreign code runs while
 the lock is held: what other threads want done in the training thread is queued, and run with the lock released.
 
-    READY --first step--> RUNNING <--> STOPPED --> FINISHED | CRASHED | ENDED (told to stop)
-
 A signal handler may call `pause`, `resume`, `step` and `stop` whatever the interrupted thread was doing here: the lock
 is reentrant, and `attention` has none.
 """
@@ -20,12 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 from tdb.errors import StateError, TrainingStopped
 from tdb.jobs import HEARTBEAT_SECONDS, Answer, Job, let_threads_end_quietly
 from tdb.permission import Permission
+from tdb.standing import ENDED, FINISHED, OVER, READY, RUNNING, STOPPED, Standing
 
 Result = TypeVar("Result")
-
-READY, RUNNING, STOPPED = "ready", "running", "stopped"
-FINISHED, CRASHED, ENDED = "finished", "crashed", "ended"
-OVER = frozenset({FINISHED, CRASHED, ENDED})
 
 
 class Attention:
@@ -65,18 +60,12 @@ class Gate:
         self._changed = threading.Condition(self._lock)  # announced whenever a field below changes
         # Set whenever a boundary must look at the fields below; a free-running loop reads nothing else.
         self.attention = Attention()
-        self._status = READY
-        self._reason = ""
+        self._standing = Standing()
         self._permission = Permission()
-        self._unwinding = False  # the loop was told to stop, and its thread has not said that it is done
         self._armed = False
         self._interruption: Callable[[], object] | None = None
-        self._stops = 0
         self._jobs: deque[Job] = deque()
         self.served = 0  # jobs that were begun so far
-        self._thread: threading.Thread | None = None
-        self._server: threading.Thread | None = None  # the thread that waits here, and runs what is queued
-        self._launched: threading.Thread | None = None  # the script's thread, in which the loop may be
         self._dismissed = False
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -95,7 +84,7 @@ class Gate:
     def stops(self) -> int:
         """How many times training has stopped so far."""
         with self._lock:
-            return self._stops
+            return self._standing.stops
 
     @property
     def is_paused(self) -> bool:
@@ -132,25 +121,25 @@ class Gate:
     def thread(self) -> threading.Thread | None:
         """The thread in which the loop was last seen."""
         with self._lock:
-            return self._thread
+            return self._standing.thread
 
     @property
     def serves_here(self) -> bool:
         """Whether the calling thread is blocked here, and runs what another has asked for."""
         with self._lock:
-            return self._server is threading.current_thread()
+            return self._standing.server is threading.current_thread()
 
     @property
     def has_lost_thread(self) -> bool:
         """Whether the thread in which the loop was last seen has ended."""
         with self._lock:
-            return self._thread is not None and not self._thread_lives()
+            return self._standing.has_lost_thread
 
     def now(self) -> Moment:
         """Return status, reason and is_paused of one moment."""
         with self._lock:
             status = self._look()
-            moment = Moment(status, self._reason, self._permission.paused and status not in OVER)
+            moment = Moment(status, self._standing.reason, self._permission.paused and status not in OVER)
         self._refuse_jobs_after_the_end()
         return moment
 
@@ -234,14 +223,14 @@ class Gate:
             StateError: training is running, or its thread is still on its way out.
         """
         with self._lock:
-            status = self._look()
-            inside = threading.current_thread() is self._thread
+            status, standing = self._look(), self._standing
+            inside = standing.is_here
             if status == RUNNING and not inside:
                 raise StateError("training is running", "`pause` first, or Ctrl-C")
-            if self._unwinding and not inside and self._thread_lives():
+            if standing.unwinding and not inside and standing.thread_lives:
                 raise StateError("training is ending", "Wait until its thread has ended")
             job = None
-            if self._server is not None and not inside:
+            if standing.server is not None and not inside:
                 job = self._queue(function)
         if job is None:
             return function()
@@ -254,7 +243,7 @@ class Gate:
     def at_boundary(self, function: Callable[[], Result]) -> Answer[Result]:
         """Queue `function` for the training thread's next boundary; at once if it is stopped at one."""
         with self._lock:
-            if self._look() not in OVER or self._server is not None:
+            if self._look() not in OVER or self._standing.server is not None:
                 return self._queue(function).answer
         answer: Answer[Result] = Answer(self._look_while_waiting)
         answer.refuse("training is over")
@@ -284,14 +273,15 @@ class Gate:
     def expect(self) -> None:
         """Another loop will follow: one that is over, or was left in the calling thread, is not the one to wait for."""
         with self._lock:
-            if self._look() in OVER or (self._status == RUNNING and self._thread is threading.current_thread()):
-                self._status, self._reason, self._thread = READY, "", None
+            status = self._look()
+            if status in OVER or (status == RUNNING and self._standing.is_here):
+                self._standing.expect()
                 self._announce()
 
     def stands_as_before(self, stops: int, reason: str) -> None:
         """Training has come back to where it stood: that was told then, and is no further stop."""
         with self._lock:
-            self._stops, self._reason = stops, reason
+            self._standing.stops, self._standing.reason = stops, reason
 
     def dismiss(self) -> None:
         """Let a training thread that lingers after the end of training go."""
@@ -304,17 +294,17 @@ class Gate:
     def launched(self, thread: threading.Thread) -> None:
         """A thread will train: it is about to be started, and may spend long on imports and loading."""
         with self._lock:
-            if self._thread is thread:
+            if self._standing.thread is thread:
                 return  # it was started first, and has been here already
-            self._enter(thread)
-            self._launched = thread
+            self._standing.enter(thread)
+            self._standing.launched = thread
             self._dismissed = False
             self._changed.notify_all()
 
     def enter(self) -> None:
         """A loop is in its first step; from now on nobody else may touch what it trains."""
         with self._lock:
-            self._enter(threading.current_thread())
+            self._standing.enter(threading.current_thread())
             self._announce()
 
     def begin(self) -> None:
@@ -324,7 +314,7 @@ class Gate:
             TrainingStopped: somebody called `stop`.
         """
         with self._lock:
-            self._enter(threading.current_thread())
+            self._standing.enter(threading.current_thread())
             self._announce()
             hold = self._permission.begins()
             if not (hold or self._permission.stopping):
@@ -342,7 +332,7 @@ class Gate:
             TrainingStopped: somebody called `stop`.
         """
         with self._lock:
-            self._enter(threading.current_thread())
+            self._standing.enter(threading.current_thread())
             reason = self._permission.arrives(whole, hit)
         return self._serve(whole or bool(hit), reason)
 
@@ -350,26 +340,26 @@ class Gate:
         """The loop is over; with `linger` its thread stays here and serves calls until it is dismissed."""
         me = threading.current_thread()
         with self._lock:
-            self._thread = me
+            self._standing.thread = me
             self._over(status, reason)
-            self._server = me if linger else None
+            self._standing.server = me if linger else None
         try:
             while (job := self._next_job_after_the_end(me)) is not None:
                 job.run()
                 del job  # while it waits for the next one, nothing holds what this one has answered
         finally:
             with self._lock:
-                if self._server is me:
-                    self._server = None
+                if self._standing.server is me:
+                    self._standing.server = None
         self._refuse_jobs_after_the_end()
 
     def _next_job_after_the_end(self, me: threading.Thread) -> Job | None:
         with self._lock:
-            while self._server is me and not self._jobs:
+            while self._standing.server is me and not self._jobs:
                 if self._dismissed or not threading.main_thread().is_alive():
                     return None
                 self._changed.wait(HEARTBEAT_SECONDS)
-            return self._jobs.popleft() if self._server is me else None
+            return self._jobs.popleft() if self._standing.server is me else None
 
     def _serve(self, hold: bool, reason: str) -> bool:
         """Run queued jobs; while training is to stop here, wait. Return whether the step ahead may stop."""
@@ -380,7 +370,7 @@ class Gate:
             leaving = False
             while not leaving:
                 with self._lock:
-                    leaving = self._status != STOPPED
+                    leaving = self._standing.status != STOPPED
                     if not (leaving or self._jobs):
                         self._rest()
                     due = len(self._jobs)  # those that come while these run wait: they cannot keep training here
@@ -389,7 +379,7 @@ class Gate:
             with self._lock:
                 if self._permission.stopping:
                     self._over(ENDED, "stopped by the user")
-                    self._unwinding = True
+                    self._standing.unwinding = True
                     let_threads_end_quietly()
                     raise TrainingStopped("training was told to stop")
                 interruption, self._interruption = self._interruption, None
@@ -400,9 +390,8 @@ class Gate:
         except BaseException:
             # TrainingStopped, or a KeyboardInterrupt: nobody serves here now.
             with self._lock:
-                self._server = None
-                if self._status == STOPPED:
-                    self._status = RUNNING
+                self._standing.server = None
+                self._standing.go_on()
                 self._announce()
             raise
 
@@ -418,23 +407,15 @@ class Gate:
         with self._lock:
             self._jobs = deque()
             self._dismissed = False
-            self._enter(threading.current_thread())
+            self._standing.enter(threading.current_thread())
             self._permission.only_stop()
             self._announce()
 
     # ---- with the lock held ----------------------------------------------------------------------------------------
 
-    def _enter(self, thread: threading.Thread) -> None:
-        self._thread = thread
-        self._status = RUNNING
-        self._server = None
-        self._unwinding = False
-
     def _halt(self, reason: str) -> None:
-        self._status, self._reason = STOPPED, reason
+        self._standing.halt(reason)
         self._permission.pause_due = False
-        self._stops += 1
-        self._server = self._thread
         self._changed.notify_all()
 
     def _rest(self) -> None:
@@ -443,8 +424,7 @@ class Gate:
             self.stop()
 
     def _leave(self) -> bool:
-        self._server = None
-        self._status = RUNNING
+        self._standing.leave()
         may_stop = self._permission.leaves()
         # Cleared first and looked at afterwards: a signal handler may come between.
         self.attention.clear()
@@ -454,29 +434,18 @@ class Gate:
         return may_stop
 
     def _over(self, status: str, reason: str) -> None:
-        self._status, self._reason = status, reason
+        self._standing.end(status, reason)
         self._permission.is_over()
-        self._unwinding = False
-        self._server = None
         self._announce()  # should another run follow, its first boundary looks here
 
     def _look(self) -> str:
         """Return the status, having noticed a training thread that died without a word."""
-        if not self._thread_lives() and self._launched is not None and self._launched.is_alive():
-            self._thread = self._launched  # the loop had a thread of its own, and the script goes on without it
-        if self._thread is not None and not self._thread_lives():
-            self._server = None
-            if self._status in (RUNNING, STOPPED):
-                self._over(FINISHED, "the training thread has ended")
-        return self._status
-
-    def _thread_lives(self) -> bool:
-        """Return whether the training thread is alive, or has yet to be started."""
-        return self._thread is not None and (self._thread.ident is None or self._thread.is_alive())
+        if self._standing.has_ended_without_a_word():
+            self._over(FINISHED, "the training thread has ended")
+        return self._standing.status
 
     def _go_on(self) -> None:
-        if self._status == STOPPED:
-            self._status = RUNNING
+        self._standing.go_on()
         self._announce()
 
     def _queue(self, function: Callable[[], Any]) -> Job:
@@ -490,7 +459,7 @@ class Gate:
         self._changed.notify_all()
 
     def _refuse_the_training_thread(self) -> None:
-        if threading.current_thread() is self._thread:
+        if self._standing.is_here:
             raise StateError("the training thread cannot wait for itself", "Wait in another thread")
 
     # ---- with the lock released ------------------------------------------------------------------------------------
@@ -502,7 +471,7 @@ class Gate:
 
     def _refuse_jobs_after_the_end(self) -> None:
         with self._lock:
-            if not self._jobs or self._server is not None or self._look() not in OVER:
+            if not self._jobs or self._standing.server is not None or self._look() not in OVER:
                 return
             refused, self._jobs = self._jobs, deque()
         for job in refused:

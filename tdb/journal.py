@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tdb.gate import OVER, READY, STOPPED
 from tdb.settings import is_setting
+from tdb.standing import OVER, READY, STOPPED
 
 if TYPE_CHECKING:
     from tdb.session import Session

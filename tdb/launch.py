@@ -28,9 +28,9 @@ from tdb.carry import carried_signals
 from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError, in_words
 from tdb.finder import Finder
-from tdb.gate import CRASHED, ENDED, FINISHED
 from tdb.jobs import HEARTBEAT_SECONDS
 from tdb.origin import seed_generators
+from tdb.standing import CRASHED, ENDED, FINISHED
 
 if TYPE_CHECKING:
     from tdb.carry import MainThread

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tdb.captures import number, reading
 from tdb.errors import TdbError, TrainingStopped, in_words
-from tdb.gate import CRASHED, RUNNING, Gate
+from tdb.gate import Gate
 from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
+from tdb.standing import CRASHED, RUNNING
 from tdb.step import Clock, Finished, Position, Step, step_number
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 from tdb.errors import UsageError
-from tdb.gate import RUNNING
 from tdb.journal import PAUSED_BY_HAND, Entry, Standing
 from tdb.origin import Origin
+from tdb.standing import RUNNING
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")

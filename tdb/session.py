@@ -17,10 +17,10 @@ from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
-from tdb.gate import CRASHED, OVER, READY, RUNNING, STOPPED
 from tdb.journal import Journal
 from tdb.settings import Settings
 from tdb.stack import Stack
+from tdb.standing import CRASHED, OVER, READY, RUNNING, STOPPED
 from tdb.travel.in_place import InPlace
 
 if TYPE_CHECKING:

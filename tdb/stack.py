@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tdb.breakpoint_hook import STOPS_HERE
 from tdb.frames import innermost_of_user, place_of, stack_of, stack_of_error
-from tdb.gate import CRASHED, RUNNING, STOPPED
 from tdb.selection import Selection, chain_of
+from tdb.standing import CRASHED, RUNNING, STOPPED
 
 if TYPE_CHECKING:
     from types import FrameType

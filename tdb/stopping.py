@@ -11,8 +11,8 @@ from tdb.active import is_explicit
 from tdb.captures import number
 from tdb.counted import counted
 from tdb.frames import HERE
-from tdb.gate import CRASHED, ENDED, FINISHED, RUNNING, STOPPED
 from tdb.results import Result, Text
+from tdb.standing import CRASHED, ENDED, FINISHED, RUNNING, STOPPED
 from tdb.step import BOUNDARY
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tdb.errors import StateError, TrainingStopped
-from tdb.gate import CRASHED, ENDED, FINISHED, READY, RUNNING, STOPPED, Gate
+from tdb.gate import Gate
+from tdb.standing import CRASHED, ENDED, FINISHED, READY, RUNNING, STOPPED
 from tests.conftest import PATIENCE, join
 
 
@@ -718,7 +719,8 @@ def test_an_interpreter_that_exits_while_the_loop_is_blocked_does_not_hang() -> 
 def test_an_interpreter_that_exits_while_a_thread_lingers_does_not_hang() -> None:
     done = python("""
         import threading
-        from tdb.gate import CRASHED, Gate
+        from tdb.gate import Gate
+        from tdb.standing import CRASHED
 
         gate = Gate()
         thread = threading.Thread(target=gate.finish, args=(CRASHED, "", True), daemon=False)

@@ -23,9 +23,9 @@ from recipes.trainer import Trainer
 from tdb.controller import DebugController
 from tdb.errors import StateError, TdbError
 from tdb.features import features_of
-from tdb.gate import FINISHED
 from tdb.model_view import model_rows
 from tdb.overhead import Overhead
+from tdb.standing import FINISHED
 from tests.conftest import PATIENCE, join
 
 STEPS = 40

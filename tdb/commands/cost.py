@@ -12,9 +12,9 @@ from tdb.commands.arguments import Steps
 from tdb.commands.flow import go
 from tdb.counted import counted
 from tdb.errors import UsageError
-from tdb.gate import RUNNING
 from tdb.overhead import FEWEST, WARM_UP, Cost, Overhead
 from tdb.results import Result, Table, Text
+from tdb.standing import RUNNING
 from tdb.stopping import StopReport
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from tdb.commands import command
 from tdb.commands.arguments import ExitCode, Kind, Seconds, Steps
 from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression
-from tdb.gate import READY, RUNNING, STOPPED
 from tdb.names import expression_names
 from tdb.results import Result, Text
+from tdb.standing import READY, RUNNING, STOPPED
 from tdb.stopping import stop_report
 from tdb.this_step import shapes_of
 

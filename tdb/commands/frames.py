@@ -11,9 +11,9 @@ from tdb.commands import command
 from tdb.commands.arguments import Count, Kind, LineNumber, whole_number
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, in_words
-from tdb.gate import CRASHED
 from tdb.results import Result, Table, TensorValue
 from tdb.results import Text as Lines
+from tdb.standing import CRASHED
 from tdb.stopping import placed
 from tdb.views.tensor import summary_line
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tdb.commands import command
 from tdb.commands.flow import go
 from tdb.errors import StateError
-from tdb.gate import OVER, READY, RUNNING
 from tdb.results import Result
+from tdb.standing import OVER, READY, RUNNING
 
 if TYPE_CHECKING:
     from tdb.session import Session

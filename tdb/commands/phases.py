@@ -9,9 +9,9 @@ from tdb.commands import command
 from tdb.commands.arguments import Kind, some
 from tdb.commands.flow import go, may_go
 from tdb.errors import StateError, UsageError, did_you_mean
-from tdb.gate import READY, STOPPED
 from tdb.phases import PHASES
 from tdb.results import Result, Text
+from tdb.standing import READY, STOPPED
 from tdb.step import BOUNDARY
 from tdb.target import how_it_is_known, model_of, optimizers_of, scaler_of, schedulers_of
 from tdb.travel.edits import note

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdb.commands import command
-from tdb.gate import CRASHED, OVER, READY
 from tdb.results import Facts, Result
+from tdb.standing import CRASHED, OVER, READY
 from tdb.stopping import crash_text, end_line, placed, position_line, source_line
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tdb.commands import command
 from tdb.errors import StateError
-from tdb.gate import RUNNING
 from tdb.results import Result, Text
+from tdb.standing import RUNNING
 from tdb.stopping import StopReport, stop_report
 from tdb.under_pdb import StepDebugger
 

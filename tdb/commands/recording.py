@@ -9,11 +9,11 @@ from tdb.commands import command
 from tdb.commands.arguments import File
 from tdb.errors import StateError, TdbError
 from tdb.files import appended, written_whole
-from tdb.gate import STOPPED
 from tdb.journal import Entry
 from tdb.origin import Origin, environment_of, threads, versions
 from tdb.recording import Transcript
 from tdb.results import Result, Text
+from tdb.standing import STOPPED
 
 if TYPE_CHECKING:
     from pathlib import Path

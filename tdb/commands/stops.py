@@ -12,10 +12,10 @@ from tdb.commands.arguments import Condition, Kind, Times, some
 from tdb.crashes import parse_crash
 from tdb.errors import UsageError
 from tdb.expressions import compile_expression
-from tdb.gate import OVER, READY, RUNNING
 from tdb.names import expression_names
 from tdb.results import Result
 from tdb.results import Text as Lines
+from tdb.standing import OVER, READY, RUNNING
 from tdb.stops import parse_catch, parse_stop
 from tdb.stops.parse import CATCH_FORMS, CRASHES
 from tdb.this_step import NO_LOSS, has_no_loss, shapes_of

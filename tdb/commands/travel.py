@@ -13,8 +13,8 @@ from tdb.commands.arguments import File, Name, StepNumber, Steps
 from tdb.commands.phases import detect
 from tdb.counted import counted
 from tdb.errors import StateError, UsageError
-from tdb.gate import CRASHED, OVER, STOPPED
 from tdb.results import Result, Table, Text
+from tdb.standing import CRASHED, OVER, STOPPED
 from tdb.stopping import StopReport, stop_report
 from tdb.travel import exchange
 from tdb.travel.in_place import need_in_place

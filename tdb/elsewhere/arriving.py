@@ -16,7 +16,7 @@ from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
 from tdb.errors import StateError, UsageError, in_words
 from tdb.expressions import compile_expression
-from tdb.gate import OVER, READY, RUNNING
+from tdb.standing import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
 from tdb.travel.asking import asking
 from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, differs

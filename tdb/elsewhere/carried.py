@@ -10,8 +10,8 @@ from tdb.crashes import parse_crash
 from tdb.elsewhere.known_branches import KnownBranch, recorded_columns
 from tdb.errors import TdbError
 from tdb.expressions import compile_expression
-from tdb.gate import READY
 from tdb.journal import Change
+from tdb.standing import READY
 from tdb.step import BOUNDARY
 from tdb.stops import parse_catch, parse_stop
 

@@ -16,8 +16,8 @@ from tdb.commands.flow import Quit
 from tdb.elsewhere.answers import Collected, Shown
 from tdb.elsewhere.way import Elsewhere
 from tdb.errors import StateError, TdbError
-from tdb.gate import RUNNING, STOPPED
 from tdb.results import Result
+from tdb.standing import RUNNING, STOPPED
 from tdb.step import Position
 from tdb.typed import Typed
 

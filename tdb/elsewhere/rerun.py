@@ -19,7 +19,7 @@ from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel
 from tdb.elsewhere.link import Link
 from tdb.elsewhere.way import LedElsewhere
-from tdb.gate import READY
+from tdb.standing import READY
 
 if TYPE_CHECKING:
     from tdb.elsewhere.beginning import Beginning

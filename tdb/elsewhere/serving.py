@@ -18,10 +18,10 @@ from tdb.elsewhere.channel import Channel, flush_streams, kill_children
 from tdb.elsewhere.portable import portable
 from tdb.errors import TdbError, in_words
 from tdb.front import still_running
-from tdb.gate import OVER, RUNNING
 from tdb.results import Result
 from tdb.shell.line_ends import begin_line, forget_line
 from tdb.shell.parse import understand
+from tdb.standing import OVER, RUNNING
 from tdb.stopping import stop_report
 from tdb.this_step import look as look_at
 from tdb.typed import Typed

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.commands.displays import value_of
 from tdb.errors import TdbError
-from tdb.gate import OVER, RUNNING
 from tdb.results import Part, Result, Text
 from tdb.shell.parse import expanded
+from tdb.standing import OVER, RUNNING
 
 if TYPE_CHECKING:
     from tdb.displays import Display

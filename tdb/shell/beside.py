@@ -22,7 +22,6 @@ from tdb.active import plain_controller
 from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.front import PlainFront
-from tdb.gate import RUNNING, STOPPED
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
@@ -30,6 +29,7 @@ from tdb.shell.live import TerminalFront
 from tdb.shell.output import TrainingOutput
 from tdb.shell.show import Show
 from tdb.shell.start import is_terminal, run_startup_files, state_folder
+from tdb.standing import RUNNING, STOPPED
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from tdb.commands.binding import Options, bind
 from tdb.commands.flow import Quit
 from tdb.errors import TdbError, UsageError
-from tdb.gate import RUNNING
 from tdb.results import Result
 from tdb.shell.at_stop import AtStop
 from tdb.shell.bugs import logged, was_interrupted
@@ -20,6 +19,7 @@ from tdb.shell.noting import Noting
 from tdb.shell.parse import expanded, understand
 from tdb.shell.typed_python import answer_python
 from tdb.shell.writing import SUFFIXES, SUFFIXES_OF_WORDS, must_be_possible
+from tdb.standing import RUNNING
 from tdb.stopping import StopReport, stop_report
 from tdb.travel.captured import answered
 from tdb.typed import Typed

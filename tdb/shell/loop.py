@@ -25,8 +25,8 @@ from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.utils import is_dumb_terminal
 
-from tdb.gate import RUNNING
 from tdb.shell.complete import ShellCompleter
+from tdb.standing import RUNNING
 
 if TYPE_CHECKING:
     from tdb.session import Session

@@ -17,12 +17,12 @@ from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.errors import in_words
 from tdb.front import PlainFront
-from tdb.gate import CRASHED, FINISHED, OVER, RUNNING, STOPPED
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
 from tdb.shell.show import Show
 from tdb.shell.start import state_folder
+from tdb.standing import CRASHED, FINISHED, OVER, RUNNING, STOPPED
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController

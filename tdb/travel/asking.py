@@ -10,7 +10,7 @@ import numpy as np
 
 from tdb.errors import StateError, TdbError
 from tdb.expressions import Expression, Memory, truth
-from tdb.gate import OVER
+from tdb.standing import OVER
 
 if TYPE_CHECKING:
     from tdb.session import Session

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tdb.errors import NotCapturedError, StateError
-from tdb.gate import OVER, STOPPED
+from tdb.standing import OVER, STOPPED
 from tdb.travel.in_place import InPlace
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tdb.frames import compiled
-from tdb.gate import STOPPED
+from tdb.standing import STOPPED
 from tdb.target import optimizers_of
 
 if TYPE_CHECKING:

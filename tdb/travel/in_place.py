@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.errors import StateError
 from tdb.expressions import compile_expression
-from tdb.gate import OVER, READY
+from tdb.standing import OVER, READY
 from tdb.travel.asking import asked_in_place
 from tdb.travel.route import Landing
 

@@ -17,7 +17,7 @@ from torch import nn
 import tdb
 from tdb import active
 from tdb.errors import TrainingStopped
-from tdb.gate import READY, STOPPED
+from tdb.standing import READY, STOPPED
 from tests.conftest import join
 from tests.typing_session import TypingSession
 

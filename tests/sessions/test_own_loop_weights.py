@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tdb import active
-from tdb.gate import STOPPED
 from tdb.shell.notebook import Cells
+from tdb.standing import STOPPED
 from tests.conftest import PATIENCE, join
 from tests.typing_session import TypingSession
 
