@@ -10,6 +10,7 @@ whatever the optimizer is. Everything is measured on the weight as rows [D, F]: 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import Initial, generic_metrics
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
-from tdb.layer_weight import as_rows, gradient_of, trained_for, weight_of
+from tdb.layer_weight import as_rows, form_of, gradient_of, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.module_calls import Handle, after_calls
 from tdb.step import Progress, not_yet
@@ -54,12 +55,14 @@ class FocusLayer:
         self._progress = progress or Progress()
         self.info: LayerInfo | None = None
         self._module: nn.Module | None = None
+        self._form: tuple[Any, ...] = ()  # of its weight
         self._transposed = False
         self._optimizer: Any = None
         self._initial: Initial | None = None
         self._host_view = HostView()
         self._before: Tensor | None = None
         self._grad: Tensor | None = None
+        self._grad_before: tuple[Tensor | None, int] = None, 0  # what the step before has left, and its version
         self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
         self.following = False
         self._batch: StepBatch | None = None
@@ -80,8 +83,9 @@ class FocusLayer:
             raise StateError("no model is known", "It is once training has begun: `start`")
         chosen = layer_with_features(model, name)
         module = dict(model.named_modules())[chosen.name]  # a scripted model finds none by its name
-        if module is not self._module:
-            self._module, self._transposed = module, chosen.kind in TRANSPOSED
+        form = form_of(module)
+        if module is not self._module or form != self._form:
+            self._module, self._form, self._transposed = module, form, chosen.kind in TRANSPOSED
             self.forget_step()
             weights = self.weights()
             self._initial = Initial(weights)
@@ -90,6 +94,21 @@ class FocusLayer:
             self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
+
+    @property
+    def has_another_form(self) -> bool:
+        """Whether the weight is no longer of the shape it had, as where features are pruned: bind the layer anew."""
+        return self._module is not None and form_of(self._module) != self._form
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What is equal as long as the features are those of the same weight."""
+        return (None if self._module is None else weakref.ref(self._module), *self._form)
+
+    def let_go(self) -> None:
+        """There is no layer with features any more."""
+        self.forget_step()
+        self._module = self.info = self._batch = self._weight_batch = None
 
     @property
     def title(self) -> str:
@@ -116,11 +135,30 @@ class FocusLayer:
         """Whether a step is being captured."""
         return bool(self._handles)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was done in the step that is captured."""
+        return self._output is not None or self._grad is not None
+
+    @property
+    def has_kept_grad(self) -> bool:
+        """Whether the update of the step was about to be made."""
+        return self._grad is not None
+
+    @property
+    def has_new_grad(self) -> bool:
+        """Whether the gradient is one of the step under way, as far as can be told."""
+        grad = None if self._module is None else gradient_of(self._module)
+        before, version = self._grad_before
+        return before is None or grad is None or grad is not before or _version(grad) != version
+
     def begin_step(self) -> None:
         """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
         self.forget_step()
         if self._module is not None:
             self._before = self.weights()
+            grad = gradient_of(self._module)
+            self._grad_before = grad, 0 if grad is None else _version(grad)
             self._put_hooks_on()
 
     def take_over(self, capture: ModelCapture) -> None:
@@ -159,6 +197,7 @@ class FocusLayer:
         for handle in self._handles:
             handle.remove()
         self._handles, self.following = [], False
+        self._grad_before = None, 0
 
     def step_is_over(self) -> None:
         """As `end_step`, unless one step after another is followed: then the next begins or is forgotten."""
@@ -196,8 +235,10 @@ class FocusLayer:
     def _keep_grad(self, *_: Any) -> None:
         # Loops that clear gradients right after the update leave none for the boundary.
         rows = self._module_grad()
-        if rows is not None and not at_the_prompt():
-            self._grad = self._batch.keep_grad(rows) if self.following and self._batch is not None else rows.clone()
+        if rows is None or at_the_prompt():
+            return
+        follows = self.following and self._batch is not None and not self.has_another_form
+        self._grad = self._batch.keep_grad(rows) if follows and self._batch is not None else rows.clone()
 
     # ---- what can be looked at -------------------------------------------------------------------------------------
 
@@ -343,3 +384,8 @@ class FocusLayer:
 
     def _rows(self, weight: Tensor) -> Tensor:
         return as_rows(weight, transposed=self._transposed)
+
+
+def _version(tensor: Tensor) -> int:
+    """Return what changes when a tensor is written to; a sparse one counts nothing."""
+    return 0 if tensor.is_sparse else tensor._version  # noqa: SLF001 - it tells whether it was overwritten

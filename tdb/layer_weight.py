@@ -56,6 +56,12 @@ def trained_for(module: nn.Module) -> Tensor:
     return weight  # type: ignore[no-any-return]
 
 
+def form_of(module: nn.Module) -> tuple[Any, ...]:
+    """Return what has to stay as it is for a layer's weights to be compared: shape, dtype and device."""
+    weight = trained_for(module)
+    return weight.shape, weight.dtype, weight.device
+
+
 def as_rows(weight: Tensor, *, transposed: bool = False) -> Tensor:
     """Return a weight or its gradient as rows [D, F], without copying where that can be.
 

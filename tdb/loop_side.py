@@ -21,7 +21,7 @@ from tdb.guard import guarded
 from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
 from tdb.standing import CRASHED, RUNNING
-from tdb.step import Clock, Finished, Position, Step, step_number
+from tdb.step import CRASH, Clock, Finished, Position, Step, step_number
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
 from tdb.target import model_of, step_of
@@ -253,10 +253,10 @@ class LoopSide:
         """The loop is over."""
         if status == CRASHED and self._under_way.batch is not None:
             with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
-                self._commit(self._clock_under_way("crash"))
+                self._commit(self._clock_under_way(CRASH))
         self.refuse_wanted()
+        self.captures.end(crashed=status == CRASHED)
         self._leave_loop()
-        self.captures.end()
         self.record_rest()
         self._gate.finish(status, reason, linger)
 
@@ -305,6 +305,20 @@ class LoopSide:
             self._next_step_begins()
         return True
 
+    def _keep_up(self) -> None:
+        """The weight of the focus layer has got another form, as where features are pruned: they are other features."""
+        before, self._unrecorded = self._unrecorded[:-1], self._unrecorded[-1:]
+        if before:
+            self.recorder.record(self.timeline, before, metrics=False)
+        self.recorder.flush()
+        try:
+            self.captures.layer.bind(self.target, self.captures.layer.name)
+        except TdbError as error:  # as above
+            self.captures.layer.let_go()
+            self.notices.append(str(error))
+        if unwatched := self.recorder.begin():
+            self.notices.append(unwatched)
+
     def _passes(self) -> bool:
         """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.
 
@@ -316,6 +330,8 @@ class LoopSide:
 
     def _record_metrics(self, tick: int) -> None:
         """Record a step of which nothing else is wanted, and go on as before it."""
+        if self.captures.layer.has_another_form:
+            self._keep_up()
         if not self.recorder.let_wait(self.timeline, self._finished):
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=True)
@@ -340,6 +356,8 @@ class LoopSide:
         skipped = self.captures.skip.end_step() if self.captures.skip.asked else False
         if self.captures.layer.capturing or self._under_way.capturing:
             self.captures.end(whole=True)
+        if self.captures.layer.has_another_form:
+            self._keep_up()
         unrecorded, self._unrecorded = self._unrecorded, []
         if left_out:
             self.recorder.leave_out(self.timeline, unrecorded)
@@ -423,6 +441,8 @@ class LoopSide:
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
         captures = self.captures
         self._busy_at = time.time() + LONGEST_WAIT
+        if captures.layer.has_another_form:  # at the prompt
+            self._keep_up()
         if self._left_out(tick + 1):
             captures.leave_out()
             self._busy_from = self._quiet_until = tick + 1

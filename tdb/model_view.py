@@ -107,6 +107,8 @@ def _weight(name: str, weight: Tensor, capture: ModelCapture) -> _Weight:
         return float(torch.linalg.vector_norm(tensor)) ** 2
 
     now, before = weight.detach(), capture.before.get(name)
+    if before is not None and before.shape != now.shape:  # it has been replaced in this step
+        before = None
     grad = None
     if name in capture.grads:
         grad = float(capture.grads[name].norm) ** 2

@@ -64,6 +64,7 @@ class Recorder:
         self._layer = layer
         self._panels = panels
         self._watches: dict[str, Watches] = {}
+        self._watched_in: dict[str, tuple[Any, ...]] = {}  # which weight the watches of a layer are of
         self._early: list[int] = []  # watched before there was a layer
         self._newest = -1  # the last tick whose metrics are recorded
         self._ids: Array | None = None  # of the watched features
@@ -108,14 +109,20 @@ class Recorder:
         if self._layer.info is None:
             return ""
         early, self._early = self._early, []
-        self._watching()  # the layer that comes into focus has watches of its own
+        name, identity = self._layer.name, self._layer.identity
         count = self._layer.info.features
+        strangers = [feature for feature in early if feature >= count]
         try:
+            if self._watched_in.setdefault(name, identity) != identity:  # as where folds have a model each
+                self._watched_in[name] = identity
+                strangers = [*self.watches.begin_anew(self._layer.weights()), *strangers]
+            self._watching()  # the layer that comes into focus has watches of its own
             self.watch(feature for feature in early if feature < count)
         except TdbError as error:  # there is no room for so many
+            self._watching()
             return f"nothing is watched: {error}"
-        strangers = ", ".join(str(feature) for feature in early if feature >= count)
-        return f"not watched: {strangers}, for features are 0..{count - 1}" if strangers else ""
+        named = ", ".join(map(str, strangers))
+        return f"not watched: {named}, for features are 0..{count - 1}" if strangers else ""
 
     def watch(self, ids: Iterable[int], *, replace: bool = False) -> None:
         """Watch further features, or exactly these; without a layer yet, from when there is one.

@@ -184,7 +184,7 @@ class Session:
         if self.status == RUNNING:
             return self.answer(self.controller.peek(lambda record: record), at_a_stop=self.record)
         record = self.controller.record
-        if record.clock.step == 0 and not record.has_batch:
+        if record.clock.step == 0 and not record.has_batch and self.controller.position.tick == 0:
             raise StateError("no step has been taken yet", "`step` takes the first")
         return record
 

@@ -38,6 +38,8 @@ class Clock(NamedTuple):
 
 
 BOUNDARY = "boundary"
+CRASH = "crash"
+"""Where a step stands that will never be complete."""
 
 
 @dataclass
@@ -85,6 +87,8 @@ class Progress:
 
 def not_yet(what: str, progress: Progress) -> StateError:
     """Return the error of a question about something that a step has not come to yet."""
+    if progress.phase == CRASH:
+        return StateError(f"no {what}: this step has crashed before", "What there is show `metrics` and `layers`")
     return StateError(f"no {what} yet: this step is at {progress.phase}", "`phase` goes on, `step` completes it")
 
 

@@ -14,7 +14,7 @@ from tdb.layer import FocusLayer
 from tdb.model_capture import ModelCapture
 from tdb.phases import Phases
 from tdb.skip import Skip
-from tdb.step import Clock, Progress, Step
+from tdb.step import CRASH, Clock, Progress, Step
 from tdb.target import model_of
 from tdb.under_way import UnderWay
 
@@ -74,14 +74,21 @@ class StepCaptures:
         self.layer.forget_step()
         self.model.forget_step()
 
-    def end(self, *, whole: bool = False) -> None:
-        """Take off the hooks of the step that is over, complete if it is `whole`.
+    @property
+    def _has_begun(self) -> bool:
+        """Whether anything was seen of the step under way."""
+        return self.model.has_begun if self.model.capturing else self.layer.capturing and self.layer.has_begun
 
-        One that has not begun, because the loop had ended before it, leaves nothing: a layer that nobody has called
-        was not left unchanged by an update.
+    def end(self, *, whole: bool = False, crashed: bool = False) -> None:
+        """Take off the hooks of the step that is over, complete if it is `whole`; if it has `crashed`, it never is.
+
+        One that the loop has left, or not begun, leaves nothing: no update is not one that has changed nothing.
         """
-        if not whole and self.model.capturing and not self.model.has_begun:
+        reached = self._reached() if crashed and self._has_begun else None
+        if not whole and reached is None and (self.model.capturing or self.layer.capturing):
             self.leave_out()
+        elif not whole and self.layer.following and not self.layer.has_begun:
+            self.layer.forget_step()
         if self.model.is_called_in_compiled:
             self.model.hooks_do_not_fire, self.layer.hooks_fire = True, False
             self._passes_are_unseen = True
@@ -89,8 +96,17 @@ class StepCaptures:
         self.model.end_step()
         self.detection.take_off()  # what was put on last comes off first
         self.phases.end_step(whole=whole)
+        if reached is not None:
+            self.progress.begin(CRASH)
+            self.progress.forwards, self.progress.backwards, self.progress.updates = reached
         if not whole:
             self.skip.give_up()
+
+    def _reached(self) -> tuple[int, int, int]:
+        """Return how many passes forward, backward and updates the step under way has come to, as far as was seen."""
+        progress = self.progress
+        updates = progress.updates or sum(self.model.updates.values()) or int(self.layer.has_kept_grad)
+        return max(1, progress.forwards), progress.backwards or int(self.layer.has_new_grad), updates
 
     def inside(self, clock: Clock, given: Any, loss: Any) -> Step:
         """Return the step as far as it has come.

@@ -10,6 +10,7 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import KeyName
 from tdb.counted import counted
+from tdb.errors import NotCapturedError
 from tdb.queries import array_of, batch_images, batch_table
 from tdb.results import Array, Facts, Result, Table
 from tdb.tensors import look_up, tensor_value, tensors_table
@@ -32,6 +33,8 @@ def batch(session: Session) -> Result:
         batch -o batch.png
     """
     record = session.record()
+    if record.clock.step == 0 and not record.has_batch:  # training has run on to its end without one
+        raise NotCapturedError("no batch of this step was kept")
     table = batch_table(record.batch)
     labels = None if record.labels is None else array_of(record.labels).reshape(-1)
     facts = {"step": record.clock.step, "epoch": record.epoch, "loss": record.loss}

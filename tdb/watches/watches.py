@@ -71,6 +71,23 @@ class Watches:
         """
         self._watch(list(ids), weights)
 
+    def begin_anew(self, weights: Any) -> list[int]:
+        """The layer has other weights: its features are others, and their trajectories segments of their own.
+
+        Args:
+            weights: as in `add`.
+
+        Returns:
+            the features that were watched, and that there are no more.
+
+        Raises:
+            UsageError: a step of so many would not fit into the budget.
+        """
+        watched = self.get_watched()
+        self._begin({})
+        self._watch([feature for feature in watched if feature < len(weights)], weights)
+        return [feature for feature in watched if feature >= len(weights)]
+
     def clear_trajectories(self) -> None:
         """Forget what was recorded; the watches stay, with the weights from which they began."""
         for group in self._groups:
