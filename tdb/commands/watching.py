@@ -47,7 +47,7 @@ def watch(session: Session, *ids: Ids, clear: bool = False) -> Result:
             if not looks_like_ids(word.removeprefix("+")):
                 hint = f"to stop when a value changes: break changed {word}"
                 raise UsageError("watch follows features; " + hint)
-        chosen = some_ids(session, [word.removeprefix("+") for word in ids])
+        chosen = _features_named(session, [word.removeprefix("+") for word in ids], "`unwatch` follows none")
         session.at_boundary(lambda: recorder.watch(chosen, replace=not all(adding)))
     return _watched(session)
 
@@ -63,6 +63,18 @@ def unwatch(session: Session, *ids: Ids) -> Result:
     chosen = some_ids(session, ids) if ids else recorder.watched()
     session.at_boundary(lambda: recorder.unwatch(chosen))
     return _watched(session)
+
+
+def _features_named(session: Session, words: list[str], hint: str = "") -> list[int]:
+    """Return the features that words name; where there are words, there are features.
+
+    Raises:
+        TdbError: the words name none, or one that there is not.
+    """
+    chosen = some_ids(session, words)
+    if words and not chosen:
+        raise TdbError(f"{' '.join(words)} is no feature now", hint)
+    return chosen
 
 
 def _watched(session: Session) -> Result:
@@ -108,7 +120,7 @@ def traj(
     watches = session.controller.recorder.watches
     if not watches.features():
         raise StateError("no feature was watched yet", "`watch 3 17` follows features from the next step on")
-    ids = some_ids(session, [word for word in metrics_and_ids if looks_like_ids(word)])
+    ids = _features_named(session, [word for word in metrics_and_ids if looks_like_ids(word)])
     names = [word for word in metrics_and_ids if not looks_like_ids(word)]
     features = ids or watches.features()
     marks, gaps = session.marks(), session.controller.recorder.history.left_out()
