@@ -224,6 +224,7 @@ def _of_outputs(outputs: Array, room: Array) -> tuple[Array, Array, Array]:
     mean = share @ outputs
     np.square(np.subtract(outputs, mean[:, None], out=room), out=room)
     deviation = np.sqrt(share @ room)
-    active = share @ np.greater(outputs, 0, out=room, casting="unsafe")
+    active = np.ones_like(share) @ np.greater(outputs, 0, out=room, casting="unsafe")
+    active /= len(share)  # a sum of shares of all of them would be nearly 1
     active[np.isnan(mean)] = np.nan  # NaN is not above 0, and would count as never active
     return mean, deviation, active

@@ -360,3 +360,21 @@ def test_words_that_name_no_feature_leave_the_watches_as_they_are(make_session: 
         assert f"*** {words} is no feature now" in session.type(f"watch {words}")
     assert session.controller.get_watched() == [3, 17]
     assert "*** 5:2 is no feature now" in session.type("traj win_rate 5:2")
+
+
+@pytest.mark.parametrize("size", [100, 49, 37])
+def test_what_is_always_active_is_recorded_as_that(make_session: Make, size: int) -> None:
+    session = make_session(f"""
+        import torch
+
+        net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        net[0].bias.data.add_(10)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.001)
+        for _ in range(40):
+            loss = net(torch.rand({size}, 6)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    """)
+    session.type("watch 0;; step 12")
+    assert "held at 12 of 12 recorded steps" in session.type("find active_fraction[0] == 1")
