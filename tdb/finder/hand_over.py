@@ -52,8 +52,7 @@ class HandOver:
 
     def capture(self, batch: Any, loss: Any, losses: dict[str, Any]) -> None:
         """A step was taken on a batch."""
-        controller, feed = self._controller, self.feed
-        epoch = self._batches.epoch if feed is None else feed.epoch
+        controller, epoch = self._controller, self._epoch
         controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=epoch)
         if losses:
             controller.capture_step_data("losses", losses)
@@ -82,7 +81,11 @@ class HandOver:
         """The script has raised: hand over what the step under way was being taken on."""
         batch = self._batches.under_way()
         if batch is not None:
-            self._controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=self._batches.epoch)
+            self._controller.capture_batch(batch, loss, labels=labels_in(batch), epoch=self._epoch)
+
+    @property
+    def _epoch(self) -> int | None:
+        return self._batches.epoch if self.feed is None else self.feed.epoch
 
     def _feed_through(self, begin: Callable[[], Passes]) -> str:
         """Let batches come through passes from here on, or return why they cannot; see `tdb.target.Training.feed`."""

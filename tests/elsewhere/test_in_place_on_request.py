@@ -152,6 +152,17 @@ for number in range(30):
 """
 
 
+def test_a_script_that_crashes_after_going_back_crashes_in_the_epoch_it_went_back_to(begin: Begin) -> None:
+    session = begin(SCRIPT, "0")
+    session.answer("set checkpoints.in_place on")
+    session.answer("until 10")  # seven steps are an epoch
+    session.answer("goto 3")
+    session.answer("!optimizer.zero_grad = None")
+    session.type("continue")
+    crashed = session.answer("batch")
+    assert (crashed["step"], crashed["epoch"]) == (4, 1)
+
+
 def test_where_batches_cannot_be_given_again_it_is_refused(begin: Begin) -> None:
     session = begin(SEVERAL)
     session.answer("step 3")
