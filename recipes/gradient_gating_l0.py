@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -126,6 +127,10 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--save is for the weights of one condition", "With --condition all, use --out")
     if options.save is not None and not options.save.resolve().parent.is_dir():
         raise UsageError(f"cannot save to {options.save}: there is no folder {options.save.parent}")
+    if options.save is not None and options.save.is_dir():
+        raise UsageError(f"cannot save to {options.save}: it is a folder")
+    if options.save is not None and not os.access(options.save.resolve().parent, os.W_OK):
+        raise UsageError(f"cannot save to {options.save}: {options.save.parent} is read-only")
     if options.out is not None:
         try:
             options.out.mkdir(parents=True, exist_ok=True)

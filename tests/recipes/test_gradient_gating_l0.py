@@ -205,6 +205,7 @@ def test_under_tdb_the_control_has_no_rule_to_show(controller):
         (["--device", "abacus"], "gradient_gating_l0: cannot train on 'abacus': "),
         (["--batch-size", "4501"], "gradient_gating_l0: no batch of 4501. A batch takes 1 to 4500 digits"),
         (["--save", "/nowhere/file"], "gradient_gating_l0: cannot save to /nowhere/file: there is no folder /nowhere"),
+        (["--save", "/"], "gradient_gating_l0: cannot save to /: it is a folder"),
         (["--out", "results"], "gradient_gating_l0: --out is for comparisons. Use it with --condition all"),
         (["--condition", "all", "--save", "file"], "gradient_gating_l0: --save is for the weights of one condition"),
         (["--condition", "all", "--out", "/dev/null/x"], "gradient_gating_l0: cannot write to /dev/null/x: Not a"),
@@ -239,11 +240,11 @@ def test_a_wrong_option_names_itself_with_status_2(capsys, options):
 
 def test_a_save_that_fails_at_the_end_leaves_nothing_behind(tmp_path, capsys):
     target = tmp_path / "taken"
-    target.mkdir()
+    os.mkfifo(target)
     with pytest.raises(SystemExit) as ended:
         recipe.main(["--steps", "1", "--save", str(target)])
     assert ended.value.code == 2
-    assert f"cannot write {target}: Is a directory" in capsys.readouterr().err
+    assert f"cannot write {target}: it is a device or a pipe, and no file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [target]
 
 
