@@ -21,7 +21,7 @@ from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import Initial, generic_metrics
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
-from tdb.layer_weight import as_rows, form_of, gradient_of, trained_for, weight_of
+from tdb.layer_weight import as_rows, form_of, gradient_of, has_form, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.module_calls import Handle, after_calls
 from tdb.step import Progress, not_yet
@@ -98,7 +98,7 @@ class FocusLayer:
     @property
     def has_another_form(self) -> bool:
         """Whether the weight is no longer of the shape it had, as where features are pruned: bind the layer anew."""
-        return self._module is not None and form_of(self._module) != self._form
+        return self._module is not None and not has_form(self._module, self._form)
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -62,6 +62,14 @@ def form_of(module: nn.Module) -> tuple[Any, ...]:
     return weight.shape, weight.dtype, weight.device
 
 
+def has_form(module: nn.Module, form: tuple[Any, ...]) -> bool:
+    """Return whether `form_of` gives `form`; in the shortest way, on whatever device."""
+    weight = _plain_weight(module)
+    if weight is None:
+        return form_of(module) == form
+    return weight.shape == form[0] and weight.dtype is form[1]
+
+
 def as_rows(weight: Tensor, *, transposed: bool = False) -> Tensor:
     """Return a weight or its gradient as rows [D, F], without copying where that can be.
 

@@ -330,9 +330,9 @@ class LoopSide:
 
     def _record_metrics(self, tick: int) -> None:
         """Record a step of which nothing else is wanted, and go on as before it."""
-        if self.captures.layer.has_another_form:
-            self._keep_up()
         if not self.recorder.let_wait(self.timeline, self._finished):
+            if self.captures.layer.has_another_form:
+                self._keep_up()
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=True)
         if self.captures.layer.following:

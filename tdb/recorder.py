@@ -218,8 +218,11 @@ class Recorder:
 
         If not, it is to be recorded at once, with metrics: `record` knows whether they wait already.
         """
+        panel = self.rule()
+        if (panel is None or self._ids is not None) and self._layer.has_another_form:
+            return False
         try:
-            batch = self._let_wait(self.rule())
+            batch = self._let_wait(panel)
         except Exception as error:  # noqa: BLE001 - as above
             self._has_no_metrics(error)
             return True

@@ -33,7 +33,7 @@ class RuleBatch:
     def __init__(self, recorded: Recorded, parts: Sequence[Tensor], row_shape: tuple[int, int] | None) -> None:
         self.waiting = 0
         self._recorded = recorded
-        self._count = len(parts)
+        self._count, self._shape = len(parts), parts[0].shape
         self._parts: list[Tensor] = []  # of all steps that wait, one after the other
         size = sum(part.nbytes for part in parts) + (4 * prod(row_shape) if row_shape is not None else 0)
         self._size = min(MOST_STEPS, max(1, MOST_BYTES // size))
@@ -46,7 +46,7 @@ class RuleBatch:
 
     def fits(self, recorded: Recorded, parts: Sequence[Tensor]) -> bool:
         """Return whether a step that left `parts` can wait together with those that do."""
-        return recorded is self._recorded and len(parts) == self._count
+        return recorded is self._recorded and len(parts) == self._count and parts[0].shape == self._shape
 
     def put(self, parts: Sequence[Tensor]) -> Array | None:
         """Let a step wait; return where the rows [w, F] of its watched features go, None if nothing is watched."""
