@@ -280,6 +280,7 @@ class LoopSide:
 
     def bind_focus(self, target: Any) -> None:
         """Make the layer that was asked for the focus, or else the first that can be; what cannot be is told."""
+        self.record_rest()  # what waits belongs to the layer before
         if model_of(target) is not None:
             try:
                 self.captures.layer.bind(target, self.focus_name)

@@ -482,6 +482,33 @@ def test_a_free_running_boundary_is_one_look_without_lock_or_copy(monkeypatch: p
     assert steps(1000) == (0, 1000, 0)
 
 
+def test_what_waits_is_recorded_before_another_model_is_found(controller: DebugController) -> None:
+    """Metrics come into history in handfuls; those that wait belong to the layer that was in focus."""
+
+    def target(*layers: torch.nn.Module) -> SimpleNamespace:
+        model = torch.nn.Sequential(*layers)
+        return SimpleNamespace(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+
+    def train(trained: SimpleNamespace, steps: int) -> None:
+        for _ in range(steps):
+            loss = trained.model(torch.ones(2, 3)).square().mean()
+            trained.optimizer.zero_grad()
+            loss.backward()
+            trained.optimizer.step()
+            controller.capture_batch(torch.ones(2, 3), loss)
+            controller.wait_if_paused()
+
+    first, second = target(torch.nn.Linear(3, 4)), target(torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    controller.begin(first)
+    train(first, 25)
+    controller.discovered(second)
+    train(second, 15)
+    controller.finish("finished")
+    history = controller.recorder.history
+    assert history.metric("weight_norm", layer="0")[0].tolist() == [1, 10, 20]
+    assert history.metric("weight_norm", layer="1")[0].tolist() == [30, 40]
+
+
 def test_the_last_step_can_be_looked_at_after_the_end(controller: DebugController, train: Train) -> None:
     """A loop that knows its last step has it captured, although nobody asked for it while it ran."""
 
