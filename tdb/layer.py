@@ -237,8 +237,11 @@ class FocusLayer:
         rows = self._module_grad()
         if rows is None or at_the_prompt():
             return
-        follows = self.following and self._batch is not None and not self.has_another_form
-        self._grad = self._batch.keep_grad(rows) if follows and self._batch is not None else rows.clone()
+        before, batch = self._before, self._batch
+        if self.following and batch is not None and before is not None and before.shape == rows.shape:
+            self._grad = batch.keep_grad(rows)
+        else:
+            self._grad = rows.clone()
 
     # ---- what can be looked at -------------------------------------------------------------------------------------
 
