@@ -33,6 +33,16 @@ class Screen(pyte.HistoryScreen):
         os.write(self.descriptor, data.encode())
 
 
+def settings_of_a_new_terminal() -> list[Any]:
+    """Return what a terminal is like before a program has come to it, which may be any moment from its start on."""
+    ours, theirs = os.openpty()
+    try:
+        return termios.tcgetattr(ours)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
 class Preloading(fdspawn):  # type: ignore[misc]
     """What `pexpect.spawn` is, for a program that begins with torch loaded."""
 
@@ -77,6 +87,7 @@ class Terminal:
 
     Attributes:
         child: the program.
+        settings_before: of the terminal, before the program has changed any.
         written: all that it has written, escapes too.
     """
 
@@ -90,6 +101,7 @@ class Terminal:
         preloaded: Preloaded | None = None,
     ) -> None:
         size, (program, *arguments) = (rows, columns), command
+        self.settings_before = settings_of_a_new_terminal()
         if preloaded is not None:
             assert program == sys.executable
             self.child = Preloading(preloaded, arguments, folder, environ, size)
@@ -101,6 +113,11 @@ class Terminal:
         self._screen.descriptor = self.child.child_fd
         self._stream = pyte.ByteStream(self._screen)
         self._mark = 0
+
+    @property
+    def settings(self) -> list[Any]:
+        """What the terminal is like now, as `termios` says it."""
+        return termios.tcgetattr(self.child.child_fd)
 
     @property
     def lines(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def test_a_session_in_a_terminal(
 ) -> None:
     """Going back, live lines, Ctrl-C, the background, and an end that leaves nothing behind."""
     terminal = open_terminal("--nx", write_script(LOOP))
-    before = termios.tcgetattr(terminal.child.child_fd)
     terminal.until_prompt()
     terminal.line("set checkpoints.forks 4")
     terminal.line("until 10")
@@ -50,7 +48,7 @@ def test_a_session_in_a_terminal(
     terminal.until(r"Leave and end it\? \[y/N\]")
     terminal.type("y\r")
     terminal.until_end()
-    assert termios.tcgetattr(terminal.child.child_fd)[3] == before[3]
+    assert terminal.settings[3] == terminal.settings_before[3]
     assert not _processes_in(tmp_path)
 
 

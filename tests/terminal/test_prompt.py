@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import sys
-import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,7 +236,6 @@ def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
     open_terminal: Open, write_script: Write, tell: Callable[[str], Path]
 ) -> None:
     terminal = open_terminal(write_script(TOLD), columns=60)
-    before = termios.tcgetattr(terminal.child.child_fd)
     terminal.until_prompt()
     terminal.line("step 3")
     tell("crash")
@@ -248,22 +246,21 @@ def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
     assert "*** training is over" in terminal.line("step")
     terminal.type("quit\r")
     assert terminal.until_end() == 3
-    assert termios.tcgetattr(terminal.child.child_fd) == before
+    assert terminal.settings == terminal.settings_before
 
 
 @pytest.mark.parametrize("command", ["", "continue"])
 def test_a_sigterm_restores_the_terminal(open_terminal: Open, write_script: Write, command: str) -> None:
     terminal = open_terminal(write_script(TOLD))
-    before = termios.tcgetattr(terminal.child.child_fd)
     terminal.until_prompt()
     terminal.line("step")
     if command:
         terminal.type(f"{command}\r")
         terminal.until("Ctrl-C stops")
-    assert termios.tcgetattr(terminal.child.child_fd) != before
+    assert terminal.settings != terminal.settings_before
     terminal.child.kill(signal.SIGTERM)
     assert terminal.until_end() == 143
-    assert termios.tcgetattr(terminal.child.child_fd) == before
+    assert terminal.settings == terminal.settings_before
     assert "Traceback" not in terminal.new
     assert not re.search(rb"\x1b\[\?25l(?!.*\x1b\[\?25h)", terminal.written, re.DOTALL)  # the cursor is shown again
 

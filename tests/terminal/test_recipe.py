@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import stat
-import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,7 +112,6 @@ def test_interrupts(open_with_torch: Open, tmp_path: Path, workers: str, last: i
     weights = tmp_path / "weights.safetensors"
     options = ("--steps", str(last), "--batch-size", "16", "--workers", workers, "--save", str(weights))
     terminal = open_with_torch(*RECIPE, *options, folder=ROOT, columns=100)
-    before = termios.tcgetattr(terminal.child.child_fd)
     terminal.until_prompt()
     steps = [1]
     assert stop(terminal.line("step"))[0] == 1
@@ -159,7 +157,7 @@ def test_interrupts(open_with_torch: Open, tmp_path: Path, workers: str, last: i
         terminal.type("y\r")
         assert terminal.until_end() == 0
         assert not weights.exists()
-    assert termios.tcgetattr(terminal.child.child_fd) == before
+    assert terminal.settings == terminal.settings_before
     history = tmp_path / "state" / "tdb" / "history"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
     assert "+step" in history.read_text().splitlines()
