@@ -286,9 +286,12 @@ class LoopSide:
                 self.captures.layer.bind(target, self.focus_name)
             except TdbError as error:  # a wrong name of a layer must not end training
                 self.notices.append(str(error))
+        self._begin_to_record()
+        self._see_when_to_record(self._finished[0])
+
+    def _begin_to_record(self) -> None:
         if unwatched := self.recorder.begin():
             self.notices.append(unwatched)
-        self._see_when_to_record(self._finished[0])
 
     def _is_soon_passed(self, tick: int, now: float) -> bool:
         """A step is complete of which more may be wanted; return whether its boundary could be left as any other."""
@@ -308,17 +311,15 @@ class LoopSide:
 
     def _keep_up(self) -> None:
         """The weight of the focus layer has got another form, as where features are pruned: they are other features."""
-        before, self._unrecorded = self._unrecorded[:-1], self._unrecorded[-1:]
-        if before:
-            self.recorder.record(self.timeline, before, metrics=False)
-        self.recorder.flush()
+        newest, self._unrecorded = self._unrecorded[-1:], self._unrecorded[:-1]
+        self.record_rest()
+        self._unrecorded = newest
         try:
             self.captures.layer.bind(self.target, self.captures.layer.name)
         except TdbError as error:  # as above
             self.captures.layer.let_go()
             self.notices.append(str(error))
-        if unwatched := self.recorder.begin():
-            self.notices.append(unwatched)
+        self._begin_to_record()
 
     def _passes(self) -> bool:
         """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.
@@ -342,7 +343,7 @@ class LoopSide:
 
     def _see_when_to_record(self, tick: int) -> None:
         self._records_from = self.recorder.next_metrics(tick)
-        self._quiet_until = 0 if self._overhead is not None else min(self._busy_from, self._records_from)
+        self._see_how_long_it_is_quiet()
 
     def _record_looked_at(self) -> None:
         """Record what conditions have looked at in a step of which no other metrics are recorded."""
@@ -459,6 +460,9 @@ class LoopSide:
             self._busy_from = tick + 1
         elif last_step is not None and last_step > step:
             self._busy_from = min(self._busy_from, tick + max(1, last_step - 1 - step))
+        self._see_how_long_it_is_quiet()
+
+    def _see_how_long_it_is_quiet(self) -> None:
         self._quiet_until = 0 if self._overhead is not None else min(self._busy_from, self._records_from)
 
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:

@@ -181,9 +181,7 @@ class Recorder:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
         if self._has_none:
             return NEVER
-        if self.known is not None and self.wants_metrics(tick + 1):
-            return tick + 1
-        if self._ids is not None or self.dense or tick == 0:
+        if self.wants_metrics(tick + 1):
             return tick + 1
         regular = (tick // self.every + 1) * self.every
         recorded = self.known.next_metrics(tick) if self.known is not None else None
@@ -259,7 +257,7 @@ class Recorder:
                 else:
                     some.record(self.history)
         except Exception as error:  # noqa: BLE001 - as above
-            self._failure = f"metrics are not recorded any more: {in_words(error)}"
+            self._give_up(error)
 
     def leave_out(self, timeline: int, steps: Sequence[Finished]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
@@ -322,7 +320,10 @@ class Recorder:
     def _has_no_metrics(self, error: Exception) -> None:
         """A step has no metrics: the rule has not seen one yet or the layer had no gradient; or there will be none."""
         if not isinstance(error, LookupError | StateError):
-            self._failure = f"metrics are not recorded any more: {in_words(error)}"
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._failure = f"metrics are not recorded any more: {in_words(error)}"
 
     def _let_wait(self, panel: Panel | None) -> Batch | None:
         """Let a step wait for its metrics; return where, though it does not if others wait there; None if none can.

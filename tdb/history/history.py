@@ -15,11 +15,7 @@ from tdb.history.recorded import STEP, Recorded
 
 if TYPE_CHECKING:
     from tdb.results import Array
-
-    Boundary = tuple[int, int, int | None, Any, float]
-    """What is known of a step that is complete: its tick, which grows and is never reused; the loop's number of it, and
-    the epoch, None if the loop did not say; its loss, a number, a tensor with one element, or None; and when it was, in
-    seconds of a clock that does not go back."""
+    from tdb.step import Finished
 
 
 class History(Recorded):
@@ -39,7 +35,7 @@ class History(Recorded):
         self._focus = layer
         self._features = self._layers.get(layer)
 
-    def append_steps(self, timeline: int, steps: Sequence[Boundary]) -> None:
+    def append_steps(self, timeline: int, steps: Sequence[Finished]) -> None:
         """Record boundaries in their order.
 
         Args:

@@ -51,7 +51,7 @@ def taken_apart(value: Any, path: Path, tensors: dict[Path, Tensor], before: Any
             not looked at again.
     """
     kind = type(value)
-    if kind in ATOMS or (value is before and kind is tuple):
+    if kind in ATOMS:
         return value
     if _only_longer(value, before):
         return value[:] if kind is list else value
@@ -105,9 +105,9 @@ def rebuilt(value: Any, part: Callable[[Any, Any], Any], other: Callable[[Any], 
 
 def _only_longer(value: Any, before: Any) -> bool:
     """Return whether a list or tuple is an earlier one, kept as it is then, and further parts that cannot change."""
-    if type(value) not in (list, tuple) or type(before) is not type(value) or not _starts_with(value, before):
+    if type(value) not in (list, tuple) or type(before) is not type(value):
         return False
-    return all(map(_cannot_change, value[len(before) :]))
+    return value is before or (_starts_with(value, before) and all(map(_cannot_change, value[len(before) :])))
 
 
 def _starts_with(value: Sequence[Any], start: Sequence[Any]) -> bool:
@@ -116,7 +116,9 @@ def _starts_with(value: Sequence[Any], start: Sequence[Any]) -> bool:
 
 
 def _cannot_change(value: Any) -> bool:
-    """Return whether `value` is a frozen dataclass of nothing but atoms: a list of what was is long by the end."""
+    """Return whether `value` is an atom, or a frozen dataclass of nothing but such: a list of what was becomes long."""
+    if type(value) in ATOMS:
+        return True
     parameters = getattr(value, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen or not hasattr(value, "__dict__"):
         return False

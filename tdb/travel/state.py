@@ -47,7 +47,7 @@ class State:
 
     def take(self, slots: Slots, before: Snapshot | None = None) -> Snapshot:
         """Copy everything; `before` is the last copy, with which what has not changed is shared."""
-        tensors, values = self.everything(before.values if before is not None else {})
+        tensors, values = self.everything(before.values if before is not None else None)
         return Snapshot(slots.copy(tensors, before.tensors if before is not None else {}), values)
 
     def everything(self, before: Values | None = None) -> tuple[Tensors, Values]:
@@ -59,8 +59,8 @@ class State:
             self._look_at_model(model, tensors, values)
         self._look_at_optimizers(tensors, values)
         for name, part in self._parts().items():
-            last = before.get(("part", name)) if before is not None else None
-            values["part", name] = taken_apart(part.save(), ("part", name), tensors, last)
+            path = "part", name
+            values[path] = taken_apart(part.save(), path, tensors, (before or {}).get(path))
         for number, (read, _) in enumerate(generators()):
             values["generator", number] = read()  # a copy already
         return tensors, values
