@@ -139,7 +139,8 @@ class Tap:
             if not under_way.quiet:
                 return self._told(under_way, iterator, plain)
             try:
-                under_way.batch = batch = self._drawn(under_way, iterator, plain)
+                draw = under_way.draw
+                under_way.batch = batch = plain(iterator) if draw is None else draw(iterator, plain)
             except StopIteration:
                 self._tell_end(under_way)
                 raise
@@ -157,7 +158,7 @@ class Tap:
         for listener in listeners:
             listener.fetching(loader, epoch, number)
         try:
-            batch = self._drawn(under_way, iterator, plain)
+            batch = plain(iterator) if under_way.draw is None else under_way.draw(iterator, plain)
         except StopIteration:
             self._tell_end(under_way)
             raise
@@ -167,10 +168,6 @@ class Tap:
         for listener in listeners:
             listener.fetched(fetch)
         return batch
-
-    @staticmethod
-    def _drawn(under_way: Pass, iterator: Any, plain: Callable[[Any], Any]) -> Any:
-        return plain(iterator) if under_way.draw is None else under_way.draw(iterator, plain)
 
     def _tell_end(self, under_way: Pass) -> None:
         loader = under_way.loader()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb import module_calls
 from tdb.autograd import is_being_compiled, never_compiled
@@ -57,11 +57,30 @@ class Listener:
         """A module that is listened to is about to compute."""
 
 
-class Events:
-    """Tells one listener, from `put_on` to `take_off`."""
+class First(Protocol):
+    """Who is told first of what comes in every step, and tells the listener if there is more to it."""
 
-    def __init__(self, listener: Listener) -> None:
+    def differentiating(self, roots: Any, gradients: Any) -> bool:
+        """As in `Listener`."""
+
+    def updating(self, optimizer: Any) -> None:
+        """As in `Listener`."""
+
+    def updated(self, optimizer: Any) -> None:
+        """As in `Listener`."""
+
+
+class Events:
+    """Tells one listener, from `put_on` to `take_off`.
+
+    Args:
+        listener: who is told.
+        first: who is told in its place of the events that it has methods for.
+    """
+
+    def __init__(self, listener: Listener, first: First | None = None) -> None:
         self._listener = listener
+        self._first = first or listener
         self._building = Patches()
         self._lasting = Patches()
         self._clearing = Patches()
@@ -91,7 +110,7 @@ class Events:
         from torch.optim import Optimizer
 
         self._building.replace(Optimizer, "__init__", self._telling_built)
-        self._handles = [before_updates(self._listener.updating), after_updates(self._listener.updated)]
+        self._handles = [before_updates(self._first.updating), after_updates(self._first.updated)]
 
     def take_off(self) -> None:
         """Leave torch as it was."""
@@ -138,7 +157,7 @@ class Events:
         return __init__
 
     def _telling_backward(self, plain: Callable[..., None]) -> Callable[..., None]:
-        listener, differentiating = self._listener, self._differentiating
+        listener, first, differentiating = self._listener, self._first, self._differentiating
 
         @functools.wraps(plain)
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
@@ -149,7 +168,7 @@ class Events:
                 return
             differentiating.add(me)
             try:
-                is_followed = listener.differentiating(tensors, grad_tensors)
+                is_followed = first.differentiating(tensors, grad_tensors)
                 plain(tensors, grad_tensors, *args, **kwargs)
             finally:
                 differentiating.discard(me)

@@ -51,14 +51,14 @@ class Follower(Listener):
         self._give_up = give_up
         self._discovery = discovery
         self._optimizers = discovery.optimizers
-        self._events = Events(self)
+        self._steady = Steady(controller.pass_by, self)
+        self._events = Events(self, self._steady)
         self._hearing = Hearing(self._events)
         self._ends = Ends(discovery, self._hearing, notify)
         self._seen = Seen()
         self._batches = self._seen.batches
         self._by_hand = ByHand()
         self._hand_over = HandOver(controller, thread, tap, self._batches)
-        self._steady = Steady(controller.pass_by)
         self._entered = 0  # the step after which the short way was entered last
         self._has_updated = False
         self._has_lazy = False  # the model has weights that are made when it is called for the first time
@@ -163,7 +163,7 @@ class Follower(Listener):
 
     def differentiating(self, roots: Any, gradients: Any) -> bool:
         """A backward pass begins."""
-        if (self._steady.on and self._steady.differentiating(roots, gradients)) or not self._may_begin(roots):
+        if not self._may_begin(roots):
             return False
         by_hand, seen = self._by_hand, self._seen
         if by_hand.update is not None and seen.is_pending and not by_hand.clears and self._ends.is_next_backward:
@@ -197,15 +197,11 @@ class Follower(Listener):
 
     def updating(self, optimizer: Any) -> None:
         """An optimizer is about to make its update."""
-        if self._steady.on and self._steady.noted and self._steady.updating(optimizer):
-            return
         if self._may_begin():
             self._seen.updates.begun(optimizer)
 
     def updated(self, optimizer: Any) -> None:
         """An optimizer has made its update."""
-        if self._steady.on and self._steady.noted and self._steady.updated(optimizer):
-            return
         if self._mine():
             if self._seen.updates.ended():
                 self._tick(optimizer)

@@ -14,11 +14,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.finder.batches import are_computed
 from tdb.finder.losses import value_of
 from tdb.tap import Fetch, Pass
+
+if TYPE_CHECKING:
+    from tdb.finder.events import First
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -60,15 +63,22 @@ class Noted(NamedTuple):
 class Steady:
     """Follows the loop in the thread that calls `enter`, until `leave`.
 
+    It is told first of what most steps consist of: each call on the way would be in cold caches, too.
+
+    Args:
+        pass_by: is given a complete step's loss and epoch; returns False if more is wanted of it.
+        other: goes the long way.
+
     Attributes:
         entered: something may have been noted that the finder does not know.
         on: the short way may be taken; any thread that knows of something else to come sets it to False.
         noted: the backward pass of the step under way went the short way.
     """
 
-    def __init__(self, pass_by: Callable[[Any, int | None], bool]) -> None:
+    def __init__(self, pass_by: Callable[[Any, int | None], bool], other: First) -> None:
         self.entered = self.on = self.noted = False
         self._pass_by = pass_by
+        self._other = other
         self._thread = 0
         self._line: Line | None = None
         self._optimizer: Any = None
@@ -106,8 +116,8 @@ class Steady:
         line = self._line if self.noted else None
         noted = Noted(used, drawn, self._inputs, line, self._loss, self._optimizer if self._updating else None)
         self._pass = self._optimizer = self._line = None
-        self.entered = self.on = False
-        self._forget()
+        self.entered = self.on = self.noted = self._updating = False
+        self._inputs = self._batch = self._loss = None
         return noted
 
     def called(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
@@ -118,45 +128,47 @@ class Steady:
             self._inputs = inputs, keywords
         return True
 
-    def differentiating(self, root: Any, gradient: Any) -> bool:
-        """Note a backward pass; False if it is not like the one before."""
-        if self.noted or gradient is not None or threading.get_ident() != self._thread:
+    def differentiating(self, roots: Any, gradients: Any) -> bool:
+        """Note a backward pass; return whether to tell when it is done."""
+        if self.on and gradients is None and not self.noted and self._is_as_before(roots):
+            return False
+        return self._other.differentiating(roots, gradients)
+
+    def updating(self, optimizer: Any) -> None:
+        """Note an update that begins."""
+        if self.on and self.noted and optimizer is self._optimizer and not self._updating:
+            self._updating = True
+        else:
+            self._other.updating(optimizer)
+
+    def updated(self, optimizer: Any) -> None:
+        """Complete the step, if it ends here and no more is wanted of it than its loss."""
+        is_whole = self.on and self.noted and self._updating and optimizer is self._optimizer
+        if is_whole and self._pass_by(self._loss, self._epoch):
+            self.noted = self._updating = False
+            self._inputs = self._batch = self._loss = None
+        else:
+            self._other.updated(optimizer)
+
+    def _is_as_before(self, root: Any) -> bool:
+        if threading.get_ident() != self._thread:
             return False
         under_way = self._pass() if self._pass is not None else None
         if (self._inputs if under_way is None else under_way.batch) is None:
             return False
         assert self._line is not None
         code, instruction, depth = self._line
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - what a debugger reads
-        while depth and frame is not None:
-            frame, depth = frame.f_back, depth - 1
-        if frame is None or frame.f_code is not code or frame.f_lasti != instruction:
+        try:
+            frame = sys._getframe(depth)  # noqa: SLF001 - what a debugger reads
+            self._loss = root.item() if root.is_cpu else value_of(root, None)
+        except (ValueError, AttributeError, RuntimeError):  # so deep is nothing here; it is not one tensor of one value
             return False
-        self._loss = value_of(root, None)
-        if self._loss is None:
+        if frame.f_code is not code or frame.f_lasti != instruction or self._loss is None:
             return False
         if under_way is not None:
             self._batch, self._number, under_way.batch = under_way.batch, under_way.number - 1, None
         self.noted = True
         return True
-
-    def updating(self, optimizer: Any) -> bool:
-        """Note an update that begins; False if it is not the one that is due."""
-        if optimizer is not self._optimizer or self._updating:
-            return False
-        self._updating = True
-        return True
-
-    def updated(self, optimizer: Any) -> bool:
-        """Complete the step; False if it does not end here, or more is wanted of it than its loss."""
-        if optimizer is not self._optimizer or not self._updating or not self._pass_by(self._loss, self._epoch):
-            return False
-        self._forget()
-        return True
-
-    def _forget(self) -> None:
-        self.noted = self._updating = False
-        self._inputs = self._batch = self._loss = None
 
 
 def line_of(frame: FrameType | None, here: FrameType | None) -> Line | None:
