@@ -20,7 +20,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from tdb.captures import Lazy, Lent, number
 from tdb.gate import Gate
@@ -45,8 +46,16 @@ if TYPE_CHECKING:
     from tdb.stop_question import StopCheck
     from tdb.travel.traveller import Traveller
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
+
+
+def of_the_loop(
+    method: Callable[Concatenate[LoopSide, Arguments], Result],
+) -> Callable[Concatenate[DebugController, Arguments], Result]:
+    """Return a method that is the loop side's own: handing a call on would cost microseconds between two steps."""
+    return cast("Any", property(attrgetter(f"_loop.{method.__name__}"), doc=method.__doc__))  # type: ignore[no-any-return]
 
 
 class DebugController:
@@ -442,49 +451,10 @@ class DebugController:
         """
         self._loop.discovered(target)
 
-    def capture_batch(
-        self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
-    ) -> None:
-        """Hand over this step's batch and loss.
-
-        Args:
-            batch: a tensor, or any nesting of containers with tensors.
-            loss: a number or a tensor with one element.
-            step: the loop's number of this step; steps count from 1.
-            labels: one label an entry, if known.
-            epoch: the loop's epoch.
-
-        Raises:
-            TypeError: `step` is no whole number.
-        """
-        self._loop.capture_batch(batch, loss, step, labels, epoch)
-
-    def capture_loss(self, loss: Any) -> None:
-        """Hand over this step's loss alone, where its batch is known already, as in a loop over `steps`.
-
-        Args:
-            loss: a number or a tensor with one element.
-        """
-        self._loop.capture_loss(loss)
-
-    def capture_step_data(self, key: str, data: Any) -> None:
-        """Hand over something of this step under a key, for whoever wants to look at it when training stops.
-
-        Args:
-            key: a name, such as "bcl_metrics".
-            data: tensors, arrays, numbers or containers of them, or a function without arguments that gives them:
-                it is called at the boundary, and only if somebody looks.
-        """
-        self._loop.capture_step_data(key, data)
-
-    def wait_if_paused(self) -> None:
-        """The step is complete; block while training is paused.
-
-        Raises:
-            TrainingStopped: somebody called `stop`.
-        """
-        self._loop.ended_by_hand = True
-        self._loop.wait_if_paused()
+    capture_batch = of_the_loop(LoopSide.capture_batch)
+    capture_loss = of_the_loop(LoopSide.capture_loss)
+    capture_step_data = of_the_loop(LoopSide.capture_step_data)
+    wait_if_paused = of_the_loop(LoopSide.wait_if_paused)
 
     def stop_here(self, reason: str) -> None:
         """Block where the script is, inside a step or outside any loop, until somebody lets training go on.

@@ -65,10 +65,7 @@ class LoopSide:
         travel: checkpoints, and going back to them.
     """
 
-    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "captures": ("capture_batch", "capture_step_data"),
-        "boundary": ("wait_if_paused",),
-    }
+    MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {"captures": ("capture_batch", "capture_step_data")}
 
     def __init__(self, gate: Gate) -> None:
         self.captures = StepCaptures(self._stop_inside)
@@ -145,8 +142,21 @@ class LoopSide:
         self.attach(target)
         self.enter()
 
-    def capture_batch(self, batch: Any, loss: Any, step: int | None, labels: Any, epoch: int | None) -> None:
-        """Take this step's batch and loss."""
+    def capture_batch(
+        self, batch: Any, loss: Any, step: int | None = None, *, labels: Any = None, epoch: int | None = None
+    ) -> None:
+        """Hand over this step's batch and loss.
+
+        Args:
+            batch: a tensor, or any nesting of containers with tensors.
+            loss: a number or a tensor with one element.
+            step: the loop's number of this step; steps count from 1.
+            labels: one label an entry, if known.
+            epoch: the loop's epoch.
+
+        Raises:
+            TypeError: `step` is no whole number.
+        """
         if step is not None and step.__class__ is not int:
             step = step_number(step)
         under_way = self._under_way
@@ -163,22 +173,36 @@ class LoopSide:
             self.first = Step(clock, epoch, number(under_way.loss), under_way.batch, under_way.labels)
 
     def capture_loss(self, loss: Any) -> None:
-        """Take this step's loss."""
+        """Hand over this step's loss alone, where its batch is known already, as in a loop over `steps`.
+
+        Args:
+            loss: a number or a tensor with one element.
+        """
         if self._under_way.capturing:
             self._enter()
         self._under_way.take_loss(loss)
 
     def capture_step_data(self, key: str, data: Any) -> None:
-        """Take something of this step."""
+        """Hand over something of this step under a key, for whoever wants to look at it when training stops.
+
+        Args:
+            key: a name, such as "bcl_metrics".
+            data: tensors, arrays, numbers or containers of them, or a function without arguments that gives them:
+                it is called at the boundary, and only if somebody looks.
+        """
         if self._under_way.capturing:
             self._enter()
         self._under_way.take_data(key, data)
 
     def wait_if_paused(self) -> None:
-        """The step is complete."""
+        """The step is complete; block while training is paused.
+
+        Raises:
+            TrainingStopped: somebody called `stop`.
+        """
         # Nothing here but what must be: between two steps all of this runs in cold caches.
         under_way, tick = self._under_way, self.tick_ahead
-        self.tick_ahead = tick + 1
+        self.tick_ahead, self.ended_by_hand = tick + 1, True
         now, step = time.time(), under_way.step
         if step is None:
             step = self._finished[1] + 1
@@ -296,6 +320,8 @@ class LoopSide:
     def _is_soon_passed(self, tick: int, now: float) -> bool:
         """A step is complete of which more may be wanted; return whether its boundary could be left as any other."""
         overhead = self._overhead
+        if overhead is not None:
+            overhead.step_ends(now)
         is_free = tick < self._busy_from and now < self._busy_at
         asked = is_free and self._attention.is_set
         if not is_free or (asked and (overhead is not None or not self._passes())):

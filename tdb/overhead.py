@@ -97,10 +97,21 @@ class Overhead:
                     setattr(each, name, self._timed(part, getattr(each, name)))
                     self._replaced.append((each, name))
 
+    def step_ends(self, at: float) -> None:
+        """A step has come to its boundary.
+
+        Args:
+            at: when, in seconds of `time.time`.
+        """
+        self._ended = time.perf_counter() - (time.time() - at)
+        self._within = 0.0
+
     def next_step(self, tick: int) -> bool:
         """The step `tick` is complete, and the next begins; return whether the measurement is."""
         now = time.perf_counter()
         place = tick - self._first
+        if self._counts:
+            self._parts["boundary"] += now - self._ended - self._within
         if place >= 0:
             self._seconds.append((self._ended if self.leaves_out(tick) else now) - self._began)
         self._counts = place + 1 >= 0 and not self.leaves_out(tick + 1)
@@ -134,8 +145,6 @@ class Overhead:
         @wraps(method)
         def timed(*args: Any, **kwargs: Any) -> Any:
             if not self._counts:
-                if part == "boundary":  # of a step that is left out: what follows is none of its time
-                    self._ended = time.perf_counter()
                 return method(*args, **kwargs)
             before, self._within = self._within, 0.0
             began = time.perf_counter()

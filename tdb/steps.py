@@ -79,7 +79,7 @@ class Steps(Generic[Batch]):
                 if losses is None and not loop.idle and "torch" in sys.modules:
                     losses = hearing.enter_context(heard_losses())
                 before, loop.ended_by_hand = updates_of(parameters), False
-                loop.capture_batch(batch, None, None, None, epoch)
+                loop.capture_batch(batch, None, epoch=epoch)
                 try:
                     yield batch
                 except GeneratorExit:
@@ -108,6 +108,7 @@ class Steps(Generic[Batch]):
             if objective is not None and loop.captures.under_way.loss is None:
                 loop.capture_loss(objective)
         loop.wait_if_paused()
+        loop.ended_by_hand = False  # it is not the loop that has said so
 
     def _last_boundary(self, losses: Losses | None, frame: FrameType | None) -> None:
         try:

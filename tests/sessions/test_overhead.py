@@ -108,6 +108,18 @@ def test_an_unknown_loop_is_measured_and_history_says_what_is_missing(make_sessi
     assert "20 left out by `overhead`" in session.controller.recorder.history.describe()
 
 
+def test_a_loop_that_has_looked_its_calls_up_before_is_measured_as_well(make_session: Make) -> None:
+    look_up = "    capture_batch, wait_if_paused = controller.capture_batch, controller.wait_if_paused\n"
+    looked_up = UNKNOWN_LOOP.replace("    for step", f"{look_up}    for step").replace("    controller.", "    ")
+    assert "        wait_if_paused()" in looked_up
+    session = make_session(looked_up, as_json=True)
+    session.answer("step 5")
+    answer = session.answer("overhead 40")
+    assert answer["pairs"] == 20
+    assert all(seconds > 0 for seconds in answer["left_out"])
+    assert 0 < answer["parts"]["boundary"] < answer["recorded"][2]
+
+
 def test_a_stop_point_stops_at_its_very_step_even_if_that_is_left_out(make_session: Make) -> None:
     session = make_session(UNKNOWN_LOOP, as_json=True)
     session.answer("step 1")
