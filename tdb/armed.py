@@ -209,6 +209,9 @@ class Armed(StopCheck):
             boundary=self.boundary(position),
             thorough=self._controller.capturing or self._looks % NAN_EVERY == 0,
         )
+        if self.points.notes:  # somebody may be waiting for what can never come
+            for note in self.points.take_notes():
+                self._controller.notify(note)
         self._look_back(position)
         reached = self._reached(self._goal) if self._goal is not None else ""
         if not (hits or reached):

@@ -122,6 +122,17 @@ class StepNamespace(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def foreseen(self) -> list[str]:
+        """Name what is known to have a value once a step is complete, if anything is known of the layer already.
+
+        Entries of step data are left out, and what only the loop will capture.
+        """
+        controller, panel = self._controller, panel_of(self._controller)
+        if controller.layer.info is None:
+            return []
+        of_rule = (*panel.columns, *panel.step_data) if panel is not None else ()
+        return [*OF_THE_STEP, *of_rule, *GENERIC_METRICS, "feature_id", *STATUS_WORDS, *sources_of(controller)]
+
     def needs_capture(self, names: frozenset[str]) -> bool:
         """Return whether one of the names has a value only in a step that is captured from its start."""
         if names & NEEDS_CAPTURE:

@@ -52,18 +52,20 @@ def attach(
         TrainingStopped: somebody called `stop`.
         TypeError: something else was given for one of these.
     """
-    optimizers = _several(optimizer)
-    _must_fit(model, optimizers, focus)
+    optimizers, all_schedulers = _several(optimizer), _several(schedulers)
+    shape = _must_fit(model, optimizers, focus, image_shape)
+    _must_go_on(all_schedulers, scaler)
+    taken, last_step = (None if number is None else step_number(number) for number in (step, last_step))
     controller = active_controller()
     plain = controller is None
     if controller is None:
         controller = plain_controller()
     if focus:
         controller.focus_on(focus)
-    if image_shape is not None:
-        controller.image_shape = tuple(image_shape)
-    taken = controller.position.step if step is None else step_number(step)
-    training = Training(model, optimizers, _several(schedulers), scaler, taken, last_step)
+    if shape is not None:
+        controller.image_shape = shape
+    taken = controller.position.step if taken is None else taken
+    training = Training(model, optimizers, all_schedulers, scaler, taken, last_step)
     if plain:
         controller.attach(training)
     else:
@@ -80,8 +82,8 @@ def _several(one_or_more: Any) -> list[Any]:
     return list(one_or_more) if isinstance(one_or_more, Iterable) else [one_or_more]
 
 
-def _must_fit(model: Any, optimizers: Sequence[Any], focus: Any) -> None:
-    """Raise TypeError for what is mistaken for another: it would be noticed much later, if at all."""
+def _must_fit(model: Any, optimizers: Sequence[Any], focus: Any, image_shape: Any) -> tuple[int, ...] | None:
+    """Return the shape; raise TypeError for what is mistaken for another: it would be noticed much later, if at all."""
     if isinstance(model, list | tuple):
         raise TypeError("attach takes one model: torch.nn.ModuleList([...]) holds several")
     if model is not None and not hasattr(model, "named_modules"):
@@ -91,3 +93,22 @@ def _must_fit(model: Any, optimizers: Sequence[Any], focus: Any) -> None:
             raise TypeError(f"tdb.attach(model, optimizer) takes an optimizer, and a {type(each).__name__} is none")
     if not isinstance(focus, str):
         raise TypeError(f'focus is the name of a layer, such as "encoder.0", not a {type(focus).__name__}')
+    try:
+        return None if image_shape is None else tuple(map(step_number, image_shape))
+    except TypeError:
+        raise TypeError(f"image_shape is whole numbers, such as (28, 28), not {image_shape!r}") from None
+
+
+def _must_go_on(schedulers: Sequence[Any], scaler: Any) -> None:
+    """Raise TypeError for what has no state that could go back in time with the optimizers'."""
+    for each in schedulers:
+        if _is_another_kind(each, "step", "state_dict"):
+            raise TypeError(f"schedulers are those of the learning rate, and a {type(each).__name__} is none")
+    if scaler is not None and _is_another_kind(scaler, "state_dict"):
+        raise TypeError(f"scaler is one of gradients, as torch.amp.GradScaler, and a {type(scaler).__name__} is none")
+
+
+def _is_another_kind(given: Any, *methods: str) -> bool:
+    """Return whether something is a model, an optimizer, or has none of these methods."""
+    is_known = hasattr(given, "param_groups") or hasattr(given, "named_modules")
+    return is_known or not any(callable(getattr(given, method, None)) for method in methods)

@@ -145,11 +145,7 @@ class Settings:
         Raises:
             TdbError: there is no such setting, or no such value, or it cannot be in force; nothing changes then.
         """
-        setting = SETTINGS[self._known(name)]
-        try:
-            value = setting.parse(text)
-        except UsageError as error:
-            raise UsageError(f"set {name} takes {error.message}", f"Now: {self.shown(name)}") from None
+        value = self.read(name, text)
         before, self._values[name] = self._values[name], value
         try:
             for listener in self._listeners:
@@ -158,6 +154,14 @@ class Settings:
             self._values[name] = before
             raise
         return value
+
+    def read(self, name: str, text: str) -> Any:
+        """Return the value of `name` that `text` spells; raises TdbError if there is no such setting or value."""
+        setting = SETTINGS[self._known(name)]
+        try:
+            return setting.parse(text)
+        except UsageError as error:
+            raise UsageError(f"set {name} takes {error.message}", f"Now: {self.shown(name)}") from None
 
     def become(self, changed: Mapping[str, str]) -> None:
         """Let exactly these not be at their default; they are given as `changed` returns them."""

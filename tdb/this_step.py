@@ -187,12 +187,16 @@ def step_data(session: Session, record: Step, key: str) -> Any:
 def shapes_of(session: Session, names: Iterable[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Return the shapes of names that have a value in this step, and a note on each of the others.
 
-    Before the first step nothing can be said of any.
+    Before the first step nothing can be said of any but those that are nearly known ones.
     """
     names = list(names)
-    if session.controller.position.tick == 0 or set(names) <= ALWAYS_KNOWN:
+    if set(names) <= ALWAYS_KNOWN:
         return {}, {}
     namespace = session.armed.namespace
+    if session.controller.position.tick == 0:
+        foreseen = namespace.foreseen()
+        unseen = [name for name in names if name.partition(".")[0] not in foreseen]
+        return {}, {name: _unknown(name, foreseen) for name in unseen if did_you_mean(name, foreseen)}
 
     def ask() -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         session.armed.renew()

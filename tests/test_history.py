@@ -397,6 +397,7 @@ def test_the_description_says_what_was_kept() -> None:
     assert str(Span(1, 1001, 101)) == "every 10th step from 1 to 1,001"
     assert str(Span(1, 43, 3)) == "every 21st step from 1 to 43"
     assert str(Span(1, 9, 9)) == "every step from 1 to 9"
+    assert str(Span(257, 257, 1, halved=2)) == "step 257"
 
 
 def test_a_smaller_budget_is_kept_at_once() -> None:

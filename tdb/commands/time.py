@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tdb.travel.route import Way
 
 Which = Literal["first", "last", "all"]
+Within: TypeAlias = "tuple[int | None, int | None]"
 
 
 def _history(session: Session) -> History:
@@ -145,7 +146,9 @@ def heat(
 
 
 @command(running="now")
-def find(session: Session, condition: Expression) -> Result:
+def find(
+    session: Session, condition: Expression, *, from_: StepNumber | None = None, to: StepNumber | None = None
+) -> Result:
     """List the recorded steps at which a condition held: all, or with `first` or `last` after it, one stretch of them.
 
     Where history has gaps, the answer says between which recorded steps the condition began to hold. With `--replay`
@@ -154,35 +157,67 @@ def find(session: Session, condition: Expression) -> Result:
 
     Example:
         find win_rate[31] < 0.01
-        find loss < 0.1 first
+        find loss < 0.1 from 100 to 500 first
         find max(grad_norm) > 0.5 --replay
     """
-    text, words = condition, set()
-    while match := re.search(r"\s(first|last|all|--replay)$", text):
+    asked = _asked(condition, (from_, to))
+    expression, notes = compile_expression(asked.text), _failures(session)
+    if asked.replay:
+        need_still(session)
+        session.need_begun()
+        return by_best(session, session.controller.position.step, found_again, *asked[:3], notes)
+    steps, columns = over_time.recorded(_history(session), expression.names)
+    held = evaluate_history(expression, {**columns, "step": steps})
+    return _found(steps, held, asked.which, asked.within, notes, _history(session).left_out())
+
+
+class _Asked(NamedTuple):
+    """What `find` is to find: `within` are the first and the last step that count, None if all do."""
+
+    text: str
+    which: Which
+    within: Within
+    replay: bool
+
+
+WORD_AFTER = re.compile(r"\s(first|last|all|--replay|from|(?:from|to)\s+(\S+))$")
+"""What no expression ends in."""
+
+
+def _asked(typed: str, within: Within) -> _Asked:
+    text, words, (first, last) = typed, set(), within
+    while match := WORD_AFTER.search(text):
         text = text[: match.start()]
-        words.add(match[1])
+        word = match[1].split()[0]
+        if word not in ("from", "to"):
+            words.add(word)
+            continue
+        if not (match[2] or "").isdecimal():
+            wrong = f", not {match[2]!r}" if match[2] else ""
+            raise UsageError(f"find {word} takes a step{wrong}", "Example: find loss < 0.1 from 100 to 500 first")
+        first, last = (int(match[2]), last) if word == "from" else (first, int(match[2]))
     if len(words - {"--replay"}) > 1:
         raise UsageError("find takes one of first, last and all", "Example: find loss < 0.1 first")
     which: Which = next((each for each in ("first", "last") if each in words), "all")
-    expression, notes = compile_expression(text), _failures(session)
-    if "--replay" in words:
-        need_still(session)
-        session.need_begun()
-        return by_best(session, session.controller.position.step, found_again, text, which, notes)
-    steps, columns = over_time.recorded(_history(session), expression.names)
-    held = evaluate_history(expression, {**columns, "step": steps})
-    return _found(over_time.find(steps, held, which, _history(session).left_out()), steps[held], notes)
+    return _Asked(text, which, (first, last), "--replay" in words)
 
 
-def found_again(session: Session, way: Way, text: str, which: Which, notes: list[str]) -> Result:
+def found_again(session: Session, way: Way, text: str, which: Which, within: Within, notes: list[str]) -> Result:
     """Return at which past steps a condition holds that nobody recorded: they are taken again."""
     landing = way.ask(session, text)
     assert landing.asked is not None
-    steps, held = landing.asked
-    return _found(over_time.find(steps, held, which), steps[held], [*notes, str(landing), *landing.notes])
+    return _found(*landing.asked, which, within, [*notes, str(landing), *landing.notes])
 
 
-def _found(table: Table, steps: Array, notes: list[str]) -> Result:
+def _found(
+    steps: Array, held: Array, which: Which, within: Within, notes: list[str], left_out: Sequence[int] | Array = ()
+) -> Result:
+    first, last = within[0] or 0, np.inf if within[1] is None else within[1]
+    wanted = (steps >= first) & (steps <= last)
+    if not wanted.any():
+        raise UsageError(f"no step is recorded from {first} to {'the last' if within[1] is None else last}")
+    steps, held = steps[wanted], held[wanted]
+    table, steps = over_time.find(steps, held, which, left_out), steps[held]
     data = {"steps": steps, "first": steps[0] if steps.size else None, "last": steps[-1] if steps.size else None}
     return Result([table], {**data, "table": table}, notes)
 

@@ -51,6 +51,7 @@ def set_(session: Session, name: SettingName | None = None, value: Value | None 
         if name in found or name.partition(".")[0] in {each.partition(".")[0] for each in found}:
             return _of_training(session, name, value, found)
     if name is not None and value is not None:
+        _must_fit(session, name, session.settings.read(name, value))
         session.settings.change(name, value)
     names = list(SETTINGS) if name is None else [name]
     values = [session.settings.shown(each) for each in names]
@@ -59,6 +60,16 @@ def set_(session: Session, name: SettingName | None = None, value: Value | None 
     if name is None:
         return Result([table], data)
     return Result([Lines(f"{name} {values[0]}")], data)
+
+
+def _must_fit(session: Session, name: str, value: object) -> None:
+    """Raise UsageError if training has shown that it has nothing of the kind that a setting is to be.
+
+    A setting that was made earlier, or comes along from another process, may well not fit: that is told, not refused.
+    """
+    why = session.run.finder.misfit(str(value)) if name == "step.on" and session.run is not None else ""
+    if why:
+        raise UsageError(f"set step.on {value}: {why}", f"Now: {session.settings.shown(name)}")
 
 
 def _of_training(session: Session, name: str, text: str | None, found: Mapping[str, float]) -> Result:

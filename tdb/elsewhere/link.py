@@ -106,6 +106,10 @@ class Link:
                 return RUNNING
         return STOPPED
 
+    def take_notices(self) -> list[str]:
+        """Return nothing: what there is to tell comes as lines that were answered."""
+        return []
+
     # ---- what the shell asks ---------------------------------------------------------------------------------------
 
     def run(self, shown: Shown, kind: str, *contents: Any) -> bool:

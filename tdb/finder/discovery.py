@@ -71,6 +71,7 @@ class Discovery:
         parameters = leaves_of(roots)
         by_hand = HandUpdate(parameters)
         names = names_around(sys._getframe())  # noqa: SLF001 - as above
+        self.names = {}
         return self._found([by_hand], parameters, names), by_hand
 
     def _found(self, optimizers: list[Any], parameters: list[Any], names: dict[int, str]) -> Found:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tdb.finder.discovery import Discovery
     from tdb.finder.hearing import Hearing
 
+EVENTS = frozenset({"auto", "tick", "fetch", "backward"})
+
 
 class Ends:
     """Says of each event whether it ends a step.
@@ -21,11 +23,12 @@ class Ends:
         notify: tells something once at the prompt.
 
     Attributes:
-        step_on: what a step is: "auto", "tick", "fetch", "backward" or the name of an optimizer.
+        step_on: what a step is: "auto", "tick", "fetch", "backward" or the name of an optimizer that is known.
     """
 
     def __init__(self, discovery: Discovery, hearing: Hearing, notify: Callable[[str], None]) -> None:
-        self.step_on = "auto"
+        self.step_on = self._chosen = "auto"
+        self._has_begun = False
         self._discovery = discovery
         self._optimizers = discovery.optimizers
         self._hearing = hearing
@@ -35,6 +38,23 @@ class Ends:
     def begin(self) -> None:
         """A loop begins: how its updates come is to be learned."""
         self._rule = StepRule()
+        self._has_begun = True
+        self.choose(self._chosen)
+
+    def choose(self, what: str) -> None:
+        """Say what a step is; an optimizer that the loop turns out not to have is told of, and is as "auto"."""
+        self._chosen = what
+        why = self.misfit(what)
+        if why:
+            self._notify(f"step.on {what}: {why}: steps are found as with auto")
+        self.step_on = "auto" if why else what
+
+    def misfit(self, what: str) -> str:
+        """Return why nothing of the loop is `what`, or nothing: it is not known before the loop begins."""
+        names = self._discovery.names.values()
+        if what in EVENTS or what in names or not self._has_begun:
+            return ""
+        return f"none of the optimizers ({', '.join(names)}) is named so" if names else "updates are made by hand"
 
     @property
     def are_learned(self) -> bool:
@@ -72,7 +92,7 @@ class Ends:
             return self._rule.tick(self._optimizers.number(optimizer), self._taking_part)
         if self.step_on in ("tick", "fetch", "backward"):
             return self.step_on == "tick"
-        return self._is_chosen(optimizer)
+        return self._discovery.names.get(id(optimizer)) == self.step_on
 
     def passed(self, count: int) -> None:
         """So many updates were made and not told, each of which has ended a step."""
@@ -85,11 +105,3 @@ class Ends:
     def _taking_part(self) -> set[int]:
         hearing = self._hearing
         return self._optimizers.taking_part(hearing.called) if hearing.is_possible else self._optimizers.all()
-
-    def _is_chosen(self, optimizer: Any) -> bool:
-        names = self._discovery.names
-        if self.step_on not in names.values():
-            known = ", ".join(names.values())
-            self._notify(f"no optimizer {self.step_on!r} is known ({known}): every update is a step")
-            return True
-        return names.get(id(optimizer)) == self.step_on

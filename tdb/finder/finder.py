@@ -17,6 +17,8 @@ from tdb.tap import Tap
 if TYPE_CHECKING:
     from tdb.controller import DebugController
 
+SAYS_ITSELF = "the loop says itself where its steps end"
+
 
 class Finder:
     """Has the loop followed, or, where the script says itself where its steps end, looked on at.
@@ -31,6 +33,7 @@ class Finder:
         self.thread = LoopThread()
         self._controller = controller
         self._told: set[str] = set()
+        self._step_on = "auto"
         self._explicit = False  # the script says itself where its steps end
         discovery = Discovery()
         self._follower = Follower(controller, self.tap, self.thread, discovery, self.notify, self._give_up)
@@ -57,7 +60,14 @@ class Finder:
 
     def step_on(self, what: str) -> None:
         """Say what a step is: "auto", "tick", "fetch", "backward" or the name of an optimizer."""
+        self._step_on = what
         self._follower.step_on(what)
+
+    def misfit(self, what: str) -> str:
+        """Return why `step_on` cannot say this of the loop that is there, or nothing."""
+        if self._explicit:
+            return "" if what == "auto" else SAYS_ITSELF
+        return self._follower.misfit(what)
 
     def notify(self, text: str) -> None:
         """Tell something once at the prompt."""
@@ -73,6 +83,8 @@ class Finder:
     def _stand_aside(self) -> None:
         self.take_off()
         self._explicit = True
+        if why := self.misfit(self._step_on):
+            self.notify(f"step.on {self._step_on}: {why}")
         self._arrival.wait()
 
     def _put_on_now(self) -> None:

@@ -86,8 +86,12 @@ class Follower(Listener):
 
     def step_on(self, what: str) -> None:
         """Say what a step is: "auto", "tick", "fetch", "backward" or the name of an optimizer."""
-        self._ends.step_on = what
+        self._ends.choose(what)
         self.look_closely()
+
+    def misfit(self, what: str) -> str:
+        """Return why no step of the loop can be what `step_on` would say, or nothing."""
+        return self._ends.misfit(what)
 
     # ---- the script's end ------------------------------------------------------------------------------------------
 

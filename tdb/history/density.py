@@ -22,6 +22,8 @@ class Span(NamedTuple):
         return max(1, round((self.last - self.first) / (self.rows - 1))) if self.rows > 1 else 1
 
     def __str__(self) -> str:
+        if self.rows == 1:
+            return f"step {self.first:,}"
         return f"every {_ordinal(self.every)}step from {self.first:,} to {self.last:,}"
 
 

@@ -140,6 +140,8 @@ class TerminalFront:
             for _ in still_running(session, seconds, meanwhile):
                 self._main_thread.attend()
                 self.show_output()
+                for notice in session.controller.take_notices():
+                    self._say(notice)
                 if raw:
                     self._read_keys(session)
                 self._answer_signals(session)

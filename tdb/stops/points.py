@@ -23,6 +23,7 @@ class StopPoints:
         last_number: the number of the one set last, `$_bpnum`; 0 before the first.
         names: the names of the namespace that the next check may ask for.
         groups: the groups of tensors that the next check may ask for.
+        notes: what has to be said once without stopping; `take_notes` takes them.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,7 @@ class StopPoints:
         self.groups: frozenset[str] = frozenset()
         self._points: dict[int, StopPoint] = {}
         self._enabled: tuple[StopPoint, ...] = ()
-        self._notes: list[str] = []
+        self.notes: list[str] = []
 
     def __len__(self) -> int:
         return len(self._points)
@@ -114,7 +115,7 @@ class StopPoints:
         if not thorough:
             points = tuple(point for point in points if not point.is_plainly_false(namespace))
         moment = Moment(namespace, step, epoch, tensors or {}, boundary)
-        hits = [hit for point in points if (hit := point.check(moment, self._notes)) is not None]
+        hits = [hit for point in points if (hit := point.check(moment, self.notes)) is not None]
         for hit in hits:
             if hit.temporary:
                 self.remove(hit.number)
@@ -122,7 +123,7 @@ class StopPoints:
 
     def rehearse(self, moment: Moment) -> list[Hit]:
         """Return the hits there would have been at a step that is taken again; nothing is counted. Never raises."""
-        return [hit for point in self._enabled if (hit := point.rehearse(moment, self._notes)) is not None]
+        return [hit for point in self._enabled if (hit := point.rehearse(moment, self.notes)) is not None]
 
     def remembered(self) -> dict[int, tuple[Memory, tuple[int, int] | None]]:
         """Return a copy of what the stop points remember, by their numbers."""
@@ -156,11 +157,11 @@ class StopPoints:
         Raises:
             TdbError: there is no stop point of this number.
         """
-        return self.get(number).preview(Moment(namespace, step, epoch, tensors or {}, boundary), self._notes)
+        return self.get(number).preview(Moment(namespace, step, epoch, tensors or {}, boundary), self.notes)
 
     def take_notes(self) -> list[str]:
         """Return what has to be said once without stopping, and forget it."""
-        notes, self._notes = self._notes, []
+        notes, self.notes = self.notes, []
         return notes
 
     def table(self) -> Table:

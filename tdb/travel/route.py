@@ -51,7 +51,12 @@ class Landing(NamedTuple):
         way = f"{self.route}: {counted(self.replayed, 'step')} from {origin}"
         if not self.losses and not self.metrics:
             return way
-        compared = f"{counted(self.losses, 'loss', 'losses')} and {counted(self.metrics, 'set')} of metrics"
+        compared = " and ".join(
+            [
+                *([counted(self.losses, "loss", "losses")] if self.losses else []),
+                *([f"{counted(self.metrics, 'set')} of metrics"] if self.metrics else []),
+            ]
+        )
         if self.differing:
             return f"{way}; of {compared}, {self.differing} values came out otherwise: {self.differences[0]}"
         return f"{way}; {compared} as before, bit for bit"

@@ -210,13 +210,61 @@ for x, y in loader:
         "backward": 8,
         "optimD": 8,
         "optimG": 4,
-        "optimX": 12,
+        "optimX": 4,
     }.items():
         session = script(two)
         assert session.type(f"set step.on {what}") == f"step.on {what}\n"
         assert finished(session) == f"Training finished after {steps} steps"
     assert "step.on takes" in session.type("set step.on 3")
     session.type("set step.on auto")
+
+
+def test_an_optimizer_that_there_is_not_is_told_of_as_soon_as_that_is_known(
+    script: Callable[..., TypingSession],
+) -> None:
+    session = script(PLAIN)
+    session.play("""
+        (tdb) set step.on nope
+        step.on nope
+        (tdb) step
+        > step 1 ...
+        -> optimizer.step()
+        step.on nope: none of the optimizers (optimizer) is named so: steps are found as with auto
+        (tdb) set step.on nada
+        *** set step.on nada: none of the optimizers (optimizer) is named so. Now: nope
+        (tdb) set step.on optimizer
+        step.on optimizer
+        (tdb) step
+        > step 2 ...
+        -> optimizer.step()
+    """)
+    by_hand = """
+for x, y in loader:
+    model.zero_grad()
+    nn.functional.cross_entropy(model(x), y).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 0.1 * parameter.grad
+"""
+    session = script(by_hand)
+    session.type("set step.on optimizer")
+    assert "step.on optimizer: updates are made by hand: steps are found as with auto" in session.type("step")
+    assert finished(session) == "Training finished after 4 steps"
+
+
+def test_a_loop_that_says_itself_where_its_steps_are_takes_no_other_answer(
+    script: Callable[..., TypingSession],
+) -> None:
+    session = script(
+        PLAIN.replace("for x, y", "controller = tdb.active_controller()\ncontroller.begin()\nfor x, y")
+        + "    controller.wait_if_paused()\n",
+        "import tdb\n" + PRELUDE,
+    )
+    session.type("set step.on backward")
+    assert "step.on backward: the loop says itself where its steps end" in session.type("start")
+    refused = "*** set step.on tick: the loop says itself where its steps end. Now: backward\n"
+    assert session.type("set step.on tick") == refused
+    assert session.type("set step.on auto") == "step.on auto\n"
 
 
 def test_evaluation_in_between_and_looks_before_training(script: Callable[..., TypingSession]) -> None:

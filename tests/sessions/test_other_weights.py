@@ -109,3 +109,11 @@ def test_each_fold_has_trajectories_of_its_own_model(make_session: Make) -> None
     trajectory = session.controller.recorder.watches.trajectory(3)
     assert trajectory["segment"].tolist() == [1] * 30 + [2] * 30
     assert trajectory["weight_cos_to_init"][30] > 0.99
+
+
+def test_going_back_to_before_the_change_tells_only_of_what_could_be_compared(make_session: Make) -> None:
+    session = make_session(RUN.format(change=CHANGES["a layer with fewer features"]))
+    session.type("until 45")
+    shown = session.type("goto 20")
+    assert " losses as before, bit for bit\n" in shown
+    assert "0 sets" not in shown

@@ -105,6 +105,11 @@ def test_find_says_when(watched: TypingSession) -> None:
     expected = [step for step, rate in points.items() if rate < 0.01]
     assert watched.answer("find win_rate[31] < 0.01")["steps"] == expected
     assert watched.answer("find win_rate[31] < 0.01 first")["first"] == expected[0]
+    among = [step for step in expected if expected[1] <= step <= expected[-2]]
+    found = watched.answer(f"find win_rate[31] < 0.01 from {expected[1]} to {expected[-2]}")
+    assert found["steps"] == among
+    assert watched.answer(f"find to {expected[-2]} win_rate[31] < 0.01 from {expected[1]} all") == found
+    assert watched.answer(f"find win_rate[31] < 0.01 last to {expected[0]}")["last"] == expected[0]
 
 
 def test_summary_counts_every_step(watched: TypingSession) -> None:
@@ -238,6 +243,9 @@ def test_what_was_recorded_survives_a_crash(make_session: Make, tmp_path: Path) 
         ("heat nothing", "no metric 'nothing' in history. Recorded: "),
         ("find nope > 1", "no metric 'nope' in history"),
         ("find win_rate >", "the expression ends too early"),
+        ("find loss > 0 from x", "find from takes a step, not 'x'"),
+        ("find loss > 0 from", "find from takes a step. Example: find loss < 0.1 from 100 to 500 first"),
+        ("find loss > 0 from 9000", "no step is recorded from 9000 to the last"),
         ("set history.budget 1", "set history.budget takes a size from 64KiB, such as 256MiB, not '1'"),
         ("set optimizer.lr nan", "set optimizer.lr takes a number, not 'nan'. Now: 0.001"),
         ("set optimizer.lr inf", "set optimizer.lr takes a number, not 'inf'. Now: 0.001"),

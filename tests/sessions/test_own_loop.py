@@ -264,14 +264,23 @@ def test_a_loop_that_has_ended_is_whole_in_history_and_the_next_one_is_waited_fo
         (lambda model, _: tdb.attach([model, model]), r"one model: torch.nn.ModuleList\(\[...\]\) holds several"),
         (lambda model, _: tdb.attach(model, focus=model), "focus is the name of a layer, .* not a Sequential"),
         (lambda model, _: tdb.attach(model, step="last"), "the number of a step is a whole one, not 'last'"),
+        (lambda model, _: tdb.attach(model, last_step="last"), "the number of a step is a whole one, not 'last'"),
+        (lambda model, optimizer: tdb.attach(model, optimizer, schedulers=3), "schedulers .* and a int is none"),
+        (lambda model, optimizer: tdb.attach(model, schedulers=optimizer), "schedulers .* and a SGD is none"),
+        (lambda model, optimizer: tdb.attach(model, optimizer, scaler=2.0), "scaler .* and a float is none"),
+        (lambda model, _: tdb.attach(model, image_shape=28), r"image_shape is whole numbers, .*\(28, 28\), not 28"),
+        (lambda model, _: tdb.attach(model, focus="0", image_shape="ab"), "image_shape is whole numbers, .* not 'ab'"),
         (lambda model, _: tdb.attach(model).capture_batch([1], 0.5, 1.5), "a whole one, not 1.5"),
     ],
 )
 @pytest.mark.usefixtures("controller")
-def test_what_is_mistaken_for_another_is_named(given: Callable[..., object], message: str) -> None:
+def test_what_is_mistaken_for_another_is_named(
+    given: Callable[..., object], message: str, controller: tdb.DebugController
+) -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     with pytest.raises(TypeError, match=message):
         given(model, torch.optim.SGD(model.parameters()))
+    assert controller.image_shape is None
 
 
 def test_several_optimizers_may_have_names_and_a_step_any_kind_of_whole_number(controller: tdb.DebugController) -> None:

@@ -112,6 +112,20 @@ def test_without_the_metric_a_file_and_a_program_are_told_as_well(make_session: 
         assert session.cont()["step"] == 12
 
 
+def test_a_name_that_is_nearly_a_metric_is_told_of_before_the_first_step(make_session: Make) -> None:
+    make_session(recipe("bcl-slow", 12)).play("""
+        (tdb) start
+        ...
+        (tdb) break when wn_rate[31] < 0.01
+        Breakpoint 1, when wn_rate[31] < 0.01
+        no metric, key or variable 'wn_rate'. Did you mean: win_rate. It may be captured later
+        (tdb) break when win_rate[31] < 0
+        Breakpoint 2, when win_rate[31] < 0
+        (tdb) break when bcl_metrics.win_rate[31] < 0
+        Breakpoint 3, when bcl_metrics.win_rate[31] < 0
+    """)
+
+
 # ---- each kind against a loop ----------------------------------------------------------------------------------------
 
 SERIES = """

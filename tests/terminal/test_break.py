@@ -57,3 +57,19 @@ def test_the_users_line_with_commands_and_a_display(
     terminal.until(r"\[y/N\]")
     terminal.type("y\r")
     assert terminal.until_end() == 0
+
+
+def test_what_can_never_stop_training_is_told_while_it_runs(
+    open_with_torch: Callable[..., Terminal], write_script: Callable[[str], str]
+) -> None:
+    terminal = open_with_torch(write_script(LOOP.replace("range(1, 1001)", "range(1, 10**9)")), columns=110)
+    terminal.until_prompt()
+    terminal.line("break when wnrate[31] < 0.01")
+    terminal.type("continue\r")
+    terminal.until(r"Breakpoint 1: waits for 'wnrate', which has no value yet")
+    terminal.type("\x03")
+    terminal.until_line(PROMPT)
+    terminal.type("q\r")
+    terminal.until(r"\[y/N\]")
+    terminal.type("y\r")
+    assert terminal.until_end() == 0
