@@ -20,10 +20,11 @@ from tdb.anomaly import Anomaly, entries_of, floats, wrong_in
 from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled
 from tdb.captures import has_numbers
 from tdb.frames import HERE, is_own, is_torch, place_of
+from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled
 from tdb.patches import Patches
-from tdb.update_hooks import Handle, after_updates, before_updates
+from tdb.update_hooks import after_updates, before_updates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -59,6 +59,11 @@ def is_library(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__") != "__main__" and _is_library_file(frame.f_code.co_filename)
 
 
+def runs_a_cell(frame: FrameType) -> bool:
+    """Return whether a frame is IPython's that runs a cell: all outside of it is the notebook's machinery."""
+    return frame.f_code.co_name == "run_code" and frame.f_globals.get("__name__") == "IPython.core.interactiveshell"
+
+
 def innermost_of_user(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame of the user's own files; where there is none, the innermost not of tdb or torch."""
     fallback = None
@@ -106,16 +111,20 @@ def stack_of_error(traceback: TracebackType | None) -> list[tuple[FrameType, int
     while traceback is not None:
         found.append((traceback.tb_frame, traceback.tb_lineno))
         traceback = traceback.tb_next
-    return [(frame, line) for frame, line in found if not is_own(frame)]
+    outermost = max((place for place, (frame, _) in enumerate(found, 1) if runs_a_cell(frame)), default=0)
+    return [(frame, line) for frame, line in found[outermost:] if not is_own(frame)]
 
 
 def _user_frames(frame: FrameType | None) -> list[FrameType]:
-    """Return the frames from `frame` outwards without tdb's own, and from the first that is not torch's either."""
+    """Return the frames from `frame` outwards without tdb's own, and from the first that is not torch's either.
+
+    Those of a cell are all that there are in a notebook.
+    """
     frames: list[FrameType] = []
     # A boundary may lie inside a call of torch's, such as the update: the line that called it is where training waits.
     while frame is not None and (is_own(frame) or is_torch(frame)):
         frame = frame.f_back
-    while frame is not None:
+    while frame is not None and not runs_a_cell(frame):
         if not is_own(frame):
             frames.append(frame)
         frame = frame.f_back

@@ -19,11 +19,12 @@ from tdb.captures import is_tensor
 from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import Initial, generic_metrics
+from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
 from tdb.layer_weight import as_rows, form_of, gradient_of, has_form, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
-from tdb.module_calls import Handle, after_calls
+from tdb.module_calls import after_calls
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
 from tdb.weight_batch import WeightBatch
@@ -69,6 +70,7 @@ class FocusLayer:
         self._weight_batch: WeightBatch | None = None
         self._output: Tensor | None = None
         self._handles: list[Handle | RemovableHandle] = []
+        self._class: type[Any] = object  # of the layer, when hooks were put on
         self.hooks_fire = True
 
     def bind(self, target: Any, name: str = "") -> None:
@@ -205,10 +207,19 @@ class FocusLayer:
             self.end_step()
 
     def _put_hooks_on(self) -> None:
+        self._class = type(self._module)
         if self.hooks_fire:
-            self._handles.append(after_calls(type(self._module), self._keep_output))
+            self._handles.append(after_calls(self._class, self._keep_output))
         if hasattr(self._optimizer, "register_step_pre_hook"):
             self._handles.append(self._optimizer.register_step_pre_hook(never_compiled(self._keep_grad)))
+
+    def _look_at_class(self) -> None:
+        """Put the hooks on anew if the layer has got another class, as where a parametrization is registered."""
+        if self._class is not type(self._module) and self._handles:
+            for handle in self._handles:
+                handle.remove()
+            self._handles = []
+            self._put_hooks_on()
 
     def _keep_output(self, module: nn.Module, output: Any) -> None:
         # A forward without gradients is no training; in a backward pass a checkpointed part is computed once more.
@@ -343,6 +354,7 @@ class FocusLayer:
         grad = self._grad if self._grad is not None else self._module_grad()
         kind = Kind(grad is not None, self._output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
+            self._look_at_class()
             return batch
         batch.end_step(self._rows(weight), kind)
         if not self.following:

@@ -104,7 +104,7 @@ class LoopSide:
 
     def attach(self, target: Any) -> None:
         """A loop over `target` will follow, perhaps in another thread."""
-        self.record_rest()
+        self._leave_loop()
         if target is not None:
             self.target = target
         self.captures.end()
@@ -112,7 +112,6 @@ class LoopSide:
         self.position = Position(self.position.tick, step_of(target))
         self._forget()
         self.record = Step(self._clock())
-        self._leave_loop()
         self.bind_focus(target)
 
     def discovered(self, target: Any) -> None:
@@ -125,7 +124,6 @@ class LoopSide:
     def enter(self) -> None:
         """A loop is about to take its first step, unless it is under way already."""
         if self._gate.has_lost_thread:  # whatever ended the last loop, nobody has said so
-            self.record_rest()
             self._leave_loop()
             self._forget()
         if self._in_loop:
@@ -281,7 +279,6 @@ class LoopSide:
         self.refuse_wanted()
         self.captures.end(crashed=status == CRASHED)
         self._leave_loop()
-        self.record_rest()
         self._gate.finish(status, reason, linger)
 
     def record_rest(self) -> None:
@@ -359,10 +356,14 @@ class LoopSide:
     def _record_metrics(self, tick: int) -> None:
         """Record a step of which nothing else is wanted, and go on as before it."""
         if not self.recorder.let_wait(self.timeline, self._finished):
-            if self.captures.layer.has_another_form:
+            is_another = self.captures.layer.has_another_form
+            if is_another:
                 self._keep_up()
             unrecorded, self._unrecorded = self._unrecorded, []
             self.recorder.record(self.timeline, unrecorded, metrics=True)
+            if is_another:  # the hooks were those of the layer as it was
+                self._look_ahead()
+                return
         if self.captures.layer.following:
             self.captures.layer.follow_step()
         self._see_when_to_record(tick)
@@ -520,7 +521,7 @@ class LoopSide:
     def _leave_loop(self) -> None:
         """Keep the last step to be looked at; should another loop follow, its first step is captured."""
         self.stop_measuring()
-        self.recorder.flush()
+        self.record_rest()
         self.captures.layer.end_step()
         if self.question.check is not None:
             self.question.check.let_go()

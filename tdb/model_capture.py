@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.autograd import count_compiled, inside_backward, is_being_compiled, is_transformed
 from tdb.captures import is_tensor
+from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
 from tdb.step import Progress
-from tdb.update_hooks import Handle, before_updates
+from tdb.update_hooks import before_updates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

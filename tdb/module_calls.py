@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tdb.autograd import is_being_compiled
+from tdb.handle import Handle
 from tdb.patches import Patches
 
 Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], object]
@@ -28,8 +29,10 @@ class _Calls:
         self._patches = Patches()
         self._patches.replace(kind, "__call__", self._telling)
 
-    def tidy(self) -> None:
-        """Leave the class as it was if nobody wants to be called."""
+    def forget(self, function: Before | After) -> None:
+        """Call a function no more, and leave the class as it was if nobody wants to be called."""
+        self.before = tuple(each for each in self.before if each != function)
+        self.after = tuple(each for each in self.after if each != function)
         if not (self.before or self.after):
             self._patches.take_off()
             _told.pop(self._kind, None)
@@ -57,33 +60,18 @@ class _Calls:
 _told: dict[type[Any], _Calls] = {}
 
 
-class Handle:
-    """A function that is called; `remove` ends that."""
-
-    def __init__(self, calls: _Calls, function: Before | After) -> None:
-        self._calls = calls
-        self._function = function
-
-    def remove(self) -> None:
-        """Call it no more."""
-        calls = self._calls
-        calls.before = tuple(each for each in calls.before if each != self._function)
-        calls.after = tuple(each for each in calls.after if each != self._function)
-        calls.tidy()
-
-
 def before_calls(kind: type[Any], function: Before) -> Handle:
     """Call `function(module, args, kwargs)` before each call of a module whose class is `kind` itself."""
     calls = _calls_of(kind)
     calls.before += (function,)
-    return Handle(calls, function)
+    return Handle(functools.partial(calls.forget, function))
 
 
 def after_calls(kind: type[Any], function: After) -> Handle:
     """Call `function(module, output)` after each call of a module whose class is `kind` itself, unless it raises."""
     calls = _calls_of(kind)
     calls.after += (function,)
-    return Handle(calls, function)
+    return Handle(functools.partial(calls.forget, function))
 
 
 def _calls_of(kind: type[Any]) -> _Calls:

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.autograd import inside_backward, is_being_compiled, never_compiled, out_of_transforms
 from tdb.captures import given
+from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled, weights_of
 from tdb.patches import Patches
 from tdb.step import BOUNDARY, Progress
 from tdb.target import model_of, optimizers_of
-from tdb.update_hooks import Handle, after_updates, before_updates
+from tdb.update_hooks import after_updates, before_updates
 
 if TYPE_CHECKING:
     from torch import nn

@@ -63,6 +63,10 @@ class Text:
     is_prose: bool = False
 
 
+class Traceback(Text):
+    """What Python says of an exception that ended training: on stderr, as it does, unless a person reads stdout."""
+
+
 @dataclass(frozen=True)
 class TensorValue:
     """A tensor that was looked at: `values` is a numpy copy; dtype and device are the tensor's own.

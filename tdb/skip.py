@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
-from tdb.update_hooks import Handle, after_updates, before_updates
+from tdb.update_hooks import after_updates, before_updates
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from tdb.active import is_explicit
 from tdb.captures import number
 from tdb.counted import counted
 from tdb.frames import HERE
-from tdb.results import Result, Text
+from tdb.results import Result, Text, Traceback
 from tdb.standing import CRASHED, ENDED, FINISHED, RUNNING, STOPPED
 from tdb.step import BOUNDARY
 
@@ -83,6 +83,7 @@ def stop_report(session: Session) -> StopReport:
         "stop_points": [{"number": hit.number, "message": hit.message} for hit in session.hits()],
     }
     place = session.stack.place()
+    told: list[Text] = []
     if status == STOPPED:
         data["place"] = str(place) if place is not None else None
         asked_for = re.fullmatch(ASKED_FOR, state["reason"]) is not None or state["phase"] != BOUNDARY
@@ -90,15 +91,12 @@ def stop_report(session: Session) -> StopReport:
         lines = [*lead, position_line(session, place), source_line(place)]
     elif status == CRASHED:
         caught = [hit.message for hit in session.hits()]
-        lines = [
-            crash_text(session),
-            *caught,
-            f"Training crashed after step {state['step']}: {state['reason']}",
-        ]
+        lines = [*caught, f"Training crashed after step {state['step']}: {state['reason']}"]
+        told = [Traceback(text)] if (text := crash_text(session)) else []
         data["error"] = state["reason"]
     else:
         lines = [end_line(session)]
-    return StopReport([placed(lines, place)], data)
+    return StopReport([*told, placed(lines, place)], data)
 
 
 def placed(lines: Iterable[str], *places: Place | None) -> Text:

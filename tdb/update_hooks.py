@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from tdb.autograd import never_compiled
+from tdb.handle import Handle
 
 Function = Callable[[Any], None]
 
@@ -19,20 +21,6 @@ _before: list[Function] = []
 _after: list[Function] = []
 _handles: list[Any] = []
 _calling = 0
-
-
-class Handle:
-    """A function that is called; `remove` ends that."""
-
-    def __init__(self, functions: list[Function], function: Function) -> None:
-        self._functions = functions
-        self._function = function
-
-    def remove(self) -> None:
-        """Call it no more."""
-        with suppress(ValueError):
-            self._functions.remove(self._function)
-        tidy()
 
 
 def before_updates(function: Function) -> Handle:
@@ -61,7 +49,13 @@ def _add(functions: list[Function], function: Function) -> Handle:
             register_optimizer_step_post_hook(never_compiled(_call_after)),
         ]
     functions.append(function)
-    return Handle(functions, function)
+    return Handle(partial(_forget, functions, function))
+
+
+def _forget(functions: list[Function], function: Function) -> None:
+    with suppress(ValueError):
+        functions.remove(function)
+    tidy()
 
 
 def _call_before(optimizer: Any, args: Any, kwargs: Any) -> None:

@@ -85,10 +85,8 @@ def test_an_empty_history_answers_too() -> None:
     history = History()
     assert history.loss()[0].shape == (0,)
     assert history.range()["epoch"].shape == (0,)
-    assert history.gaps().shape == (0, 2)
     assert history.density() == []
     assert history.marks() == {}
-    assert history.describe() == "0 of 0 steps: none yet; 0.0 of 256.0 MiB"
     with pytest.raises(UsageError, match=r"step 1 is not in history. It is empty"):
         history.at(1)
 
@@ -315,7 +313,7 @@ def test_whatever_is_recorded_is_what_was_appended(operations: list[tuple[Any, .
 
 def test_nothing_goes_while_there_is_room() -> None:
     history = filled(1000, 2 * MIB)
-    assert history.gaps().tolist() == history.gaps("win_rate").tolist() == []
+    assert history.loss()[0].tolist() == history.metric("win_rate")[0].tolist() == list(range(1, 1001))
     assert history.density("win_rate") == [Span(1, 1000, 1000)]
 
 
@@ -370,11 +368,10 @@ def test_marks_outlive_what_cannot_give_way() -> None:
     assert history.marks() == dict.fromkeys(range(2, 101, 2), "stop")
 
 
-def test_gaps_and_density_tell_what_is_missing() -> None:
+def test_density_tells_what_is_missing() -> None:
     history = filled(3000, 256 * 2**10)
     recorded = history.metric("win_rate")[0].tolist()
     missing = [(one, other) for one, other in itertools.pairwise(recorded) if other > one + 1]
-    assert history.gaps("win_rate").tolist() == [list(pair) for pair in missing]
     assert len(missing) > 10
     spans = history.density("win_rate")
     assert (spans[0].first, spans[-1].last, spans[-1].every) == (1, 3000, 1)
@@ -385,15 +382,13 @@ def test_gaps_and_density_tell_what_is_missing() -> None:
         assert span.every == round(float(np.diff(inside).mean()))
 
 
-def test_the_description_says_what_was_kept() -> None:
+def test_a_span_says_how_densely_steps_are_recorded() -> None:
     history = History(SMALLEST)
     for step in range(1, 3001):
         append(history, 0, step, step, 0, 0.0, 0.5, stopped=step == 7)
     spans = history.density()
     assert len(spans) > 1
-    assert history.describe() == (
-        f"{len(history):,} of 3,000 steps: {', '.join(map(str, spans))}; 1 marked step; 0.1 of 0.1 MiB"
-    )
+    assert str(spans[-1]) == f"every step from {spans[-1].first:,} to 3,000"
     assert str(Span(1, 1001, 101)) == "every 10th step from 1 to 1,001"
     assert str(Span(1, 43, 3)) == "every 21st step from 1 to 43"
     assert str(Span(1, 9, 9)) == "every step from 1 to 9"
@@ -418,7 +413,8 @@ def test_metrics_too_large_for_the_budget_are_left_out_and_that_is_said() -> Non
         append(history, 0, step, step, 0, 0.0, 0.5, {"a": np.ones(100_000)})
     assert len(history.loss()[0]) == 49
     assert history.metric_names() == []
-    assert history.describe().endswith("; metrics are not recorded: one step of them takes 0.38 MiB")
+    with pytest.raises(UsageError, match=r"metrics are not recorded: one step of them takes 0\.38 MiB"):
+        history.metric("a")
 
 
 def test_memory_stays_within_the_budget() -> None:
@@ -489,7 +485,7 @@ def test_readers_see_whole_rows_while_training_writes_and_thins() -> None:
                     assert (values == (steps % 4096)[:, None]).all()
                     assert (np.diff(steps) > 0).all()
                     assert set(history.marks()) <= set(history.loss()[0].tolist())
-                    history.describe()
+                    history.density()
                 reads[number] += 1
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             faults.append(repr(error))
@@ -517,4 +513,4 @@ def test_readers_see_whole_rows_while_training_writes_and_thins() -> None:
         sys.setswitchinterval(interval)
     assert faults == []
     assert min(reads) > 0
-    assert len(history.gaps("b"))  # there was thinning
+    assert np.diff(history.metric("b")[0]).max() > 1  # there was thinning

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tdb.module_calls import Handle, after_calls, before_calls
+from tdb.handle import Handle
+from tdb.module_calls import after_calls, before_calls
 
 
 class Wide(nn.Linear):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb import module_calls
 from tdb.autograd import is_being_compiled, never_compiled
+from tdb.handle import Handle
 from tdb.patches import Patches
-from tdb.update_hooks import Handle, after_updates, before_updates, tidy
+from tdb.update_hooks import after_updates, before_updates, tidy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,7 +86,7 @@ class Events:
         self._lasting = Patches()
         self._clearing = Patches()
         self._called: frozenset[int] = frozenset()
-        self._calls: list[module_calls.Handle] = []
+        self._calls: list[Handle] = []
         self._differentiating: set[int] = set()  # the threads that are in a backward pass
         self._handles: list[Handle] = []
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdb.counted import counted
 from tdb.errors import UsageError, did_you_mean
 from tdb.history.budget import MIB, Budget
 from tdb.history.density import Span, spans
@@ -195,23 +194,6 @@ class Recorded:
         """Return how densely the steps (or a metric's) are recorded, oldest first, pinned steps left out."""
         series = self._steps if name is None else self._metrics(name, None).series
         return spans(series.levels())
-
-    def gaps(self, name: str | None = None) -> Array:
-        """Return [k, 2]: recorded steps (of losses, or of a metric) and their next, where steps between are missing."""
-        steps = self.range()["step"] if name is None else self.metric(name)[0]
-        before = np.flatnonzero(np.diff(steps) > 1)
-        return np.stack([steps[before], steps[before + 1]], axis=1)
-
-    def describe(self) -> str:
-        """Return one line: how much is recorded, and where it is no longer every step."""
-        dense = ", ".join(map(str, self.density())) or "none yet"
-        marked = len(self.marks())
-        kept = f"; {counted(marked, 'marked step')}" if marked else ""
-        missing = len(self.left_out())
-        kept += f"; {missing:,} left out by `overhead`" if missing else ""
-        refused = f"; {self._refused}" if self._refused else ""
-        size = f"{self.nbytes / MIB:.1f} of {self.budget.limit / MIB:.1f} MiB"
-        return f"{len(self):,} of {counted(self.appended, 'step')}: {dense}{kept}; {size}{refused}"
 
     def _row_of(self, step: int) -> Any:
         """Return the newest row of `step` in the newest timeline."""

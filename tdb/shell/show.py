@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 
 from tdb.errors import TdbError
-from tdb.results import Part, Result, Table
+from tdb.results import Part, Result, Table, Traceback
 from tdb.serialise import dumps
 from tdb.shell.line_ends import begin_line
 from tdb.shell.writing import Textual, data_of, write
@@ -163,8 +163,13 @@ class Show:
                 self.line(line)
 
     def _text(self, parts: Sequence[Textual]) -> None:
+        for part in parts if not self.terminal else ():
+            if isinstance(part, Traceback):
+                self.notice(part.text)
         with _written(self.out):
             for part in parts:
+                if isinstance(part, Traceback) and not self.terminal:
+                    continue
                 if self.terminal:
                     self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
                 else:

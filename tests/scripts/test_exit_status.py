@@ -51,6 +51,9 @@ def test_of_the_training_script(place: Place, ending: str, commands: list[str], 
     assert ended.status == status
     assert ("no more" in ended.error) == ("no more" in ending)
     assert ("ZeroDivisionError: division by zero" in ended.out) == (status in (3, 5))
+    # As in a plain run, the traceback is on stderr: what is piped has the answers alone.
+    assert ("\nZeroDivisionError: division by zero\n" in ended.error) == (status in (3, 5))
+    assert "Traceback" not in ended.out
 
 
 def test_nothing_to_run(place: Place) -> None:

@@ -117,3 +117,18 @@ def test_going_back_to_before_the_change_tells_only_of_what_could_be_compared(ma
     shown = session.type("goto 20")
     assert " losses as before, bit for bit\n" in shown
     assert "0 sets" not in shown
+
+
+@pytest.mark.parametrize("change", ["weight_norm", "spectral_norm", "orthogonal"])
+def test_a_parametrization_that_is_registered_in_the_middle_of_a_run_costs_one_step_of_outputs(
+    make_session: Make, change: str
+) -> None:
+    keeps_its_optimizer = RUN.replace("            optimizer = torch.optim.SGD(net.parameters(), lr=0.05)\n", "")
+    script = keeps_its_optimizer.format(change=f"torch.nn.utils.parametrizations.{change}(net.fc)")
+    session = make_session(script)
+    for line in ("step", "watch 0", "continue"):
+        session.type(line)
+    steps, means = session.controller.recorder.history.metric("mean_activation")
+    assert steps[np.isnan(means).all(axis=1)].tolist() == [31]
+    ours = vars(session.session.run.module)["rows"]  # type: ignore[union-attr]
+    assert all(torch.equal(*pair) for pair in zip(ours, plain_rows(script), strict=True))
