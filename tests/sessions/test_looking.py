@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -438,3 +439,31 @@ def test_a_cause_is_shown_at_the_line_that_raised_it(make_session: Make) -> None
         ...->         return {}["missing"]
         ...
     """)
+
+
+def test_where_in_a_cell_ends_at_the_cell(make_session: Make) -> None:
+    cell = """
+        import tdb
+
+
+        def train(controller):
+            controller.begin()
+            for step in range(1, 9):
+                controller.capture_batch([step], 1.0, step)
+                controller.wait_if_paused()
+                assert step < 5
+
+
+        train(tdb.active_controller())
+    """
+    notebook = "from IPython.core.interactiveshell import InteractiveShell\n"
+    session = make_session(f"{notebook}InteractiveShell().run_cell({textwrap.dedent(cell)!r}).raise_error()\n")
+    session.type("step")
+    session.play("""
+        (tdb) where
+          <ipython-input-...>(12) <module>
+        > step 1  loss 1.0000        <ipython-input-...>(8) train
+        -> controller.wait_if_paused()
+    """)
+    session.type("continue")
+    assert [frame.f_code.co_name for frame in session.session.stack.frames()] == ["<module>", "train"]
