@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tdb.errors import TdbError, UsageError
-from tdb.files import replacing
+from tdb.files import must_be_replaceable, replacing
 from tdb.serialise import to_json
 
 NAME = "comparison"
@@ -148,6 +148,18 @@ class Comparison:
         if others:
             raise UsageError(f"{folder} holds a comparison with {'; '.join(others)}", way_out)
         return cls(settings, rows)
+
+
+def must_be_writable(path: Path) -> None:
+    """Make sure that `write_whole` can write a file, as far as that can be known before training.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        must_be_replaceable(path)
+    except TdbError as error:
+        raise UsageError(error.message, error.hint) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

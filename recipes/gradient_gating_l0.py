@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ import tdb
 from bcl import BCLConfig
 from bcl.health import BCLHealthTracker, health_report
 from recipes import data
-from recipes.comparison import NAME, Comparison, write_whole
+from recipes.comparison import NAME, Comparison, must_be_writable, write_whole
 from recipes.conditions import CONDITIONS, ITERATIONS, check_choice, title
 from recipes.evaluation import row_of, summary
 from recipes.progress import Bars
@@ -125,17 +124,14 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--out is for comparisons", "Use it with --condition all")
     if options.save is not None and every:
         raise UsageError("--save is for the weights of one condition", "With --condition all, use --out")
-    if options.save is not None and not options.save.resolve().parent.is_dir():
-        raise UsageError(f"cannot save to {options.save}: there is no folder {options.save.parent}")
-    if options.save is not None and options.save.is_dir():
-        raise UsageError(f"cannot save to {options.save}: it is a folder")
-    if options.save is not None and not os.access(options.save.resolve().parent, os.W_OK):
-        raise UsageError(f"cannot save to {options.save}: {options.save.parent} is read-only")
+    if options.save is not None:
+        must_be_writable(options.save)
     if options.out is not None:
         try:
             options.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot write to {options.out}: {error.strerror}") from None
+        must_be_writable(options.out / f"{NAME}.json")
 
 
 def train_one(options: argparse.Namespace, digits: data.Data) -> None:

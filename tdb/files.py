@@ -16,21 +16,23 @@ def must_be_replaceable(path: Path) -> None:
     """Make sure that a file can be put at `path`, as far as that can be known before.
 
     Raises:
-        TdbError: it is a folder, a device or a pipe, or its own folder is not there.
+        TdbError: it is a folder, a device or a pipe, or its own folder is not there, or read-only.
     """
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
+        mode = stat.S_IFREG
         if not target.parent.is_dir():
             raise TdbError(f"cannot write {path}: No such file or directory", "Does its folder exist?") from None
-        return
     except OSError as error:
         raise TdbError(f"cannot write {path}: {error.strerror}") from None
     if stat.S_ISDIR(mode):
         raise TdbError(f"cannot write {path}: Is a directory")
     if not stat.S_ISREG(mode):
         raise TdbError(f"cannot write {path}: it is a device or a pipe, and no file")
+    if not os.access(target.parent, os.W_OK):
+        raise TdbError(f"cannot write {path}: its folder is read-only")
 
 
 @contextmanager

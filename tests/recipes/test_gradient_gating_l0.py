@@ -204,8 +204,11 @@ def test_under_tdb_the_control_has_no_rule_to_show(controller):
         (["--data", "/nowhere"], "gradient_gating_l0: no file /nowhere/MNIST/raw/train-images-idx3-ubyte"),
         (["--device", "abacus"], "gradient_gating_l0: cannot train on 'abacus': "),
         (["--batch-size", "4501"], "gradient_gating_l0: no batch of 4501. A batch takes 1 to 4500 digits"),
-        (["--save", "/nowhere/file"], "gradient_gating_l0: cannot save to /nowhere/file: there is no folder /nowhere"),
-        (["--save", "/"], "gradient_gating_l0: cannot save to /: it is a folder"),
+        (
+            ["--save", "/nowhere/file"],
+            "gradient_gating_l0: cannot write /nowhere/file: No such file or directory",
+        ),
+        (["--save", "/"], "gradient_gating_l0: cannot write /: Is a directory"),
         (["--out", "results"], "gradient_gating_l0: --out is for comparisons. Use it with --condition all"),
         (["--condition", "all", "--save", "file"], "gradient_gating_l0: --save is for the weights of one condition"),
         (["--condition", "all", "--out", "/dev/null/x"], "gradient_gating_l0: cannot write to /dev/null/x: Not a"),
@@ -238,14 +241,20 @@ def test_a_wrong_option_names_itself_with_status_2(capsys, options):
     assert f"argument {options[0]}: " in capsys.readouterr().err
 
 
-def test_a_save_that_fails_at_the_end_leaves_nothing_behind(tmp_path, capsys):
-    target = tmp_path / "taken"
-    os.mkfifo(target)
-    with pytest.raises(SystemExit) as ended:
-        recipe.main(["--steps", "1", "--save", str(target)])
-    assert ended.value.code == 2
-    assert f"cannot write {target}: it is a device or a pipe, and no file" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == [target]
+def test_what_no_weights_or_table_can_be_written_to_is_refused_before_training(tmp_path, capsys):
+    pipe, results = tmp_path / "pipe", tmp_path / "results"
+    os.mkfifo(pipe)
+    (results / "comparison.json").mkdir(parents=True)
+    for options, message in (
+        (["--save", str(pipe)], f"cannot write {pipe}: it is a device or a pipe, and no file"),
+        (["--condition", "all", "--out", str(results)], f"cannot write {results / 'comparison.json'}: Is a directory"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            recipe.main(["--steps", "1", *options])
+        assert ended.value.code == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", f"gradient_gating_l0: {message}\n")
+    assert sorted(tmp_path.iterdir()) == [pipe, results]
 
 
 def test_on_a_terminal_a_bar_shows_the_way(monkeypatch, capsys):
