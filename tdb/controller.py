@@ -368,6 +368,20 @@ class DebugController:
         """Name the layer whose output units are the features of the tables."""
         self._loop.focus_name = layer
 
+    def move_focus(self, layer: str) -> str:
+        """Make another layer the focus, of this step too; in the training thread.
+
+        Returns what cannot be watched of what was named before anybody knew how many features there are.
+
+        Raises:
+            UsageError: there is no such layer, or it has no features.
+        """
+        self.recorder.flush()
+        self.layer.bind(self.target, layer)
+        self.layer.take_over(self.model_capture)
+        self.focus_on(self.layer.name)
+        return self.recorder.moved()
+
     def add_panel(self, panel: Panel) -> None:
         """Let a learning rule show itself.
 

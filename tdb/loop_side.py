@@ -89,7 +89,7 @@ class LoopSide:
         self.target: Any = None
         self.focus_name = ""
         self.panels: list[Panel] = []
-        self.recorder = Recorder(self.captures.layer, self.panels)
+        self.recorder = Recorder(self.captures.layer, self.panels, lambda: self._finished[1])
         self.travel = Traveller(self)
         self.question = StopQuestion(self.travel, self.notices)
         self._gate = gate

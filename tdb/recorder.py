@@ -7,7 +7,7 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from math import prod
 from operator import itemgetter
@@ -21,7 +21,7 @@ from tdb.rule_batch import RuleBatch
 from tdb.some_metrics import SomeMetrics
 from tdb.step import Position
 from tdb.waiting import Batch, Place, Together, Waiting, computed, in_order
-from tdb.watches import Watches
+from tdb.watches import Course, Watches
 
 if TYPE_CHECKING:
     from tdb.layer import FocusLayer
@@ -48,6 +48,7 @@ class Recorder:
     Args:
         layer: the focus layer, for its metrics and weights.
         panels: what rules have declared; the one of the focus layer says which metrics are recorded.
+        step: tells the last finished step.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -56,15 +57,17 @@ class Recorder:
         "history": ("record", "flush", "_append"),
     }
 
-    def __init__(self, layer: FocusLayer, panels: Sequence[Panel]) -> None:
+    def __init__(self, layer: FocusLayer, panels: Sequence[Panel], step: Callable[[], int]) -> None:
         self.history = History()
         self.every = EVERY
         self.dense = False
         self.known: Known | None = None  # training has gone back: what is recorded of the steps ahead
         self._layer = layer
         self._panels = panels
+        self._step = step
         self._watches: dict[str, Watches] = {}
         self._watched_in: dict[str, tuple[Any, ...]] = {}  # which weight the watches of a layer are of
+        self._moves: list[tuple[int, str]] = []  # of the focus, by the user: the steps, and where to
         self._early: list[int] = []  # watched before there was a layer
         self._newest = -1  # the last tick whose metrics are recorded
         self._ids: Array | None = None  # of the watched features
@@ -84,11 +87,21 @@ class Recorder:
     @property
     def watches(self) -> Watches:
         """The watched features of the focus layer."""
-        return self._watches.setdefault(self._layer.name, Watches(self.history.budget, self.history.of_branch))
+        watches = self._watches.get(self._layer.name)
+        if watches is None:
+            watches = Watches(self.history.budget, self.history.of_branch, self._step)
+            self._watches[self._layer.name] = watches
+        return watches
 
     def watched(self) -> list[int]:
         """Return the watched features, in the order in which they were added."""
         return list(self._early) if self._layer.info is None else self.watches.get_watched()
+
+    def course(self) -> Course:
+        """Return what was followed from when to when, on the branch that training is on."""
+        followed = [each for layer, watches in self._watches.items() for each in watches.followed(layer)]
+        forgotten = max((watches.forgotten for watches in self._watches.values()), default=0)
+        return Course(tuple(followed), tuple(self._moves), forgotten)
 
     @property
     def failure(self) -> str:
@@ -123,6 +136,11 @@ class Recorder:
             return f"nothing is watched: {error}"
         named = ", ".join(map(str, strangers))
         return f"not watched: {named}, for features are 0..{count - 1}" if strangers else ""
+
+    def moved(self) -> str:
+        """The user has moved the focus; see `begin`."""
+        self._moves.append((self._step(), self._layer.name))
+        return self.begin()
 
     def watch(self, ids: Iterable[int], *, replace: bool = False) -> None:
         """Watch further features, or exactly these; without a layer yet, from when there is one.

@@ -36,15 +36,7 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
     model = trained_model(session)
     unwatched = ""
     if layer is not None:
-
-        def move() -> str:
-            controller.recorder.flush()
-            controller.layer.bind(controller.target, layer)
-            controller.layer.take_over(controller.model_capture)
-            return controller.recorder.begin()
-
-        unwatched = session.ask(move)
-        controller.focus_on(controller.layer.name)
+        unwatched = session.ask(lambda: controller.move_focus(layer))
     found = layers_with_features(model)
     table = Table(
         {

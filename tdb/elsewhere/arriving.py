@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tdb.breakpoint_hook import STOPS_HERE
-from tdb.elsewhere.carried import Carried, prepare, set_points, set_up
+from tdb.elsewhere.carried import Carried, set_points, set_up
+from tdb.elsewhere.following import follow_again, follow_from_here
 from tdb.elsewhere.known_branches import Columns, KnownBranches
 from tdb.elsewhere.on_the_way import OnTheWay
 from tdb.elsewhere.serving import SentFront, SentShow, muted
@@ -56,10 +56,11 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
     try:
         with muted():
             set_points(session, carried)
-            prepare(session, carried)
+            session.settings.become(carried.settings)
             with asking(session, compile_expression(carried.asks)) if carried.asks else nullcontext() as asked:
                 _repeat(session, goal, carried, silently, on_the_way)
                 _run_to(session, goal, on_the_way)
+            follow_from_here(session, carried.branch.course, carried.focus, carried.watched)
         set_up(session, carried, silently)
     finally:
         show.silent = False
@@ -97,9 +98,9 @@ def _left_behind(session: Session, carried: Carried) -> list[str]:
 
 
 def _repeat(session: Session, goal: int, carried: Carried, run: Callable[[str], object], on_the_way: OnTheWay) -> None:
-    """Take the steps before `goal` at which the user changed something, and change it again."""
+    """Take the steps before `goal` at which the user changed or followed something, and do it again."""
     now, end = session.controller.position.step, goal + carried.is_whole
-    is_anew = session.status == READY
+    is_anew, course = session.status == READY, carried.branch.course
     changes = [each for each in carried.branch.changes if (now <= each.step < end if each.has_begun else is_anew)]
     if not is_anew:  # a copy that was set aside has the changes of before in it
         session.journal.changes = [each for each in carried.branch.changes if not each.has_begun or each.step < now]
@@ -109,11 +110,21 @@ def _repeat(session: Session, goal: int, carried: Carried, run: Callable[[str], 
                 f"not done again, for it was done inside step {change.step + 1}, at {change.phase}: {change.text}"
             )
     changes = [change for change in changes if change.phase == BOUNDARY]
-    for (step, has_begun), group in groupby(changes, lambda change: (change.step, change.has_begun)):
-        if has_begun:
-            _run_to(session, step, on_the_way)
-        for change in group:
+    for change in changes:
+        if not change.has_begun:
             run(change.text)
+    turns = {step for step in course.turns() if now <= step < end}
+    if is_anew:
+        follow_again(session, course, now)
+        turns.discard(now)
+    stops = {change.step for change in changes if change.has_begun}
+    for step in sorted(stops | turns):
+        _run_to(session, step, on_the_way)
+        if step in turns:
+            follow_again(session, course, step)
+        for change in changes:
+            if change.has_begun and change.step == step:
+                run(change.text)
 
 
 def _run_to(session: Session, step: int, on_the_way: OnTheWay) -> None:

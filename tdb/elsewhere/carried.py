@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from tdb.crashes import parse_crash
 from tdb.elsewhere.known_branches import KnownBranch, recorded_columns
-from tdb.errors import TdbError
 from tdb.expressions import compile_expression
 from tdb.journal import Change
 from tdb.standing import READY
@@ -100,20 +99,14 @@ def _branches(session: Session) -> tuple[list[KnownBranch], tuple[str, ...]]:
     now = travel.branches.now
     noted = [each for each in session.journal.changes if not each.has_begun or each.phase != BOUNDARY]
     edits = (Change(each.step, True, BOUNDARY, each.text) for each in travel.branches.edits_of_now())
-    known = KnownBranch(now.name, last=travel.furthest, changes=(*noted, *edits), columns=recorded_columns(session))
+    known = KnownBranch(
+        now.name,
+        last=travel.furthest,
+        changes=(*noted, *edits),
+        columns=recorded_columns(session),
+        course=session.controller.recorder.course(),
+    )
     return [known], tuple(each.name for each in travel.branches if each is not now)
-
-
-def prepare(session: Session, carried: Carried) -> None:
-    """Set up, before the steps are taken, what decides what is recorded of them."""
-    session.settings.become(carried.settings)
-    if carried.focus:
-        session.controller.focus_on(carried.focus)
-    if carried.watched:
-        try:
-            session.at_boundary(lambda: session.controller.recorder.watch(carried.watched, replace=True))
-        except TdbError as error:
-            session.journal.notices.append(f"nothing is watched: {error}")
 
 
 def set_points(session: Session, carried: Carried) -> None:

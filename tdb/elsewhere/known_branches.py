@@ -14,6 +14,7 @@ import numpy as np
 
 from tdb.history.lineage import FOREVER
 from tdb.travel.branches import MAIN, name_of_fork
+from tdb.watches import Course
 
 if TYPE_CHECKING:
     from tdb.journal import Change
@@ -39,6 +40,7 @@ class KnownBranch:
         inherited: how many of them before it was forked.
         columns: "loss" and metrics: steps [n] and values [n] or [n, D].
         weights: [D, F] the focus layer's after `last`; None if there is no such layer, or it is larger than 16 MiB.
+        course: what was followed on the way there.
     """
 
     name: str
@@ -49,6 +51,7 @@ class KnownBranch:
     inherited: int = 0
     columns: Columns = field(default_factory=dict)
     weights: Array | None = None
+    course: Course = field(default_factory=Course)
 
     def begun_anew(self) -> KnownBranch:
         """Return the first branch of a run that begins as this one did."""
@@ -132,7 +135,7 @@ class KnownBranches:
 
     def _present(self, session: Session) -> KnownBranch:
         here, changes = session.controller.position.step, tuple(session.journal.changes)
-        columns = recorded_columns(session)
+        columns, course = recorded_columns(session), session.controller.recorder.course()
         last = self.furthest(here)
         if last == here:
             weights = _weights(session)
@@ -140,7 +143,8 @@ class KnownBranches:
             weights = self._now.weights
             changes += tuple(each for each in self._now.changes if each.has_begun and each.step >= here)
             columns = {name: _joined(column, self._now.columns.get(name), here) for name, column in columns.items()}
-        return replace(self._now, last=last, changes=changes, columns=columns, weights=weights)
+            course = course.going_on(self._now.course, here)
+        return replace(self._now, last=last, changes=changes, columns=columns, weights=weights, course=course)
 
 
 def recorded_columns(session: Session) -> dict[str, tuple[Array, Array]]:

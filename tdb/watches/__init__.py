@@ -11,6 +11,7 @@ Steps come in handfuls: products of many rows together are several times faster 
 are divided out when somebody reads. Threads: as in `tdb.history`, one thread writes and any reads.
 """
 
+from tdb.watches.course import Course
 from tdb.watches.watches import Watches
 
-__all__ = ["Watches"]
+__all__ = ["Course", "Watches"]

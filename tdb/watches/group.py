@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,25 @@ class Group:
     """The steps during which one set of features was watched.
 
     Products are raw: `products` [n, n] of the rows with each other, `initial` [n] with the rows of the beginning.
+
+    Attributes:
+        ids: the features.
+        segments: one for each: how many times it had begun to be watched.
+        began: one for each: the step at which it had, the last time.
+        first: the step after which this set of them was watched.
     """
 
     def __init__(
-        self, budget: Budget, names: tuple[str, ...], initial: dict[int, Array], segments: tuple[int, ...]
+        self,
+        budget: Budget,
+        names: tuple[str, ...],
+        initial: dict[int, Array],
+        segments: tuple[int, ...],
+        began: tuple[int, ...],
+        first: int,
     ) -> None:
         self.ids = tuple(initial)
-        self.segments = segments
+        self.segments, self.began, self.first = segments, began, first
         self.names = names
         self._initial = np.stack(list(initial.values()))
         self._lengths = np.sqrt(np.vecdot(self._initial, self._initial, dtype=np.float64))
@@ -65,6 +77,12 @@ class Group:
     def close(self) -> None:
         """No more will come."""
         self.series.seal()
+
+    def steps(self, of_branch: Callable[[Array, Array], Array] | None) -> Array:
+        """Return the steps of its rows [n], as far as they are of the branch that training is on; see `Watches`."""
+        snapshot = self.series.snapshot()
+        steps: Array = snapshot.column("step")
+        return steps if of_branch is None else steps[of_branch(snapshot.column("timeline"), snapshot.column("tick"))]
 
     def trajectory(self, feature: int, names: Sequence[str]) -> dict[str, Array]:
         """Return the columns of one feature [n]; of the metrics in `names`, NaN for those this group never had."""

@@ -12,6 +12,7 @@ from tdb.errors import UsageError
 from tdb.history.budget import MIB, Budget
 from tdb.history.density import Span, spans
 from tdb.history.metrics import host
+from tdb.watches.course import Followed, followed_in
 from tdb.watches.group import Group, quotient
 
 if TYPE_CHECKING:
@@ -27,12 +28,24 @@ class Watches:
         budget: the bytes to share, usually `history.budget`, so that the marks of history pin trajectories too;
             64 MiB of its own if None.
         of_branch: tells which rows of [n] timelines and [n] ticks are to be seen; all if None.
+        step: tells the last finished step; without it, what was followed when cannot be told.
+
+    Attributes:
+        forgotten: the step at which trajectories were last forgotten.
     """
 
-    def __init__(self, budget: Budget | None = None, of_branch: Callable[[Array, Array], Array] | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        of_branch: Callable[[Array, Array], Array] | None = None,
+        step: Callable[[], int] = int,
+    ) -> None:
+        self.forgotten = 0
         self._budget = Budget(64 * MIB) if budget is None else budget
         self._of_branch = of_branch
+        self._step = step
         self._initial: dict[int, Array] = {}
+        self._began: dict[int, int] = {}
         self._segment: dict[int, int] = {}
         self._groups: tuple[Group, ...] = ()
         self._current: Group | None = None
@@ -93,6 +106,7 @@ class Watches:
         for group in self._groups:
             self._budget.release(group.series)
         self._groups, self._current = (), None
+        self.forgotten = self._step()
         self._segment = dict.fromkeys(self._initial, 1)
         self._begin(self._initial)
 
@@ -175,6 +189,10 @@ class Watches:
             raise UsageError(f"features {one} and {other} were never watched together", f"Trajectories: {known}")
         return self._joined([group.pair(one, other) for group in groups])
 
+    def followed(self, layer: str) -> list[Followed]:
+        """Return which features of the layer of this name were followed from when to when."""
+        return followed_in(self._groups, self._current, layer, self._of_branch)
+
     def density(self) -> list[Span]:
         """Return how densely trajectories are recorded, oldest first, pinned steps left out."""
         return [span for group in self._groups for span in spans(group.series.levels())]
@@ -219,11 +237,14 @@ class Watches:
         for feature in initial:
             if feature not in self._initial:
                 segment[feature] = segment.get(feature, 0) + 1
+        here = self._step()
+        began = {feature: self._began[feature] if feature in self._initial else here for feature in initial}
         names = self._current.names if self._current is not None else ()
-        group = Group(self._budget, names, initial, tuple(segment[feature] for feature in ids)) if ids else None
+        segments = tuple(segment[feature] for feature in ids)
+        group = Group(self._budget, names, initial, segments, tuple(began.values()), here) if ids else None
         if self._current is not None:
             self._current.close()
-        self._initial, self._segment, self._current = initial, segment, group
+        self._initial, self._segment, self._began, self._current = initial, segment, began, group
         if group is not None:
             self._groups = (*self._groups, group)
 
