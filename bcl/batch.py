@@ -88,9 +88,7 @@ class Batch:
 
     def rows(self, images: Array) -> dict[str, Array]:
         """Return what is told of some of the images [n], [n] by name."""
-        labels = {} if self.labels is None else {"label": self.labels}
-        columns = {"image": self.columns["image"], **labels, **self.columns}
-        return {name: column[images] for name, column in columns.items()}
+        return {name: column[images] for name, column in self.columns.items()}
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Return "mean", "min" and "max" of each measure over all images."""
@@ -111,7 +109,7 @@ class Batch:
         """Return what is known of one image."""
         facts: dict[str, int | float | str] = {"image": number}
         if self.labels is not None:
-            facts["label"] = int(self.labels[number])
+            facts["label"] = self.labels[number].item()
         for name in self.sorts:
             values = self.columns[name]
             facts[name] = float(values[number])
@@ -142,12 +140,14 @@ def batch_of(
         LookupError: the layer's inputs were overwritten since.
     """
     found = exerted(tensors, config)
-    known = labels is not None and labels.size == len(found.coverage)
+    known = labels.reshape(-1) if labels is not None and labels.size == len(found.coverage) else None
+    columns = {name: owned(column) for name, column in image_columns(found, loss).items()}
+    named = {} if known is None else {"label": known}
     return Batch(
         inputs=owned(tensors["inputs"]),
         weights=owned(weight),
         win_rate=owned(tensors["win_rate"]),
-        labels=labels.reshape(-1) if labels is not None and known else None,
-        columns={name: owned(column) for name, column in image_columns(found, loss).items()},
+        labels=known,
+        columns={"image": columns["image"], **named, **columns},
         exerted=found,
     )

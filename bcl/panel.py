@@ -195,12 +195,19 @@ def _one_tensor(session: tdb.Session, name: str) -> tdb.Result:
     return tdb.Result([_picture(session, {name: values}, weights)], {"tensor": name, "values": values})
 
 
-def _batch(session: tdb.Session) -> Batch:
-    def look(panel: BCLPanel, tensors: dict[str, Tensor]) -> Batch:
-        loss = None if panel.image_loss is None else panel.image_loss(tensors["inputs"])
+def _batch(session: tdb.Session) -> tuple[Batch, list[str]]:
+    """Return the images of this batch, and what has to be said of them."""
+
+    def look(panel: BCLPanel, tensors: dict[str, Tensor]) -> tuple[Batch, list[str]]:
+        loss, notes = None, []
+        if panel.image_loss is not None and "inputs" in tensors:
+            try:
+                loss = panel.image_loss(tensors["inputs"])
+            except Exception as error:  # noqa: BLE001 - the model is the user's, and may be what training crashed in
+                notes = [f"the images' loss cannot be computed: {tdb.in_words(error)}"]
         labels = session.controller.record.labels
         known = None if labels is None else tdb.array_of(labels)
-        return batch_of(tensors, panel.bcl.layer.weight, panel.bcl.config, loss, known)
+        return batch_of(tensors, panel.bcl.layer.weight, panel.bcl.config, loss, known), notes
 
     return _ask(session, look)
 
@@ -216,7 +223,7 @@ def image(session: tdb.Session, number: tdb.Integer) -> tdb.Result:
     Example:
         image 17
     """
-    batch = _batch(session)
+    batch, notes = _batch(session)
     if not 0 <= number < len(batch):
         raise tdb.TdbError(f"no image {number}", f"images are 0..{len(batch) - 1}")
     seen = batch.image(number)
@@ -241,7 +248,7 @@ def image(session: tdb.Session, number: tdb.Integer) -> tdb.Result:
         caption = f"{heading}, and the weights of features {', '.join(labels)}"
         parts.append(tdb.Page(pictures, columns=2, caption=caption))
     data = {**seen.facts, "table": table, "features": seen.features, "claims": np.flatnonzero(claims)}
-    return tdb.Result(parts, data)
+    return tdb.Result(parts, data, notes)
 
 
 @tdb.command(running="queued", topic="bcl")
@@ -258,7 +265,7 @@ def images(
         images sort pull top 5
         images sort coverage asc
     """
-    batch = _batch(session)
+    batch, notes = _batch(session)
     by = sort or batch.sorts[0]
     if by not in batch.columns:
         near = tdb.did_you_mean(by, batch.columns) or f"Columns: {', '.join(batch.columns)}"
@@ -281,7 +288,7 @@ def images(
         caption = f"{tdb.counted(len(shown), 'image')} by {by}, {'least' if asc else 'greatest'} first"
         pixels, title = batch.inputs[shown].reshape(-1, *shape), f"images by {by}"
         parts.append(tdb.Images(pixels, labels, caption, title, columns=min(top, 10)))
-    return tdb.Result(parts, data)
+    return tdb.Result(parts, data, notes)
 
 
 def _faring(session: tdb.Session) -> Faring:
@@ -309,6 +316,8 @@ def health(session: tdb.Session, *ids: tdb.Ids, runs: bool = False) -> tdb.Resul
         health @dead
         health runs
     """
+    if runs and ids:
+        raise tdb.UsageError("health runs compares conditions, and takes no features", "Example: health runs")
     now = _faring(session)
     rows = now.each_run() if runs else now.epochs
     if not rows:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tdb.commands import command
     from tdb.commands.arguments import Count, Ids, Integer, Kind
     from tdb.counted import counted
-    from tdb.errors import StateError, TdbError, UsageError, did_you_mean
+    from tdb.errors import StateError, TdbError, UsageError, did_you_mean, in_words
     from tdb.queries import array_of, bounds_of
     from tdb.results import Curves, Facts, Images, Matrix, Page, Picture, Profiles, Result, Table, Text
     from tdb.session import Session
@@ -72,6 +72,7 @@ __all__ = [
     "did_you_mean",
     "feature_ids",
     "features_now",
+    "in_words",
     "not_yet",
     "row_image_shape",
 ]
@@ -80,7 +81,7 @@ _HOMES = {
     "tdb.commands": ("command",),
     "tdb.commands.arguments": ("Count", "Ids", "Integer", "Kind"),
     "tdb.counted": ("counted",),
-    "tdb.errors": ("StateError", "TdbError", "UsageError", "did_you_mean"),
+    "tdb.errors": ("StateError", "TdbError", "UsageError", "did_you_mean", "in_words"),
     "tdb.queries": ("array_of", "bounds_of"),
     "tdb.results": (
         *("Curves", "Facts", "Images", "Matrix", "Page", "Picture", "Profiles", "Result", "Table", "Text"),

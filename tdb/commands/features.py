@@ -123,7 +123,7 @@ def force(session: Session, *ids: Ids) -> Result:
         "status": table.status,
         "vectors": {str(row): {name: value[row] for name, value in names.items()} for row in chosen},
     }
-    return Result([table, _force_pictures(session, forces, chosen, names)], data)
+    return Result([table, *([_force_pictures(session, forces, chosen, names)] if chosen else [])], data)
 
 
 def _agreement(forces: Forces) -> Result:
@@ -155,9 +155,7 @@ def _force_pictures(session: Session, forces: Forces, chosen: list[int], names: 
         for row in chosen
     ]
     named = ", ".join(map(str, chosen[:8])) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
-    title = (
-        f"forces on {'no feature' if not chosen else 'feature' if len(chosen) == 1 else 'features'} {named}".rstrip()
-    )
+    title = f"forces on {'feature' if len(chosen) == 1 else 'features'} {named}"
     shape = row_image_shape(session, forces.weights.shape[1])
     drawn = "profiles" if shape is None else "images"
     caption = f"{title}: a row each for weight and deltas, one scale a row; the norms stand over the {drawn}"

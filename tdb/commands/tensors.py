@@ -13,7 +13,7 @@ from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression
 from tdb.queries import array_of, bounds_of, finite_of
-from tdb.results import Array, Histogram, Images, Matrix, Profiles, Result
+from tdb.results import Array, Histogram, Images, Matrix, Profiles, Result, Text
 from tdb.sources import sources_of
 from tdb.tensors import tensors_table
 from tdb.this_step import evaluated, feature_ids, feature_order, features_now, look, row_image_shape, source_rows
@@ -97,14 +97,14 @@ def grid(session: Session, source: SourceName, *ids: Ids) -> Result:
         raise TdbError(f"{source} has {counted(len(rows), 'row')}, not one for feature {max(chosen)}")
     shown, labels = rows[chosen], [str(row) for row in chosen]
     caption = f"{source} of {counted(len(chosen), 'feature')}, {bounds_of(shown)}"
+    data = {"source": source, "ids": chosen, "rows": shown}
+    if not chosen:
+        return Result([Text(caption)], data)
     shape = row_image_shape(session, rows.shape[1])
     if shape is None:
-        return Result(
-            [Profiles(shown, labels, caption=caption, title=source)], {"source": source, "ids": chosen, "rows": shown}
-        )
+        return Result([Profiles(shown, labels, caption=caption, title=source)], data)
     images = shown.reshape(len(shown), *shape)
-    picture = Images(images, labels, caption=caption, title=source, signed=bool((shown < 0).any()))
-    return Result([picture], {"source": source, "ids": chosen, "rows": shown})
+    return Result([Images(images, labels, caption=caption, title=source, signed=bool((shown < 0).any()))], data)
 
 
 @command(running="queued")

@@ -122,6 +122,10 @@ def heat(history: History, metric: str, first: int | None = None, last: int | No
 
 
 def _of_features(metric: str, steps: Array, values: Array) -> Array:
+    if values.ndim != 2:
+        raise UsageError(
+            f"{metric} is one value a step, not one a feature", f"`find {metric} > 0` and `loss` look at it"
+        )
     if not len(steps):
         raise UsageError(f"no {metric} is recorded at these steps")
     return values

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.frames import compiled
 from tdb.results import Result, Text
+from tdb.standing import READY
 from tdb.travel.edits import changes, note_python
 
 if TYPE_CHECKING:
     from tdb.session import Session
     from tdb.typed import Typed
+
+MISTYPED = 0.85
+"""How like a command's name a word is that was meant to be it; another may be one that the script brings."""
 
 
 def answer_python(session: Session, typed: Typed) -> Result:
@@ -53,8 +58,11 @@ def _looks_unknown(text: str) -> bool:
 
 def _unknown(session: Session, text: str) -> UsageError:
     word = text.split(maxsplit=1)[0]
-    near = did_you_mean(word, session.registry.names())
-    return UsageError(f"unknown command {word!r} (nor Python)", near or "`help` lists the commands")
+    names = session.registry.names()
+    near = did_you_mean(word, names) or "`help` lists the commands"
+    if session.status == READY and session.run is not None and not get_close_matches(word, names, cutoff=MISTYPED):
+        near += "; those of the script are known from `start` on"
+    return UsageError(f"unknown command {word!r} (nor Python)", near)
 
 
 def _does_not_compile(text: str) -> bool:

@@ -198,6 +198,7 @@ def test_the_images_of_most_trouble_come_first(slow: TypingSession) -> None:
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     coverage = array(slow, "bcl_tensors.image_coverage")
     assert slow.answer("images sort coverage asc")["order"] == np.argsort(coverage, kind="stable").tolist()
+    assert slow.answer("images sort label asc")["order"] == np.argsort(answer["labels"], kind="stable").tolist()
     means = answer["labels_table"]
     labels = np.array(answer["labels"])
     assert column(means, "loss") == pytest.approx([losses[labels == label].mean() for label in np.unique(labels)])
@@ -256,9 +257,12 @@ def test_health_survives_a_run_of_all_conditions(make_session: Make) -> None:
         ("image 128", "no image 128: images are 0..127"),
         ("image -1", "no image -1: images are 0..127"),
         ("image", "image needs N. Example: image 17"),
-        ("images sort nope", "no column 'nope'. Columns: image, loss, "),
+        ("images sort nope", "no column 'nope'. Columns: image, label, loss, "),
         ("images top 0", "images top takes a number from 1, not '0'"),
         ("health 64", "no feature 64: features are 0..63"),
+        ("health runs 3", "health runs compares conditions, and takes no features. Example: health runs"),
+        ("heat loss", "loss is one value a step, not one a feature: `find loss > 0` and `loss` look at it"),
+        ("summary loss", "no metric 'loss' in history"),
     ],
 )
 def test_a_mistake_is_one_line(slow: TypingSession, line: str, message: str) -> None:
@@ -270,11 +274,24 @@ def test_a_mistake_is_one_line(slow: TypingSession, line: str, message: str) -> 
 def test_without_a_rule_or_a_step_there_is_nothing_to_trace(make_session: Make) -> None:
     session = make_session(script("--condition", "bcl-slow"))
     session.play("""
+        (tdb) trace
+        *** unknown command 'trace' (nor Python). Did you mean: traj...; those of the script are known from `start` on
         (tdb) start
         > step 0  ...
         (tdb) trace
         *** no step has been taken yet: `step` takes the first
     """)
+
+
+def test_after_a_crash_in_the_model_its_images_are_told_without_their_loss(make_session: Make) -> None:
+    session = make_session(script("--condition", "bcl-slow"), as_json=True)
+    session.type("step")
+    session.type("!self.model.decoder = None")
+    session.type("step")
+    for line in ("images", "image 3"):
+        answer = told(session, line)
+        assert answer["ok"], answer
+        assert "the images' loss cannot be computed: TypeError: 'NoneType' object is not callable" in str(answer)
 
 
 def test_every_command_of_the_rule_explains_itself_with_examples_that_parse(slow: TypingSession) -> None:
