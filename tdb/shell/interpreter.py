@@ -16,7 +16,7 @@ from tdb.results import Result
 from tdb.shell.at_stop import AtStop
 from tdb.shell.bugs import logged, was_interrupted
 from tdb.shell.noting import Noting
-from tdb.shell.parse import expanded, understand
+from tdb.shell.parse import as_written, expanded, understand
 from tdb.shell.typed_python import answer_python
 from tdb.shell.writing import SUFFIXES, SUFFIXES_OF_WORDS, must_be_possible
 from tdb.standing import RUNNING
@@ -84,6 +84,7 @@ class Interpreter:
         Raises:
             Quit: the line said so.
         """
+        line = as_written(line)
         if self.reads:
             return self._read(line, location)
         if not line.strip():

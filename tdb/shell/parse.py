@@ -70,6 +70,16 @@ def _expanded(piece: str, aliases: Mapping[str, str], used: frozenset[str]) -> l
     return [each for part in split_line(text) for each in _expanded(part, aliases, used | {match[1]})]
 
 
+def as_written(line: str) -> str:
+    """Return a line that was read where the locale knows ASCII alone: what else there is in it was written as UTF-8."""
+    if line.isascii():
+        return line
+    try:
+        return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # half a character, which no locale has made
+        return line
+
+
 def understand(text: str, registry: Registry) -> Typed:
     """Return what one piece of a line means, aliases being replaced already.
 

@@ -56,7 +56,9 @@ def lines_as_they_arrive(stream: TextIO, meanwhile: Callable[[], object]) -> Ite
     handler, until whoever writes the commands writes the next.
     """
     descriptor = stream.fileno()
-    decoder = codecs.getincrementaldecoder(stream.encoding or "utf-8")("replace")
+    encoding = codecs.lookup(stream.encoding or "utf-8").name
+    # Where the locale knows ASCII alone, what else there is in a command was written as UTF-8.
+    decoder = codecs.getincrementaldecoder("utf-8" if encoding == "ascii" else encoding)("replace")
     text, chunk = "", b"more"
     while chunk:
         while not select.select([descriptor], [], [], ATTEND_SECONDS)[0]:

@@ -118,3 +118,15 @@ def test_shell(place: Place) -> None:
     assert ended.status == 1
     assert ended.out.splitlines()[2:] == ["x y"]
     assert ended.error == "*** 'exit 3' left with exit status 3\n"
+
+
+def test_commands_beyond_ascii_mean_what_they_say_in_a_locale_that_has_ascii_alone(place: Place) -> None:
+    narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    script = place.write("größe.py", "import tdb\ngröße = '→ ×'\ntdb.set_trace()\nraise ValueError(größe)\n")
+    lines = ["continue", "p größe", "p len('→ ü')", "display 'ü'", "l"]
+    by_words = place.tdb(*[word for line in lines for word in ("-c", line)], script, **narrow)
+    piped = place.tdb(script, stdin="".join(f"{line}\n" for line in lines), **narrow)
+    beside = place.python(script, stdin="".join(f"{line}\n" for line in lines[1:]), **narrow)
+    for ended in (by_words, piped, beside):
+        assert "'\\u2192 x'\n3\n" in ended.out
+        assert "UnicodeEncodeError" not in ended.out + ended.error
