@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
+import sys
+from bdb import BdbQuit
+
 from tdb.active import current_controller
 from tdb.breakpoint_hook import SET_TRACE, is_refused
+from tdb.errors import TrainingStopped
 
 
 def set_trace() -> None:
@@ -15,6 +20,7 @@ def set_trace() -> None:
 
     Raises:
         TrainingStopped: the user has left.
+        BdbQuit: the same at Python's own prompt, which a SystemExit would end, too.
     """
     if is_refused(SET_TRACE):
         return
@@ -23,4 +29,10 @@ def set_trace() -> None:
         from tdb.shell.beside import open_beside
 
         controller = open_beside()
-    controller.stop_here(SET_TRACE)
+    try:
+        controller.stop_here(SET_TRACE)
+    except TrainingStopped:
+        # IPython has a first prompt, too, and survives a SystemExit without a word.
+        if hasattr(sys, "ps1") and not hasattr(builtins, "__IPYTHON__"):
+            raise BdbQuit from None
+        raise

@@ -79,3 +79,25 @@ def test_a_script_in_the_main_thread_is_paused_by_ctrl_c_and_keeps_its_own_signa
     assert "Training finished" in shown
     terminal.type("quit 3\r")
     assert terminal.until_end() == 3
+
+
+def test_who_leaves_a_set_trace_at_pythons_prompt_is_back_there_as_from_pdb(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    terminal = Terminal([sys.executable, "-q"], tmp_path, environ | {"TERM": "dumb"})
+    try:
+        for _ in range(2):
+            terminal.until(">>>")
+            terminal.mark()
+            terminal.type("import tdb; tdb.set_trace()\r")
+            terminal.until_prompt()
+            terminal.mark()
+            terminal.type("q\r")
+            terminal.until(r"\[y/N\]")
+            terminal.type("y\r")
+            terminal.until("BdbQuit")
+        terminal.until(">>>")
+        terminal.type("exit(5)\r")
+        assert terminal.until_end() == 5
+    finally:
+        terminal.close()
