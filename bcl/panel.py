@@ -253,7 +253,12 @@ def image(session: tdb.Session, number: tdb.Integer) -> tdb.Result:
 
 @tdb.command(running="queued", topic="bcl")
 def images(
-    session: tdb.Session, *, sort: SortName | None = None, asc: bool = False, top: tdb.Count = MOST_ROWS
+    session: tdb.Session,
+    *,
+    sort: SortName | None = None,
+    asc: bool = False,
+    desc: bool = False,
+    top: tdb.Count = MOST_ROWS,
 ) -> tdb.Result:
     """Ask which images of this batch cause the most trouble: by their loss, coverage or pull, the greatest first.
 
@@ -265,6 +270,8 @@ def images(
         images sort pull top 5
         images sort coverage asc
     """
+    if asc and desc:
+        raise tdb.UsageError("images sorts one way", "asc or desc")
     batch, notes = _batch(session)
     by = sort or batch.sorts[0]
     if by not in batch.columns:

@@ -198,6 +198,7 @@ def test_the_images_of_most_trouble_come_first(slow: TypingSession) -> None:
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     coverage = array(slow, "bcl_tensors.image_coverage")
     assert slow.answer("images sort coverage asc")["order"] == np.argsort(coverage, kind="stable").tolist()
+    assert slow.answer("images sort coverage desc")["order"] == slow.answer("images sort coverage")["order"]
     assert slow.answer("images sort label asc")["order"] == np.argsort(answer["labels"], kind="stable").tolist()
     means = answer["labels_table"]
     labels = np.array(answer["labels"])
@@ -257,6 +258,7 @@ def test_health_survives_a_run_of_all_conditions(make_session: Make) -> None:
         ("image 128", "no image 128: images are 0..127"),
         ("image -1", "no image -1: images are 0..127"),
         ("image", "image needs N. Example: image 17"),
+        ("images sort pull asc desc", "images sorts one way"),
         ("images sort nope", "no column 'nope'. Columns: image, label, loss, "),
         ("images top 0", "images top takes a number from 1, not '0'"),
         ("health 64", "no feature 64: features are 0..63"),
