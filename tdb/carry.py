@@ -8,15 +8,19 @@ handles the script sees what handles them in a plain run, until it installs a ha
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
+
+from tdb.patches import Patches
 
 # Longer than any single thing that the main thread does between two looks into its inbox.
 ANSWER_SECONDS = 30.0
@@ -131,3 +135,31 @@ def carried_signals(main_thread: MainThread, notify: Callable[[str], None]) -> I
         yield
     finally:
         signal.signal, signal.getsignal, signal.set_wakeup_fd = plain_signal, plain_getsignal, plain_wakeup
+
+
+@contextmanager
+def interrupts_kept_from_workers() -> Iterator[None]:
+    """Keep SIGINT from the processes that the calling thread starts, while the context lasts, but from no programs.
+
+    Children inherit what a thread has blocked: Ctrl-C in the terminal must pause training, not kill its DataLoader
+    workers. A program is ended by its script with a SIGINT, which it has to hear.
+    """
+    patches = Patches()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    patches.replace(subprocess.Popen, "__init__", _hearing_interrupts)
+    try:
+        yield
+    finally:
+        patches.take_off()
+
+
+def _hearing_interrupts(plain: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(plain)
+    def begin(*arguments: Any, **words: Any) -> None:
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        try:
+            plain(*arguments, **words)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return begin

@@ -10,7 +10,6 @@ import importlib.machinery
 import importlib.util
 import os
 import pkgutil
-import signal
 import sys
 import threading
 import traceback
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.active import current_controller, set_active_controller
 from tdb.breakpoint_hook import breakpoints_stop_here
-from tdb.carry import carried_signals
+from tdb.carry import carried_signals, interrupts_kept_from_workers
 from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError, in_words
 from tdb.finder import Finder
@@ -234,6 +233,7 @@ class Run:
         """Run the script, and return how it ended: a status, and a line about it."""
         with (
             nullcontext() if self.in_main_thread else carried_signals(self._main_thread, self.finder.notify),
+            nullcontext() if self.in_main_thread else interrupts_kept_from_workers(),
             breakpoints_stop_here(),
         ):
             try:
@@ -276,9 +276,6 @@ class Run:
         os._exit(exit_code)
 
     def _prepare(self) -> None:
-        if not self.in_main_thread:
-            # Children inherit this mask: Ctrl-C in the terminal must pause training, not kill its DataLoader workers.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         target = self.script.target
         sys.argv = [target, *self.script.arguments]
         sys.path[0:0] = [self.script.first_on_path()]

@@ -13,12 +13,13 @@ import shutil
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 import numpy as np
 
-from tdb.errors import StateError, TdbError, UsageError
+from tdb.errors import StateError, TdbError, UsageError, in_words
 from tdb.files import replacing
 from tdb.results import Picture
 from tdb.serialise import to_array
@@ -47,6 +48,18 @@ def default_mode(environ: Mapping[str, str], out: TextIO, *, interactive: bool =
     if interactive and has_display(environ):
         return "window"
     return "file" if graphics_of(environ) == "none" else "inline"
+
+
+def _need_matplotlib() -> None:
+    """Make sure that figures can be drawn.
+
+    Raises:
+        StateError: they cannot: MPLBACKEND names nothing, or a file of the user's has the name of one of its modules.
+    """
+    try:
+        import_module("matplotlib")
+    except Exception as error:
+        raise StateError(f"matplotlib fails: {in_words(error)}", "`set figures off` does without figures") from error
 
 
 class FigureSink:
@@ -92,7 +105,10 @@ class FigureSink:
         said = [printable(caption(picture), ascii_only=self._ascii_only)]
         if self._interactive:
             said = textwrap.wrap(said[0], shutil.get_terminal_size().columns)
-        match self._resolved():
+        mode = self._resolved()
+        if mode != "off":
+            _need_matplotlib()
+        match mode:
             case "window":
                 return [*self._in_window(picture, name), *said]
             case "inline":
@@ -111,6 +127,8 @@ class FigureSink:
         suffix = path.suffix.lower()
         if suffix not in FORMATS:
             raise UsageError(f"cannot write a figure as {suffix or path.name!r}", f"It can be: {' '.join(FORMATS)}")
+        if suffix != ".npy":
+            _need_matplotlib()
         with replacing(path) as temporary, temporary.open("wb") as file:
             if suffix == ".npy":
                 np.save(file, to_array(picture), allow_pickle=False)

@@ -115,6 +115,43 @@ def test_a_forked_process_is_ended_by_signals_as_without_tdb(place: Place) -> No
         assert (ended.status, ended.out.splitlines()[0]) == (0, "-15"), ended
 
 
+def test_a_program_that_the_script_starts_hears_its_interrupt_and_a_worker_none(place: Place) -> None:
+    place.write(
+        "child.py",
+        """
+        import time
+
+        try:
+            print("up", flush=True)
+            time.sleep(100)
+        except KeyboardInterrupt:
+            print("heard")
+        """,
+    )
+    script = place.write(
+        "starts.py",
+        """
+        import multiprocessing
+        import signal
+        import subprocess
+        import sys
+
+        def hears():
+            return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+        if __name__ == "__main__":
+            child = subprocess.Popen([sys.executable, "child.py"], stdout=subprocess.PIPE, text=True)
+            child.stdout.readline()
+            child.send_signal(signal.SIGINT)
+            print(child.communicate()[0], end="")
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                print(pool.apply(hears))
+        """,
+    )
+    ended = place.tdb("-c", "continue", script)
+    assert (ended.status, ended.out.splitlines()[:2]) == (0, ["heard", "False"]), ended
+
+
 def test_an_interrupt_before_the_script_has_begun_leaves_without_a_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

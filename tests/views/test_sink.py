@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from PIL import Image
 
-from tdb.errors import TdbError, UsageError
+from tdb.errors import StateError, TdbError, UsageError
 from tdb.results import Curves, Matrix, Page, Scatter
 from tdb.shell.figures import FigureSink, default_mode
 
@@ -251,3 +252,19 @@ def test_the_training_script_never_meets_our_windows_in_pyplot(tmp_path: Path) -
     figures.show(MATRIX, "cosmat")
     assert Gcf.get_all_fig_managers() == []
     figures.close()
+
+
+@pytest.mark.parametrize("mode", ["file", "inline"])
+def test_where_matplotlib_fails_that_is_said_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "matplotlib")
+    monkeypatch.setitem(os.environ, "MPLBACKEND", "nonsense")
+    made = sink(mode, tmp_path)
+    fails = r"^matplotlib fails: ValueError: .*'nonsense'.*: `set figures off` does without figures$"
+    for shown in (lambda: made.show(MATRIX, "heatmap"), lambda: made.save(MATRIX, tmp_path / "x.png")):
+        with pytest.raises(StateError, match=fails):
+            shown()
+    made.save(MATRIX, tmp_path / "x.npy")
+    made.mode = "off"
+    assert made.show(MATRIX, "heatmap") == ["three ones"]
