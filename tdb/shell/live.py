@@ -13,7 +13,7 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tdb.carry import MainThread
 from tdb.commands.flow import Quit
@@ -33,12 +33,12 @@ CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 
 
 @contextmanager
-def keys_read_raw() -> Iterator[bool]:
+def keys_read_raw(stdin: TextIO) -> Iterator[bool]:
     """Make Ctrl-C a key and no signal, so that it reaches no DataLoader worker; gives whether stdin is a terminal."""
-    if not sys.stdin.isatty() or os.getpgrp() != os.tcgetpgrp(sys.stdin.fileno()):
+    if not stdin.isatty() or os.getpgrp() != os.tcgetpgrp(stdin.fileno()):
         yield False
         return
-    descriptor = sys.stdin.fileno()
+    descriptor = stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
         _read_raw(descriptor)
@@ -55,12 +55,11 @@ def _read_raw(descriptor: int) -> None:
     termios.tcsetattr(descriptor, termios.TCSANOW, mode)
 
 
-def suspend() -> None:
+def suspend(descriptor: int) -> None:
     """Do what Ctrl-Z does where it is a signal: the shell has the terminal, and `fg` goes on here.
 
     Training stands still meanwhile, and with it the whole process group, DataLoader workers too.
     """
-    descriptor = sys.stdin.fileno()
     cooked = termios.tcgetattr(descriptor)
     cooked[3] |= termios.ICANON | termios.ECHO | termios.ISIG
     termios.tcsetattr(descriptor, termios.TCSANOW, cooked)
@@ -124,6 +123,7 @@ class TerminalFront:
         self._signals_received = 0
         self._interrupt: Callable[[], str | None] = lambda: None
         self._out = sys.stdout
+        self._in = sys.stdin  # the script may put something else in its place
 
     def wait(
         self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
@@ -136,7 +136,7 @@ class TerminalFront:
         self._interrupts = []
         self._interrupt = session.controller.pause if meanwhile is None else meanwhile.interrupt
         painted = time.monotonic()
-        with keys_read_raw() as raw, self._signals_counted():
+        with keys_read_raw(self._in) as raw, self._signals_counted():
             for _ in still_running(session, seconds, meanwhile):
                 self._main_thread.attend()
                 self.show_output()
@@ -154,10 +154,11 @@ class TerminalFront:
     def confirm(self, question: str) -> bool:
         """Ask on the terminal; the end of input means yes, Ctrl-C no."""
         try:
-            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-        except EOFError:
-            print()  # noqa: T201 - ends the line that Ctrl-D left
-            return True
+            print(f"{question} [y/N] ", end="", flush=True)  # noqa: T201 - the question
+            answer = self._in.readline()
+            if not answer:
+                print()  # noqa: T201 - ends the line that Ctrl-D left
+            return not answer or answer.strip().lower() in ("y", "yes")
         except KeyboardInterrupt:
             print()  # noqa: T201 - as above
             return False
@@ -188,14 +189,14 @@ class TerminalFront:
         self._out.flush()
 
     def _read_keys(self, session: Session) -> None:
-        while select.select([sys.stdin], [], [], 0)[0]:
-            typed = os.read(sys.stdin.fileno(), 1024)
+        while select.select([self._in], [], [], 0)[0]:
+            typed = os.read(self._in.fileno(), 1024)
             if not typed:
                 return
             self._interrupted(session, typed.count(CTRL_C))
             if CTRL_Z in typed:
                 self._say("")
-                suspend()
+                suspend(self._in.fileno())
             self.typed_ahead += typed.replace(CTRL_C, b"").replace(CTRL_Z, b"").decode(errors="ignore")
 
     def _interrupted(self, session: Session, times: int) -> None:
@@ -212,7 +213,7 @@ class TerminalFront:
             self._say(self._interrupt() or "stopping at the end of the next whole step")
         elif len(self._interrupts) > 2 and now - self._interrupts[-2] < THIRD_CTRL_C_SECONDS:
             with suppress(termios.error):
-                termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+                termios.tcflush(self._in.fileno(), termios.TCIFLUSH)
             if self._confirm_raw("Leave tdb and end training?"):
                 raise Quit(INTERRUPTED_STATUS)
             return True
@@ -224,7 +225,7 @@ class TerminalFront:
 
     def _confirm_raw(self, question: str) -> bool:
         self._paint(f"{question} [y/N] ")
-        answer = answer_read(lambda: os.read(sys.stdin.fileno(), 16)) if sys.stdin.isatty() else b"y"
+        answer = answer_read(lambda: os.read(self._in.fileno(), 16)) if self._in.isatty() else b"y"
         self._say("")
         return answer[:1] in (b"y", b"Y")
 

@@ -186,7 +186,8 @@ class Show:
     def _needs_pager(self, parts: Sequence[Textual], options: Options) -> bool:
         rows = sum(len(part) for part in parts if isinstance(part, Table))
         wanted = self.terminal and options.pager and self.session.settings["pager"]
-        return wanted and sys.stdin.isatty() and rows + 6 > self._console.height
+        stdin = sys.__stdin__
+        return wanted and stdin is not None and stdin.isatty() and rows + 6 > self._console.height
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.state()

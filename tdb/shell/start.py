@@ -181,9 +181,9 @@ def _converse(line: CommandLine, session: Session, interpreter: Interpreter, *, 
             if not sources:
                 interpreter.show.notice(_banner(session))
             Prompt(interpreter, session.front, state_folder() / "history").run()  # type: ignore[arg-type]
-        elif (succeeded or line.go_on) and not line.batch and sys.stdin is not None:
+        elif (succeeded or line.go_on) and not line.batch and sys.__stdin__ is not None:
             # A person may type at a terminal while the answers go elsewhere: a mistake is then no end.
-            run_stdin(interpreter, sys.stdin, go_on=line.go_on or sys.stdin.isatty())
+            run_stdin(interpreter, sys.__stdin__, go_on=line.go_on or sys.__stdin__.isatty())
     except Quit as quitting:
         return quitting.status
     except KeyboardInterrupt:
@@ -262,7 +262,7 @@ def _exit_status(status: int | None, session: Session, interpreter: Interpreter,
     there = session.elsewhere.state() if session.elsewhere is not None else None
     if there["crashed"] if there is not None else run is not None and run.error is not None:
         return CRASHED_STATUS
-    scripted = line.batch or bool(line.sources) or not is_terminal(sys.stdin)
+    scripted = line.batch or bool(line.sources) or not is_terminal(sys.__stdin__)
     if scripted and interpreter.status:
         return interpreter.status
     if scripted and (there["caught"] if there is not None else any(hit.is_catch for hit in session.armed.now)):

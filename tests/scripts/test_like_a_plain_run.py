@@ -93,6 +93,15 @@ def test_its_streams(place: Place) -> None:
     assert sorted(ended.error.splitlines()) == sorted([*lines, "from stderr"])
 
 
+def test_it_may_read_something_else_in_the_place_of_stdin(place: Place) -> None:
+    replaced = "import io\nimport sys\nsys.stdin = io.StringIO('one\\ntwo\\n')\nprint(input(), sys.stdin.readline())\n"
+    script = place.write("reading.py", replaced + (place.folder / "loop.py").read_text())
+    for options, stdin in ([], "step\nstep\np step + 40\n"), (["-c", "step"], "step\np step + 40\n"):
+        ended = place.tdb(*options, script, "5", stdin=stdin)
+        assert (ended.status, ended.error) == (0, ""), ended
+        assert (ended.out.splitlines()[0], ended.out.splitlines()[-1]) == ("one two", "42"), ended
+
+
 def test_signal_handlers_are_those_of_a_plain_run(place: Place) -> None:
     script = place.write(
         "handlers.py",
