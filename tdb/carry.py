@@ -3,7 +3,8 @@
 `signal.signal` raises in any thread but the main one. While a script runs, its calls are handed to the main thread,
 which looks into its inbox whenever it waits. SIGINT stays tdb's own (Ctrl-C pauses): the script's handler is kept, and
 returned by `signal.getsignal` and by the next `signal.signal` as if it were installed. Of the other signals that tdb
-handles the script sees what handles them in a plain run, until it installs a handler of its own.
+handles the script sees what handles them in a plain run, until it installs a handler of its own. What its handlers
+raise is raised in its own thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tdb.patches import Patches
@@ -36,6 +38,7 @@ class MainThread:
         self.interrupt_handler: Any = signal.default_int_handler
         self.leaving: int | None = None  # the exit status, once a signal has told tdb to leave
         self.ends = False  # it does so: another signal changes nothing
+        self.raise_in_script: Callable[[Exception], None] = _raised_here
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run `function` in the main thread and return or raise what it does."""
@@ -44,6 +47,10 @@ class MainThread:
         future: Future[Any] = Future()
         self._inbox.put((function, future))
         return future.result(ANSWER_SECONDS)
+
+    def later(self, function: Callable[[], Any]) -> None:
+        """Run `function` in the main thread when that looks into its inbox; a signal handler may call this."""
+        self._inbox.put((function, Future()))
 
     def attend(self) -> None:
         """Run what has arrived; the main thread calls this whenever it waits.
@@ -59,6 +66,24 @@ class MainThread:
                 future.set_result(function())
             except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
                 future.set_exception(error)
+
+
+def _raised_here(error: Exception) -> None:
+    raise error
+
+
+class _Carried:
+    """A handler of the script's, run in the main thread: what it raises is for the script, which may wait for it."""
+
+    def __init__(self, handler: Callable[[int, Any], Any], main_thread: MainThread) -> None:
+        self.handler = handler
+        self._main_thread = main_thread
+
+    def __call__(self, number: int, frame: Any) -> None:
+        try:
+            self.handler(number, frame)
+        except Exception as error:  # noqa: BLE001 - raised in the script
+            self._main_thread.later(partial(self._main_thread.raise_in_script, error))
 
 
 _handled: dict[int, tuple[Any, Any]] = {}
@@ -110,7 +135,8 @@ def carried_signals(main_thread: MainThread, notify: Callable[[str], None]) -> I
                 notify("the script handles SIGINT: Ctrl-C still pauses, `interrupt` calls the script's handler")
             return previous
         ours, without = _handled.get(number, (None, None))
-        wanted = ours if ours is not None and handler == without else handler  # what would end the script ends tdb
+        wanted = _Carried(handler, main_thread) if callable(handler) else handler
+        wanted = ours if ours is not None and handler == without else wanted  # what would end the script ends tdb
         return as_without_tdb(number, main_thread.call(lambda: plain_signal(number, wanted)))
 
     def current(number: int) -> Any:
@@ -124,6 +150,8 @@ def carried_signals(main_thread: MainThread, notify: Callable[[str], None]) -> I
 
     def as_without_tdb(number: int, handler: Any) -> Any:
         ours, without = _handled.get(number, (None, None))
+        if isinstance(handler, _Carried):
+            return handler.handler
         return without if handler is ours and ours is not None else handler
 
     def wakeup(descriptor: int, *, warn_on_full_buffer: bool = True) -> int:

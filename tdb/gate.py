@@ -196,8 +196,17 @@ class Gate:
             self._permission.resume()
             self._go_on()
 
+    def ask_of_next_boundary(self, action: Callable[[], object]) -> None:
+        """Run `action` in the training thread at its next boundary, or where it is stopped as soon as it goes on.
+
+        What it raises is raised in the training loop.
+        """
+        with self._lock:
+            self._interruption = action
+            self._announce()
+
     def take_back_interruption(self) -> bool:
-        """Return whether `interrupt` still waits for a boundary; it does no longer."""
+        """Return whether what was to be run at the next boundary still waits for it; it does no longer."""
         with self._lock:
             waits, self._interruption = self._interruption is not None, None
             return waits

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from tdb.errors import TrainingStopped, UsageError, in_words
 from tdb.finder import Finder
 from tdb.jobs import HEARTBEAT_SECONDS
 from tdb.origin import seed_generators
+from tdb.raising import raise_in_script
 from tdb.standing import CRASHED, ENDED, FINISHED
 
 if TYPE_CHECKING:
@@ -169,6 +171,7 @@ class Run:
         self.module: types.ModuleType | None = None
         self.finder = Finder(controller)
         self._main_thread = main_thread
+        main_thread.raise_in_script = partial(raise_in_script, controller.gate)
         self.in_main_thread = in_main_thread
         self._started = threading.Event()
         self._gone = False

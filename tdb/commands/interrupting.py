@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 import threading
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tdb.commands import command
 from tdb.commands.flow import go
 from tdb.errors import StateError
+from tdb.raising import BOUNDARY_SECONDS, raise_in_thread
 from tdb.results import Result
 from tdb.standing import OVER, READY, RUNNING
 
 if TYPE_CHECKING:
     from tdb.session import Session
-
-# Most steps are shorter; whoever is in none within that time is interrupted where it is.
-BOUNDARY_SECONDS = 1.0
 
 
 @command(running="yes", moves=True)
@@ -62,6 +59,5 @@ def _interrupt_at_boundary(session: Session) -> None:
 def _interrupt_between_boundaries(session: Session, thread: threading.Thread | None) -> None:
     if _handler(session) is not signal.default_int_handler:
         _interrupt_at_boundary(session)
-    elif thread is not None and thread.ident is not None:
-        raised = ctypes.py_object(KeyboardInterrupt)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), raised)
+    else:
+        raise_in_thread(thread, KeyboardInterrupt)

@@ -115,6 +115,46 @@ def test_a_forked_process_is_ended_by_signals_as_without_tdb(place: Place) -> No
         assert (ended.status, ended.out.splitlines()[0]) == (0, "-15"), ended
 
 
+def test_what_a_handler_raises_is_raised_in_the_script(place: Place) -> None:
+    script = place.write(
+        "late.py",
+        """
+        import signal
+        import time
+        import tdb
+
+        class Late(Exception):
+            def __init__(self, text, seconds):
+                super().__init__(text)
+                self.seconds = seconds
+
+        def late(number, frame):
+            raise Late("too late", 0.2)
+
+        controller = tdb.active_controller()
+        signal.signal(signal.SIGALRM, late)
+        print(signal.getsignal(signal.SIGALRM) is late)
+        for where in ("outside", "inside"):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                for step in range(1, 10**9):
+                    time.sleep(0.01)
+                    if where == "inside":
+                        controller.capture_batch([step], 1.0, step)
+                        controller.wait_if_paused()
+            except Late as error:
+                print(where, type(error).__name__, error, error.seconds)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        while True:
+            time.sleep(0.01)
+        """,
+    )
+    ended = place.tdb("-c", "continue", script)
+    assert ended.out.splitlines()[:3] == ["True", "outside Late too late 0.2", "inside Late too late 0.2"], ended
+    assert (ended.status, ended.error) == (3, ""), ended
+    assert ended.out.splitlines()[-1].endswith(": Late: too late")
+
+
 def test_a_program_that_the_script_starts_hears_its_interrupt_and_a_worker_none(place: Place) -> None:
     place.write(
         "child.py",
