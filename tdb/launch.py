@@ -309,6 +309,6 @@ def _exit_code(code: Any) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
+        return code & 0xFF if -(2**63) <= code < 2**63 else 0xFF  # what has no place in a C long is -1
     print(code, file=sys.stderr)  # noqa: T201 - what `sys.exit("text")` does in a plain run
     return 1

@@ -187,7 +187,7 @@ class Show:
         rows = sum(len(part) for part in parts if isinstance(part, Table))
         wanted = self.terminal and options.pager and self.session.settings["pager"]
         stdin = sys.__stdin__
-        return wanted and stdin is not None and stdin.isatty() and rows + 6 > self._console.height
+        return wanted and stdin is not None and stdin.isatty() and rows > max(0, self._console.height - 6)
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.state()

@@ -39,6 +39,8 @@ def test_of_commands(place: Place, commands: list[str], status: int, error: str)
         ("sys.exit(7)", ["step"], 0),  # it never comes that far
         ("sys.exit('no more')", ["continue"], 1),
         ("sys.exit()", ["continue"], 0),
+        ("sys.exit(-1)", ["continue"], 255),
+        ("sys.exit(2**70)", ["continue"], 255),
         ("1 / 0", ["continue"], 3),
         ("1 / 0", ["continue", "stepp"], 3),
         ("1 / 0", ["continue", "p $_exception", "quit 5"], 5),

@@ -47,9 +47,11 @@ def opening(
     """Give what opens terminals, and end what is in them."""
     opened: list[Terminal] = []
 
-    def open_(*arguments: str, folder: Path = tmp_path, columns: int = 80, **environment: str) -> Terminal:
+    def open_(
+        *arguments: str, folder: Path = tmp_path, columns: int = 80, rows: int = 24, **environment: str
+    ) -> Terminal:
         command = [sys.executable, "-m", "tdb", "--figures", "off", *arguments]
-        opened.append(Terminal(command, folder, environ | environment, columns=columns, preloaded=preloaded))
+        opened.append(Terminal(command, folder, environ | environment, rows, columns, preloaded))
         return opened[-1]
 
     yield open_

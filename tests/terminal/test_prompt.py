@@ -308,3 +308,11 @@ def test_lines_typed_while_the_answers_go_to_a_program(
     terminal.type("\x04")
     assert terminal.until_end() == 0
     assert "(tdb)" not in terminal.new
+
+
+def test_a_terminal_of_few_rows_has_a_pager_for_tables_alone(open_terminal: Open, write_script: Write) -> None:
+    terminal = open_terminal(write_script(TOLD), rows=3, PAGER="echo paged:")
+    terminal.until_prompt()
+    assert "paged:" not in terminal.line("step")
+    assert "> step 2  epoch 1" in terminal.line("step")
+    assert "paged:" in terminal.line("help")
