@@ -292,6 +292,16 @@ class DebugController:
         """Return the keys captured in this step, in the order of their capture."""
         return list(self._loop.captures.under_way.data)
 
+    def has_step_data(self, key: str) -> bool:
+        """Return whether this step has something under `key`: captured, or, if it is complete, declared by a rule.
+
+        In the training thread.
+        """
+        data = self._loop.captures.under_way.data
+        if key not in data and self.progress.complete:
+            self._loop.offer()  # otherwise that is done where training stops
+        return key in data
+
     def get_step_data(self, key: str) -> Any:
         """Return the data captured under `key` in this step, computing it now if it was handed over as a function.
 

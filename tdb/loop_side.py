@@ -495,7 +495,7 @@ class LoopSide:
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
         """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""
         if self.captures.progress.has_gradients:
-            self._offer()
+            self.offer()
         self.record = self.captures.inside(self._clock_under_way(phase), given, loss)
         self._gate.arrive(False, phase)
         self._attention.set()  # this step's boundary has to be looked at, whatever follows
@@ -531,10 +531,11 @@ class LoopSide:
 
     def _commit(self, clock: Clock) -> None:
         """Make this step the record."""
-        self._offer()
+        self.offer()
         self.record = self._under_way.record(clock)
 
-    def _offer(self) -> None:
+    def offer(self) -> None:
+        """Let what rules declare of every step count as captured in this one."""
         for panel in self.panels:
             self._under_way.offer(panel.step_data)
 

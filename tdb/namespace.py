@@ -181,9 +181,9 @@ class StepNamespace(Mapping[str, Any]):
             if name == "feature_id":
                 yield partial(self._feature_ids)
         key, _, entry = name.partition(".")
-        if key in controller.list_step_data_keys():
+        if controller.has_step_data(key):
             yield partial(self._step_data, key, entry)
-        if "losses" in controller.list_step_data_keys() and "." not in name:
+        if "." not in name and controller.has_step_data("losses"):
             yield partial(self._step_data, "losses", name)  # as the script names them
         if controller.layer.info is not None and "." not in name:
             sources = sources_of(controller)
@@ -237,6 +237,8 @@ class StepNamespace(Mapping[str, Any]):
         return np.arange(self._controller.layer.info.features)
 
     def _step_data(self, key: str, entry: str) -> Any:
+        if not self._controller.has_step_data(key):
+            raise KeyError(key)
         value = self._controller.get_step_data(key)
         for part in entry.split(".") if entry else ():
             if not isinstance(value, Mapping):

@@ -186,6 +186,21 @@ def test_an_image_tells_dead_features_from_others_where_the_user_does(make_sessi
     assert "dead" in shown["status"]
 
 
+def test_a_condition_on_what_the_rule_declares_of_every_step_stops_where_stepping_finds_it(make_session: Make) -> None:
+    stepped = make_session(script("--condition", "bcl-slow"), as_json=True)
+    seen = []
+    for _ in range(30):
+        stepped.answer("step")
+        seen.append(array(stepped, "bcl_tensors.rank_score")[3, 4])
+    rarely = float(np.sort(seen[5:])[-2])  # it is so twice, after the first steps
+    expected = next(step for step, score in enumerate(seen, 1) if step > 5 and score >= rarely)
+    session = make_session(script("--condition", "bcl-slow"), as_json=True)
+    session.answer("until 5")
+    session.answer(f"break when bcl_tensors.rank_score[3,4] >= {rarely!r}")
+    assert session.answer("continue")["step"] == expected
+    assert array(session, "bcl_tensors.rank_score")[3, 4] == seen[expected - 1]
+
+
 def test_the_images_of_most_trouble_come_first(slow: TypingSession) -> None:
     answer = slow.answer("images sort loss top 5")
     losses = np.array(answer["columns"]["loss"])
