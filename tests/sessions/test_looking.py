@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -441,7 +442,10 @@ def test_a_cause_is_shown_at_the_line_that_raised_it(make_session: Make) -> None
     """)
 
 
-def test_where_in_a_cell_ends_at_the_cell(make_session: Make) -> None:
+def test_where_in_a_cell_ends_at_the_cell(make_session: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    for prompt in ("ps1", "ps2", "ps3"):  # which IPython's shell sets, and leaves so
+        monkeypatch.setattr(sys, prompt, getattr(sys, prompt, ""), raising=False)
     cell = """
         import tdb
 
