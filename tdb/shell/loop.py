@@ -18,7 +18,7 @@ from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.eventloop import InputHookContext
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.input import create_input
+from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -52,7 +52,7 @@ class Prompt:
         interpreter.show.sink.on_click = self._clicked.append
         self._prompt: PromptSession[str] = PromptSession(
             history=_history(history_file),
-            input=create_input(sys.__stdin__),  # the script may have put something else in the place of `sys.stdin`
+            input=_first_stdin(),
             # A terminal without escapes shows no more than the last character of what is completed.
             completer=None if is_dumb_terminal() else ShellCompleter(self._session),
             complete_while_typing=False,
@@ -189,6 +189,11 @@ class LastingHistory(FileHistory):
         """Append a line to the file, if it can be."""
         with suppress(OSError):
             super().store_string(string)
+
+
+def _first_stdin() -> Input | None:
+    """Return what tdb began to read from, if the script has put something else in the place of `sys.stdin` since."""
+    return None if sys.stdin is sys.__stdin__ else create_input(sys.__stdin__)
 
 
 def _history(path: Path) -> History:
