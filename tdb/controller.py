@@ -69,7 +69,6 @@ class DebugController:
     def __init__(self) -> None:
         self._gate = Gate()
         self._loop = LoopSide(self._gate)
-        self.pass_by = self._loop.pass_by  # itself: a call in between would cost each step of a free run
         self.about: dict[str, str] = {}
         self.image_shape: tuple[int, ...] | None = None
         self.commands: list[Callable[..., Any]] = []
@@ -479,6 +478,7 @@ class DebugController:
     capture_loss = of_the_loop(LoopSide.capture_loss)
     capture_step_data = of_the_loop(LoopSide.capture_step_data)
     wait_if_paused = of_the_loop(LoopSide.wait_if_paused)
+    pass_by = of_the_loop(LoopSide.pass_by)
 
     def stop_here(self, reason: str) -> None:
         """Block where the script is, inside a step or outside any loop, until somebody lets training go on.

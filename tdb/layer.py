@@ -196,9 +196,8 @@ class FocusLayer:
 
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self.following = [], False
+        self._take_hooks_off()
+        self.following = False
         self._grad_before = None, 0
 
     def step_is_over(self) -> None:
@@ -216,10 +215,13 @@ class FocusLayer:
     def _look_at_class(self) -> None:
         """Put the hooks on anew if the layer has got another class, as where a parametrization is registered."""
         if self._class is not type(self._module) and self._handles:
-            for handle in self._handles:
-                handle.remove()
-            self._handles = []
+            self._take_hooks_off()
             self._put_hooks_on()
+
+    def _take_hooks_off(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def _keep_output(self, module: nn.Module, output: Any) -> None:
         # A forward without gradients is no training; in a backward pass a checkpointed part is computed once more.

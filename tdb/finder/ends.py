@@ -90,7 +90,7 @@ class Ends:
         """An optimizer has made its update; return whether that ends the step."""
         if self.step_on == "auto":
             return self._rule.tick(self._optimizers.number(optimizer), self._taking_part)
-        if self.step_on in ("tick", "fetch", "backward"):
+        if self.step_on in EVENTS:
             return self.step_on == "tick"
         return self._discovery.names.get(id(optimizer)) == self.step_on
 
