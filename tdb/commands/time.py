@@ -212,6 +212,7 @@ def found_again(session: Session, way: Way, text: str, which: Which, within: Wit
 def _found(
     steps: Array, held: Array, which: Which, within: Within, notes: list[str], left_out: Sequence[int] | Array = ()
 ) -> Result:
+    # Only now, and not before the condition was evaluated: at the first of them it may look back.
     first, last = within[0] or 0, np.inf if within[1] is None else within[1]
     wanted = (steps >= first) & (steps <= last)
     if not wanted.any():

@@ -112,6 +112,11 @@ def test_find_says_when(watched: TypingSession) -> None:
     assert watched.answer(f"find win_rate[31] < 0.01 last to {expected[0]}")["last"] == expected[0]
 
 
+def test_find_from_a_step_may_look_back_before_it(watched: TypingSession) -> None:
+    fell = watched.answer("find delta(loss) < 0")["steps"]
+    assert watched.answer(f"find delta(loss) < 0 from {fell[5]}")["steps"] == fell[5:]
+
+
 def test_summary_counts_every_step(watched: TypingSession) -> None:
     table = watched.answer("summary win_rate")["table"]
     heat = watched.answer("heat win_rate")
