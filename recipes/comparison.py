@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -156,10 +157,8 @@ def must_be_writable(path: Path) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    try:
+    with _named_by_the_user():
         must_be_replaceable(path)
-    except TdbError as error:
-        raise UsageError(error.message, error.hint) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -168,9 +167,15 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         UsageError: it cannot be written.
     """
+    with _named_by_the_user(), replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _named_by_the_user() -> Iterator[None]:
+    """Tell what is wrong with a file as a mistake of the command line, which has named it."""
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+        yield
     except TdbError as error:
         raise UsageError(error.message, error.hint) from None
 
