@@ -56,20 +56,23 @@ class Batch:
         inputs: [B, F] the images.
         weights: W [D, F].
         win_rate: [D] how much of the batch each feature wins.
-        labels: [B], if they are known.
-        columns: what is told of each image, [B] by name.
+        columns: what is told of each image, [B] by name; its label, too, if that is known.
         exerted: what each image does to each feature.
     """
 
     inputs: Array
     weights: Array
     win_rate: Array
-    labels: Array | None
     columns: Mapping[str, Array]
     exerted: Exerted
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def labels(self) -> Array | None:
+        """One label [B] an image, if they are known."""
+        return self.columns.get("label")
 
     @property
     def sorts(self) -> list[str]:
@@ -147,7 +150,6 @@ def batch_of(
         inputs=owned(tensors["inputs"]),
         weights=owned(weight),
         win_rate=owned(tensors["win_rate"]),
-        labels=known,
         columns={"image": columns["image"], **named, **columns},
         exerted=found,
     )
