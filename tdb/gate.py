@@ -187,19 +187,9 @@ class Gate:
             self._go_on()
 
     def interrupt(self, action: Callable[[], object]) -> None:
-        """Run `action` in the training thread where it is stopped, or at its next boundary, and let it run on.
-
-        What `action` raises, such as KeyboardInterrupt, is raised in the training loop.
-        """
-        with self._lock:
-            self._interruption = action
-            self._permission.resume()
-            self._go_on()
-
-    def ask_of_next_boundary(self, action: Callable[[], object]) -> None:
         """Run `action` in the training thread at its next boundary, or where it is stopped as soon as it goes on.
 
-        What it raises is raised in the training loop.
+        What it raises, such as KeyboardInterrupt, is raised in the training loop.
         """
         with self._lock:
             self._interruption = action

@@ -26,7 +26,7 @@ def raise_in_script(gate: Gate, error: Exception) -> None:
         raised.set()
         raise error
 
-    gate.ask_of_next_boundary(fail)
+    gate.interrupt(fail)
     if gate.status == RUNNING and not raised.wait(BOUNDARY_SECONDS) and gate.take_back_interruption():
         raise_in_thread(gate.thread, _class_of(error))
 

@@ -36,6 +36,7 @@ def interrupt(session: Session, *, background: bool = False) -> Result:
         raise StateError("the script ignores SIGINT", "`quit` ends training")
     gate = session.controller.gate
     gate.interrupt(partial(_interrupt_at_boundary, session))
+    gate.resume()
     session.front.wait(session, None, BOUNDARY_SECONDS)
     if session.status == RUNNING and gate.take_back_interruption():
         _interrupt_between_boundaries(session, gate.thread)
