@@ -24,19 +24,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.active import current_controller, set_active_controller
 from tdb.breakpoint_hook import breakpoints_stop_here
-from tdb.carry import carried_signals, interrupts_kept_from_workers
 from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError, in_words
 from tdb.finder import Finder
+from tdb.inherited import interrupts_kept_from_workers
 from tdb.jobs import HEARTBEAT_SECONDS
 from tdb.origin import seed_generators
 from tdb.raising import raise_in_script
+from tdb.signals import carried_signals
 from tdb.standing import CRASHED, ENDED, FINISHED
 
 if TYPE_CHECKING:
-    from tdb.carry import MainThread
     from tdb.controller import DebugController
     from tdb.elsewhere.beginning import Beginning
+    from tdb.main_thread import MainThread
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.armed import Armed
-from tdb.carry import MainThread
 from tdb.crashes import crash_hits
 from tdb.displays import Displays
 from tdb.elsewhere.forks import Fork
@@ -18,6 +17,7 @@ from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
 from tdb.journal import Journal
+from tdb.main_thread import MainThread
 from tdb.settings import Settings
 from tdb.stack import Stack
 from tdb.standing import CRASHED, OVER, READY, RUNNING, STOPPED

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tdb.carry import MainThread
 from tdb.commands.flow import Quit
 from tdb.errors import INTERRUPTED_STATUS
 from tdb.front import still_running
+from tdb.main_thread import MainThread
 
 if TYPE_CHECKING:
     from tdb.front import Meanwhile

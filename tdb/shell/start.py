@@ -16,7 +16,6 @@ from pathlib import Path
 from secrets import randbits
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tdb.carry import MainThread, handled
 from tdb.commands import all_commands
 from tdb.commands.flow import Quit
 from tdb.controller import DebugController
@@ -24,6 +23,7 @@ from tdb.elsewhere.channel import kill_children
 from tdb.errors import INTERRUPTED_STATUS, TdbError, UsageError
 from tdb.front import Front, Meanwhile, PlainFront
 from tdb.launch import Run, Script
+from tdb.main_thread import MainThread
 from tdb.script_stdin import stdin_for_commands
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
@@ -34,6 +34,7 @@ from tdb.shell.output import TrainingOutput
 from tdb.shell.replay import replayed
 from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
 from tdb.shell.show import OutputLostError, Show
+from tdb.signals import handled
 
 if TYPE_CHECKING:
     from tdb.command_line import CommandLine

@@ -16,10 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tdb.carry import MainThread
 from tdb.controller import DebugController
 from tdb.finder import Finder
 from tdb.launch import Run, Script
+from tdb.main_thread import MainThread
 from tests.bench.side_by_side import Arm, Row, in_turns, ratio, spread
 from tests.bench.spine import at_a_prompt
 

@@ -1,4 +1,4 @@
-"""What belongs to the main thread, carried there: signal handlers of a script that runs in a worker thread.
+"""Signals, of which tdb handles some, and a script in a worker thread others.
 
 `signal.signal` raises in any thread but the main one. While a script runs, its calls are handed to the main thread,
 which looks into its inbox whenever it waits. SIGINT stays tdb's own (Ctrl-C pauses): the script's handler is kept, and
@@ -9,67 +9,16 @@ raise is raised in its own thread.
 
 from __future__ import annotations
 
-import functools
 import os
-import queue
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tdb.patches import Patches
-
-# Longer than any single thing that the main thread does between two looks into its inbox.
-ANSWER_SECONDS = 30.0
-
-
-class MainThread:
-    """The main thread's inbox: functions that only it may run."""
-
-    def __init__(self) -> None:
-        self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        torch = sys.modules.get("torch")
-        self.torch_threads: int = torch.get_num_threads() if torch is not None else 1
-        self.interrupt_handler: Any = signal.default_int_handler
-        self.leaving: int | None = None  # the exit status, once a signal has told tdb to leave
-        self.ends = False  # it does so: another signal changes nothing
-        self.raise_in_script: Callable[[Exception], None] = _raised_here
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Run `function` in the main thread and return or raise what it does."""
-        if threading.current_thread() is threading.main_thread():
-            return function()
-        future: Future[Any] = Future()
-        self._inbox.put((function, future))
-        return future.result(ANSWER_SECONDS)
-
-    def later(self, function: Callable[[], Any]) -> None:
-        """Run `function` in the main thread when that looks into its inbox; a signal handler may call this."""
-        self._inbox.put((function, Future()))
-
-    def attend(self) -> None:
-        """Run what has arrived; the main thread calls this whenever it waits.
-
-        Raises:
-            SystemExit: a signal has told tdb to leave.
-        """
-        if self.leaving is not None:
-            raise SystemExit(self.leaving)
-        while not self._inbox.empty():
-            function, future = self._inbox.get()
-            try:
-                future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
-                future.set_exception(error)
-
-
-def _raised_here(error: Exception) -> None:
-    raise error
+if TYPE_CHECKING:
+    from tdb.main_thread import MainThread
 
 
 class _Carried:
@@ -163,31 +112,3 @@ def carried_signals(main_thread: MainThread, notify: Callable[[str], None]) -> I
         yield
     finally:
         signal.signal, signal.getsignal, signal.set_wakeup_fd = plain_signal, plain_getsignal, plain_wakeup
-
-
-@contextmanager
-def interrupts_kept_from_workers() -> Iterator[None]:
-    """Keep SIGINT from the processes that the calling thread starts, while the context lasts, but from no programs.
-
-    Children inherit what a thread has blocked: Ctrl-C in the terminal must pause training, not kill its DataLoader
-    workers. A program is ended by its script with a SIGINT, which it has to hear.
-    """
-    patches = Patches()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    patches.replace(subprocess.Popen, "__init__", _hearing_interrupts)
-    try:
-        yield
-    finally:
-        patches.take_off()
-
-
-def _hearing_interrupts(plain: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(plain)
-    def begin(*arguments: Any, **words: Any) -> None:
-        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        try:
-            plain(*arguments, **words)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    return begin
