@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tdb.errors import StateError, TdbError, in_words
+from tdb.errors import StateError, in_words
 from tdb.history import History
 from tdb.rule_batch import RuleBatch
 from tdb.some_metrics import SomeMetrics
 from tdb.step import Position
 from tdb.waiting import Batch, Place, Together, Waiting, computed, in_order
-from tdb.watches import Course, Watches
+from tdb.watches import WatchedLayers
 
 if TYPE_CHECKING:
     from tdb.layer import FocusLayer
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tdb.results import Array
     from tdb.step import Finished
     from tdb.travel.known import Known
+    from tdb.watches import Watches
 
 EVERY = 10
 NEVER = 2**62
@@ -59,16 +60,12 @@ class Recorder:
 
     def __init__(self, layer: FocusLayer, panels: Sequence[Panel], step: Callable[[], int]) -> None:
         self.history = History()
+        self.watched_layers = WatchedLayers(self.history, layer, step)
         self.every = EVERY
         self.dense = False
         self.known: Known | None = None  # training has gone back: what is recorded of the steps ahead
         self._layer = layer
         self._panels = panels
-        self._step = step
-        self._watches: dict[str, Watches] = {}
-        self._watched_in: dict[str, tuple[Any, ...]] = {}  # which weight the watches of a layer are of
-        self._moves: list[tuple[int, str]] = []  # of the focus, by the user: the steps, and where to
-        self._early: list[int] = []  # watched before there was a layer
         self._newest = -1  # the last tick whose metrics are recorded
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
@@ -87,21 +84,11 @@ class Recorder:
     @property
     def watches(self) -> Watches:
         """The watched features of the focus layer."""
-        watches = self._watches.get(self._layer.name)
-        if watches is None:
-            watches = Watches(self.history.budget, self.history.of_branch, self._step)
-            self._watches[self._layer.name] = watches
-        return watches
+        return self.watched_layers.in_focus
 
     def watched(self) -> list[int]:
         """Return the watched features, in the order in which they were added."""
-        return list(self._early) if self._layer.info is None else self.watches.get_watched()
-
-    def course(self) -> Course:
-        """Return what was followed from when to when, on the branch that training is on."""
-        followed = [each for layer, watches in self._watches.items() for each in watches.followed(layer)]
-        forgotten = max((watches.forgotten for watches in self._watches.values()), default=0)
-        return Course(tuple(followed), tuple(self._moves), forgotten)
+        return self.watched_layers.watched()
 
     @property
     def failure(self) -> str:
@@ -116,30 +103,15 @@ class Recorder:
         Returns what cannot be watched of what was named before anybody knew how many features there are.
         """
         self._waiting, self._in_batch, self._held = [], 0, 0  # all was recorded before the focus moved
-        self._rule_batch = None
         self.history.focus(self._layer.name)
         self._failure = ""
-        if self._layer.info is None:
-            return ""
-        early, self._early = self._early, []
-        name, identity = self._layer.name, self._layer.identity
-        count = self._layer.info.features
-        strangers = [feature for feature in early if feature >= count]
-        try:
-            if self._watched_in.setdefault(name, identity) != identity:  # as where folds have a model each
-                self._watched_in[name] = identity
-                strangers = [*self.watches.begin_anew(self._layer.weights()), *strangers]
-            self._watching()  # the layer that comes into focus has watches of its own
-            self.watch(feature for feature in early if feature < count)
-        except TdbError as error:  # there is no room for so many
-            self._watching()
-            return f"nothing is watched: {error}"
-        named = ", ".join(map(str, strangers))
-        return f"not watched: {named}, for features are 0..{count - 1}" if strangers else ""
+        unwatched = self.watched_layers.begin()
+        self._follow()
+        return unwatched
 
     def moved(self) -> str:
         """The user has moved the focus; see `begin`."""
-        self._moves.append((self._step(), self._layer.name))
+        self.watched_layers.note_move()
         return self.begin()
 
     def watch(self, ids: Iterable[int], *, replace: bool = False) -> None:
@@ -148,16 +120,9 @@ class Recorder:
         Raises:
             UsageError: there is no such feature.
         """
-        if self._layer.info is None:
-            self._early = list(dict.fromkeys([*([] if replace else self._early), *ids]))
-            return
         self.flush()
-        weights = self._layer.weights()
-        if replace:
-            self.watches.replace(ids, weights)
-        else:
-            self.watches.add(ids, weights)
-        self._watching()
+        self.watched_layers.watch(ids, replace=replace)
+        self._follow()
 
     def unwatch(self, ids: Iterable[int]) -> None:
         """Stop watching features; their trajectories stay.
@@ -165,13 +130,9 @@ class Recorder:
         Raises:
             UsageError: a feature is not watched.
         """
-        gone = list(ids)
-        if self._layer.info is None:
-            self._early = [feature for feature in self._early if feature not in gone]
-            return
         self.flush()
-        self.watches.remove(gone)
-        self._watching()
+        self.watched_layers.unwatch(ids)
+        self._follow()
 
     def clear_trajectories(self) -> None:
         """Forget the trajectories; the watches stay."""
@@ -405,7 +366,7 @@ class Recorder:
             return None
         return self._layer.copy_rows(self._ids, np.empty(shape, np.float32))
 
-    def _watching(self) -> None:
-        ids = self.watches.get_watched()
-        self._ids = np.array(ids) if ids else None
+    def _follow(self) -> None:
+        """Take from the steps ahead what is watched now; none wait in the rule's batch."""
+        self._ids = self.watched_layers.ids
         self._rule_batch = None

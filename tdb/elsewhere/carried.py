@@ -104,7 +104,7 @@ def _branches(session: Session) -> tuple[list[KnownBranch], tuple[str, ...]]:
         last=travel.furthest,
         changes=(*noted, *edits),
         columns=recorded_columns(session),
-        course=session.controller.recorder.course(),
+        course=session.controller.recorder.watched_layers.course(),
     )
     return [known], tuple(each.name for each in travel.branches if each is not now)
 

@@ -135,7 +135,7 @@ class KnownBranches:
 
     def _present(self, session: Session) -> KnownBranch:
         here, changes = session.controller.position.step, tuple(session.journal.changes)
-        columns, course = recorded_columns(session), session.controller.recorder.course()
+        columns, course = recorded_columns(session), session.controller.recorder.watched_layers.course()
         last = self.furthest(here)
         if last == here:
             weights = _weights(session)

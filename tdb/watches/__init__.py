@@ -12,6 +12,7 @@ are divided out when somebody reads. Threads: as in `tdb.history`, one thread wr
 """
 
 from tdb.watches.course import Course
+from tdb.watches.layers import WatchedLayers
 from tdb.watches.watches import Watches
 
-__all__ = ["Course", "Watches"]
+__all__ = ["Course", "WatchedLayers", "Watches"]
