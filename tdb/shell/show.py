@@ -163,15 +163,12 @@ class Show:
                 self.line(line)
 
     def _text(self, parts: Sequence[Textual]) -> None:
-        for part in parts if not self.terminal else ():
-            if isinstance(part, Traceback):
-                self.notice(part.text)
         with _written(self.out):
             for part in parts:
-                if isinstance(part, Traceback) and not self.terminal:
-                    continue
                 if self.terminal:
                     self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
+                elif isinstance(part, Traceback):
+                    self.notice(part.text)
                 else:
                     self.out.write(plain_text(part, ascii_only=self.ascii_only))
             self.out.flush()
