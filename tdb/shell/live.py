@@ -110,7 +110,14 @@ class Pace:
 
 
 class TerminalFront:
-    """A terminal with a person before it."""
+    """A terminal with a person before it.
+
+    Attributes:
+        output: what training prints.
+        stdin: what the person types into; the script may put something else in the place of `sys.stdin`.
+        typed_ahead: the keys that were pressed while training ran.
+        pace: how fast it runs.
+    """
 
     captures = True
 
@@ -123,7 +130,7 @@ class TerminalFront:
         self._signals_received = 0
         self._interrupt: Callable[[], str | None] = lambda: None
         self._out = sys.stdout
-        self._in = sys.stdin  # the script may put something else in its place
+        self.stdin = sys.stdin
 
     def wait(
         self, session: Session, goal: int | None, seconds: float = inf, *, meanwhile: Meanwhile | None = None
@@ -136,7 +143,7 @@ class TerminalFront:
         self._interrupts = []
         self._interrupt = session.controller.pause if meanwhile is None else meanwhile.interrupt
         painted = time.monotonic()
-        with keys_read_raw(self._in) as raw, self._signals_counted():
+        with keys_read_raw(self.stdin) as raw, self._signals_counted():
             for _ in still_running(session, seconds, meanwhile):
                 self._main_thread.attend()
                 self.show_output()
@@ -155,7 +162,7 @@ class TerminalFront:
         """Ask on the terminal; the end of input means yes, Ctrl-C no."""
         try:
             print(f"{question} [y/N] ", end="", flush=True)  # noqa: T201 - the question
-            answer = self._in.readline()
+            answer = self.stdin.readline()
             if not answer:
                 print()  # noqa: T201 - ends the line that Ctrl-D left
             return not answer or answer.strip().lower() in ("y", "yes")
@@ -189,14 +196,14 @@ class TerminalFront:
         self._out.flush()
 
     def _read_keys(self, session: Session) -> None:
-        while select.select([self._in], [], [], 0)[0]:
-            typed = os.read(self._in.fileno(), 1024)
+        while select.select([self.stdin], [], [], 0)[0]:
+            typed = os.read(self.stdin.fileno(), 1024)
             if not typed:
                 return
             self._interrupted(session, typed.count(CTRL_C))
             if CTRL_Z in typed:
                 self._say("")
-                suspend(self._in.fileno())
+                suspend(self.stdin.fileno())
             self.typed_ahead += typed.replace(CTRL_C, b"").replace(CTRL_Z, b"").decode(errors="ignore")
 
     def _interrupted(self, session: Session, times: int) -> None:
@@ -213,7 +220,7 @@ class TerminalFront:
             self._say(self._interrupt() or "stopping at the end of the next whole step")
         elif len(self._interrupts) > 2 and now - self._interrupts[-2] < THIRD_CTRL_C_SECONDS:
             with suppress(termios.error):
-                termios.tcflush(self._in.fileno(), termios.TCIFLUSH)
+                termios.tcflush(self.stdin.fileno(), termios.TCIFLUSH)
             if self._confirm_raw("Leave tdb and end training?"):
                 raise Quit(INTERRUPTED_STATUS)
             return True
@@ -225,7 +232,7 @@ class TerminalFront:
 
     def _confirm_raw(self, question: str) -> bool:
         self._paint(f"{question} [y/N] ")
-        answer = answer_read(lambda: os.read(self._in.fileno(), 16)) if self._in.isatty() else b"y"
+        answer = answer_read(lambda: os.read(self.stdin.fileno(), 16)) if self.stdin.isatty() else b"y"
         self._say("")
         return answer[:1] in (b"y", b"Y")
 

@@ -42,9 +42,18 @@ WRITTEN = "fg:ansidefault"
 
 
 class Prompt:
-    """Reads lines from a person and has them run."""
+    """Reads lines from a person and has them run.
 
-    def __init__(self, interpreter: Interpreter, front: TerminalFront, history_file: Path) -> None:
+    Args:
+        interpreter: runs them.
+        front: the terminal.
+        history_file: where they are kept.
+        keys: what is read, if that is not the terminal's.
+    """
+
+    def __init__(
+        self, interpreter: Interpreter, front: TerminalFront, history_file: Path, keys: Input | None = None
+    ) -> None:
         self._interpreter = interpreter
         self._session: Session = interpreter.session
         self._front = front
@@ -52,7 +61,7 @@ class Prompt:
         interpreter.show.sink.on_click = self._clicked.append
         self._prompt: PromptSession[str] = PromptSession(
             history=_history(history_file),
-            input=_first_stdin(),
+            input=keys or create_input(front.stdin),
             # A terminal without escapes shows no more than the last character of what is completed.
             completer=None if is_dumb_terminal() else ShellCompleter(self._session),
             complete_while_typing=False,
@@ -189,11 +198,6 @@ class LastingHistory(FileHistory):
         """Append a line to the file, if it can be."""
         with suppress(OSError):
             super().store_string(string)
-
-
-def _first_stdin() -> Input | None:
-    """Return what tdb began to read from, if the script has put something else in the place of `sys.stdin` since."""
-    return None if sys.stdin is sys.__stdin__ else create_input(sys.__stdin__)
 
 
 def _history(path: Path) -> History:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from tdb.errors import TdbError
 from tdb.results import Part, Result, Table, Traceback
 from tdb.serialise import dumps
 from tdb.shell.line_ends import begin_line
+from tdb.shell.live import TerminalFront
 from tdb.shell.writing import Textual, data_of, write
 from tdb.step import BOUNDARY
 from tdb.stopping import moment
@@ -182,9 +182,9 @@ class Show:
 
     def _needs_pager(self, parts: Sequence[Textual], options: Options) -> bool:
         rows = sum(len(part) for part in parts if isinstance(part, Table))
-        wanted = self.terminal and options.pager and self.session.settings["pager"]
-        stdin = sys.__stdin__
-        return wanted and stdin is not None and stdin.isatty() and rows > max(0, self._console.height - 6)
+        is_typed_at = isinstance(self.session.front, TerminalFront)  # by whoever would turn the pages
+        wanted = self.terminal and is_typed_at and options.pager and self.session.settings["pager"]
+        return wanted and rows > max(0, self._console.height - 6)
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.state()

@@ -113,13 +113,13 @@ def free_running(condition: str, controller: DebugController, rows: list[Row]) -
 
 def at_a_prompt(work: threading.Thread, controller: DebugController, folder: Path) -> None:
     """Keep a prompt alive in this thread until `work` is done."""
-    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+    with create_pipe_input() as keys, create_app_session(output=DummyOutput()):
         output = TrainingOutput()
         session = Session(controller, all_commands())
         front = TerminalFront(output, session.main_thread)
         out = io.StringIO()
         show = Show(session, FigureSink("off", folder, out=out, interactive=False), out, out)
-        prompt = Prompt(Interpreter(session, show, folder / "log"), front, folder / "history")
+        prompt = Prompt(Interpreter(session, show, folder / "log"), front, folder / "history", keys)
 
         def leave() -> None:
             work.join()

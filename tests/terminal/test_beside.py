@@ -61,6 +61,30 @@ def test_set_trace_in_a_plain_run_is_a_shell_that_pauses_on_ctrl_c(
         terminal.close()
 
 
+def test_set_trace_reads_the_terminal_where_a_script_that_was_piped_its_data_has_turned_to_it(
+    tmp_path: Path, environ: dict[str, str], write_script: Callable[[str], str]
+) -> None:
+    script = write_script("""
+        import sys
+        import tdb
+
+        data = sys.stdin.read()
+        sys.stdin = open("/dev/tty")
+        tdb.set_trace()
+        print("trained on", data)
+    """)
+    terminal = Terminal(["/bin/sh", "-c", f"echo digits | {sys.executable} {script}"], tmp_path, environ)
+    try:
+        assert "-> tdb.set_trace()" in terminal.until_prompt()
+        assert terminal.line("p data.strip()") == "'digits'"
+        terminal.mark()
+        terminal.type("continue\r")
+        terminal.until("trained on digits")
+        assert terminal.until_end() == 0
+    finally:
+        terminal.close()
+
+
 def test_a_script_in_the_main_thread_is_paused_by_ctrl_c_and_keeps_its_own_signals(
     open_terminal: Callable[..., Terminal], write_script: Callable[[str], str]
 ) -> None:
