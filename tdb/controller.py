@@ -149,7 +149,7 @@ class DebugController:
     def peek(self, look: Callable[[Step], Result]) -> Future[Result]:
         """Capture the next whole step without stopping at it, and call `look` with its record at its boundary."""
         answer: Answer[Result] = Answer(self._look_while_waiting)
-        job = Job(lambda: self._loop.guarded(lambda: look(self._loop.record)), answer)
+        job = Job(lambda: self._loop.guarded(lambda: look(self._loop.last.record)), answer)
 
         def pass_on(queued: Future[None]) -> None:
             if queued.exception() is not None:
@@ -188,7 +188,7 @@ class DebugController:
         While training runs, the step may be a later one than the status.
         """
         status, reason, paused = self._gate.now()
-        last, record = self._loop.position, self._loop.record
+        last, record = self._loop.position, self._loop.last.record
         phase = record.clock.phase if status == STOPPED and self.is_inside else BOUNDARY
         inside = phase != BOUNDARY
         return {
@@ -205,10 +205,7 @@ class DebugController:
 
     def get_batch(self) -> dict[str, Any] | None:
         """Return the last captured batch with its loss, step, epoch and labels; None before the first."""
-        first, record = self._loop.first, self._loop.record  # in this order: the record is there before `first` goes
-        if record.has_batch:
-            return record.as_batch()
-        return first.as_batch() if first is not None else None
+        return self._loop.last.as_batch()
 
     @property
     def position(self) -> Position:
@@ -248,7 +245,7 @@ class DebugController:
     @property
     def record(self) -> Step:
         """The last step that was captured whole."""
-        return self._loop.record
+        return self._loop.last.record
 
     @property
     def target(self) -> Any:
@@ -298,7 +295,7 @@ class DebugController:
         """
         data = self._loop.captures.under_way.data
         if key not in data and self.progress.complete:
-            self._loop.offer()  # otherwise that is done where training stops
+            self._loop.last.offer()  # otherwise that is done where training stops
         return key in data
 
     def get_step_data(self, key: str) -> Any:

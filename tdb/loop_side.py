@@ -14,14 +14,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from tdb.captures import number, reading
-from tdb.errors import TdbError, TrainingStopped, in_words
+from tdb.captures import reading
+from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import Gate
 from tdb.guard import guarded
+from tdb.last_step import LastStep
 from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
 from tdb.standing import CRASHED, RUNNING
-from tdb.step import CRASH, Clock, Finished, Position, Step, step_number
+from tdb.step import CRASH, Clock, Finished, Position, step_number
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
 from tdb.target import model_of, step_of
@@ -52,9 +53,8 @@ class LoopSide:
 
     Attributes:
         captures: what is seen of the step under way.
-        record: the last step that was captured whole; any thread may read it.
+        last: what there is to look at of the last step.
         tick_ahead: the tick of the next boundary.
-        first: the step under way, as long as there is no record to look at; any thread may read it.
         question: what may stop training besides a pause.
         keeper: what sets copies of the process aside, if anything does; any thread may set it.
         wanted: who waits for the next whole step without stopping at it; any thread may add to it.
@@ -81,14 +81,13 @@ class LoopSide:
         self._busy_from = 0  # the tick up to which there is nothing else to do
         self._overhead: Overhead | None = None
         self.timeline = 0
-        self.record = Step()
-        self.first: Step | None = None
         self.keeper: Keeper | None = None
         self.wanted: deque[Job] = deque()
         self.notices: deque[str] = deque()
         self.target: Any = None
         self.focus_name = ""
         self.panels: list[Panel] = []
+        self.last = LastStep(self._under_way, self.panels)
         self.recorder = Recorder(self.captures.layer, self.panels, lambda: self._finished[1])
         self.travel = Traveller(self)
         self.question = StopQuestion(self.travel, self.notices)
@@ -110,8 +109,7 @@ class LoopSide:
         self.captures.end()
         self._last_step = getattr(target, "last_step", None)
         self.position = Position(self.position.tick, step_of(target))
-        self._forget()
-        self.record = Step(self._clock())
+        self.last.begin(self._clock())
         self.bind_focus(target)
 
     def discovered(self, target: Any) -> None:
@@ -125,7 +123,7 @@ class LoopSide:
         """A loop is about to take its first step, unless it is under way already."""
         if self._gate.has_lost_thread:  # whatever ended the last loop, nobody has said so
             self._leave_loop()
-            self._forget()
+            self.last.forget()
         if self._in_loop:
             return
         self._in_loop = self._under_way.capturing = True
@@ -166,9 +164,7 @@ class LoopSide:
             return
         self._enter()
         under_way.take_batch(batch, loss, step, labels, epoch)
-        if not self.record.has_batch:
-            clock = Clock(self.timeline, self.position.tick, step or 0, "batch")
-            self.first = Step(clock, epoch, number(under_way.loss), under_way.batch, under_way.labels)
+        self.last.take_first(Clock(self.timeline, self.position.tick, step or 0, "batch"), epoch)
 
     def capture_loss(self, loss: Any) -> None:
         """Hand over this step's loss alone, where its batch is known already, as in a loop over `steps`.
@@ -262,7 +258,7 @@ class LoopSide:
         if self._in_loop and progress.complete:
             progress.phase = "breakpoint"  # whether the loop is inside a step, only it knows
         if self._under_way.batch is not None:
-            self._commit(self._clock_under_way(progress.phase))
+            self.last.commit(self._clock_under_way(progress.phase))
         try:
             self._stopped_inside = self._gate.arrive(False, reason)
         except TrainingStopped:
@@ -275,7 +271,7 @@ class LoopSide:
         """The loop is over."""
         if status == CRASHED and self._under_way.batch is not None:
             with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
-                self._commit(self._clock_under_way(CRASH))
+                self.last.commit(self._clock_under_way(CRASH))
         self.refuse_wanted()
         self.captures.end(crashed=status == CRASHED)
         self._leave_loop()
@@ -408,7 +404,7 @@ class LoopSide:
             self._boundary(woken, left_out=left_out, skipped=skipped)
         else:
             self._record_looked_at()
-            self._forget()
+            self.last.forget()
             if self._overhead is not None:
                 self._next_step_begins()
         if self._in_loop:
@@ -424,22 +420,22 @@ class LoopSide:
         clock, stops, overhead = self._clock(), self._gate.stops, self._overhead
         self._in_loop = True
         if stoppable or hit:
-            self._commit(clock)
+            self.last.commit(clock)
             self.recorder.keep(self.timeline, self.position)
         if hit:
             self.captures.phases.give_up()
         elif self.captures.phases.passes_boundary():
             self._gate.step()
         if whole and (self.wanted or self._is_last(self.position.step)):
-            self._compute_all()
+            self.last.compute_all(partial(self.guarded, user_code=True), self.notices.append)
             self._hand_out()
         try:
             may_stop = self._gate.arrive(stoppable, hit)
         except BaseException as error:  # TrainingStopped, or a KeyboardInterrupt that belongs to the script
             if not (stoppable or hit):
-                self._commit(clock)
+                self.last.commit(clock)
             if not isinstance(error, TrainingStopped):
-                self._forget()
+                self.last.forget()
             self._leave_loop()
             raise
         if self._gate.stops != stops and not woken:
@@ -449,7 +445,7 @@ class LoopSide:
         if self._is_last(self.position.step):
             self._leave_loop()
             return
-        self._forget()
+        self.last.forget()
         ahead = self.position.step + 1
         if may_stop or self._is_last(ahead):
             self.stop_measuring()
@@ -495,8 +491,8 @@ class LoopSide:
     def _stop_inside(self, phase: str, given: Any, loss: Any) -> None:
         """Stop at a phase of the step under way; what the loop has not handed over yet is what the hooks saw."""
         if self.captures.progress.has_gradients:
-            self.offer()
-        self.record = self.captures.inside(self._clock_under_way(phase), given, loss)
+            self.last.offer()
+        self.last.record = self.captures.inside(self._clock_under_way(phase), given, loss)
         self._gate.arrive(False, phase)
         self._attention.set()  # this step's boundary has to be looked at, whatever follows
 
@@ -515,7 +511,7 @@ class LoopSide:
         """Notice the first step of a loop that has not called `begin`."""
         if not self._in_loop:
             self._in_loop, self._runs_freely = True, False
-            self._forget()
+            self.last.forget()
             self._gate.enter()
 
     def _leave_loop(self) -> None:
@@ -529,16 +525,6 @@ class LoopSide:
         self._under_way.capturing = True
         self._attention.set()
 
-    def _commit(self, clock: Clock) -> None:
-        """Make this step the record."""
-        self.offer()
-        self.record = self._under_way.record(clock)
-
-    def offer(self) -> None:
-        """Let what rules declare of every step count as captured in this one."""
-        for panel in self.panels:
-            self._under_way.offer(panel.step_data)
-
     def _clock(self) -> Clock:
         return Clock(self.timeline, *self.position[:2])
 
@@ -549,21 +535,10 @@ class LoopSide:
     def _is_last(self, step: int) -> bool:
         return step == self._last_step
 
-    def _compute_all(self) -> None:
-        for key in list(self._under_way.data):
-            try:
-                self.guarded(partial(self._under_way.computed, key), user_code=True)
-            except Exception as error:  # noqa: BLE001 - what a panel cannot compute must not end a training run
-                self.notices.append(f"step data {key!r} could not be computed: {in_words(error)}")
-
     def _hand_out(self) -> None:
         """Give the record to those who asked for a step without stopping."""
         for job in taken(self.wanted):
             job.run()
-
-    def _forget(self) -> None:
-        self._under_way.forget(self.record)
-        self.first = None
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 

@@ -126,7 +126,6 @@ class Step:
         batch: an owned copy of what the loop handed to `capture_batch`.
         labels: an owned copy of the labels, if the loop handed them over or the batch is a pair with them.
         data: step data by key; a value that nobody has looked at yet is a `Lazy`.
-        reason: why training stopped here, empty if it did not.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -135,7 +134,6 @@ class Step:
     batch: Any = None
     labels: Any = None
     data: dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
 
     @property
     def has_batch(self) -> bool:

@@ -68,7 +68,7 @@ class Course:
         loop = self._loop
         self.branches.leave(loop.position)
         branch, loop.position = self.branches.load(position)
-        loop.record = Step(Clock(branch.timeline, *loop.position[:2]))
+        loop.last.record = Step(Clock(branch.timeline, *loop.position[:2]))
         loop.recorder.known = None
         self._follow(branch)
         loop.tick_ahead = loop.position.tick + 1
@@ -84,7 +84,8 @@ class Course:
         """Stand at a boundary of the present branch once more; return what will say how the steps after it come out."""
         loop, lineage, comparison = self._loop, self.branches.now.lineage, Comparison()
         loop.position = checkpoint.position
-        loop.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2])) if not checkpoint.tick else loop.record
+        if not checkpoint.tick:
+            loop.last.record = Step(Clock(checkpoint.timeline, *checkpoint.position[:2]))
         self._follow(self.branches.now)
         known = Known(loop.recorder.history, lineage, checkpoint.tick, comparison)
         loop.recorder.known = known if known.until > checkpoint.tick else None
