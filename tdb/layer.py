@@ -21,7 +21,7 @@ from tdb.errors import NotCapturedError, StateError
 from tdb.generic_metrics import Initial, generic_metrics
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
-from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, in_host_memory, steps_together
+from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, host_rows, in_host_memory, steps_together
 from tdb.layer_weight import as_rows, form_of, gradient_of, has_form, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.module_calls import after_calls
@@ -343,10 +343,9 @@ class FocusLayer:
         Args:
             captured_only: more is wanted of the weight than its metrics.
         """
-        batch, others = self._batch, self._weight_batch
         if self._before is None:
             return None if captured_only or self._output is not None else self._let_weight_wait()
-        weight = self._weight()
+        batch, others, weight = self._batch, self._weight_batch, self._weight()
         if batch is None or not in_host_memory(weight):
             return None
         if self._output is not None and not self._can_wait:
@@ -364,12 +363,14 @@ class FocusLayer:
         return batch
 
     def _let_weight_wait(self) -> StepBatch | WeightBatch | None:
-        batch, rows = self._weight_batch, self._rows(self._weight())
-        if batch is None or not in_host_memory(rows):
+        module, batch = self._bound(), self._weight_batch
+        weight, grad = weight_of(module), gradient_of(module)
+        if batch is None or weight is None or not weight.is_cpu:
             return None
         if self._batch is not None and self._batch.waiting:
             return self._batch
-        batch.put(rows, self._module_grad())
+        rows, transposed = host_rows(weight, transposed=self._transposed), self._transposed
+        batch.put(rows, None if grad is None else host_rows(grad, transposed=transposed))
         return batch
 
     def _put_in(self, batch: StepBatch, grad: Tensor | None) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tdb.layer_weight import SMALLEST_FLOAT
+from tdb.layer_weight import SMALLEST_FLOAT, as_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,14 @@ MOST_BYTES = 2**23
 def in_host_memory(tensor: Tensor) -> bool:
     """Return whether numpy can look at a tensor where it is."""
     return tensor.is_cpu and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
+
+
+def host_rows(tensor: Tensor, *, transposed: bool = False) -> Array:
+    """Return a weight in host memory, or its gradient, as rows [D, F]; see `as_rows`. Most are not copied."""
+    if transposed or tensor.is_sparse or not in_host_memory(tensor):
+        return as_rows(tensor, transposed=transposed).numpy()
+    array: Array = tensor.detach().numpy()
+    return array.reshape(len(array), -1)
 
 
 class HostView:

@@ -158,12 +158,11 @@ class Recorder:
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
-        if self._has_none:
+        if self._layer.info is None or self._failure:
             return NEVER
-        if self.wants_metrics(tick + 1):
-            return tick + 1
-        regular = (tick // self.every + 1) * self.every
-        recorded = self.known.next_metrics(tick) if self.known is not None else None
+        is_each = self._ids is not None or self.dense or tick == 0
+        regular = tick + 1 if is_each else (tick // self.every + 1) * self.every
+        recorded = None if self.known is None else self.known.next_metrics(tick)
         return regular if recorded is None else min(regular, recorded)
 
     def record(self, timeline: int, steps: Sequence[Finished], *, metrics: bool) -> None:
@@ -205,7 +204,7 @@ class Recorder:
             return True
         if batch is None or batch.waiting == self._in_batch:
             return False
-        self._waits_in(batch, (timeline, Position(*finished), None))
+        self._waits_in(batch, (timeline, finished, None))
         return not batch.full
 
     def record_some(self, timeline: int, position: Position, names: tuple[str, ...], values: Sequence[Any]) -> None:
@@ -294,7 +293,7 @@ class Recorder:
         self._batch = batch
         self._in_batch += 1
         self._waiting.append(place)
-        self._newest = place[1].tick
+        self._newest = place[1][0]
 
     def _has_no_metrics(self, error: Exception) -> None:
         """A step has no metrics: the rule has not seen one yet or the layer had no gradient; or there will be none."""
@@ -331,8 +330,8 @@ class Recorder:
         """Record steps, or compare those that are known."""
         (timeline, _, known), steps = some.places[0], some.steps()
         if known is not None:
-            for (_, position, _), block in zip(some.places, some.blocks, strict=True):
-                known.compare_metrics(position, some.names, block)
+            for (_, finished, _), block in zip(some.places, some.blocks, strict=True):
+                known.compare_metrics(Position(*finished), some.names, block)
         else:
             self.history.append_metrics(timeline, steps, some.names, some.blocks)
         if some.rows is not None:

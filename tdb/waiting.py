@@ -12,7 +12,7 @@ from tdb.some_metrics import SomeMetrics
 
 if TYPE_CHECKING:
     from tdb.results import Array
-    from tdb.step import Position
+    from tdb.step import Finished
     from tdb.travel.known import Known
 
 
@@ -37,7 +37,7 @@ class Batch(Protocol):
         """Nothing waits any more."""
 
 
-Place: TypeAlias = "tuple[int, Position, Known | None]"
+Place: TypeAlias = "tuple[int, Finished, Known | None]"
 """Timeline and position of a finished step, and what is known of it if it is to be compared instead of recorded."""
 
 
@@ -79,7 +79,7 @@ class Together(NamedTuple):
 
     def steps(self) -> Array:
         """Return ticks and steps [k, 2]."""
-        return np.array([position[:2] for _, position, _ in self.places], np.int64)
+        return np.array([finished[:2] for _, finished, _ in self.places], np.int64)
 
 
 def computed(batch: Batch, ids: Array | None) -> tuple[tuple[str, ...], Array, Array | None]:

@@ -37,23 +37,23 @@ class WeightBatch:
         self._initial = InitialRows(initial)
         self._products: Array = np.empty((3, MOST_STEPS, len(initial)), self._initial.rows.dtype)
         self._has_grad = False
-        self._weights: Tensor | None = None
-        self._grads: Tensor | None = None
+        self._weights: Array | None = None
+        self._grads: Array | None = None
         if initial.nbytes <= SMALL:
-            self._weights, self._grads = (initial.new_empty(MOST_STEPS, *initial.shape) for _ in range(2))
+            self._weights, self._grads = np.empty((2, MOST_STEPS, *initial.shape), self._initial.rows.dtype)
 
-    def put(self, weight: Tensor, grad: Tensor | None) -> bool:
+    def put(self, weight: Array, grad: Array | None) -> bool:
         """Let a step wait that left this weight [D, F] and this gradient; return whether it can with those that do."""
         if self.waiting and self._has_grad != (grad is not None):
             return False
         self._has_grad = grad is not None
         if self._weights is None or self._grads is None:
             products = self._products[:, self.waiting]
-            self._multiply(weight.numpy(), None if grad is None else grad.numpy(), products)
+            self._multiply(weight, grad, products)
         else:
-            self._weights[self.waiting].copy_(weight)
+            self._weights[self.waiting] = weight
             if grad is not None:
-                self._grads[self.waiting].copy_(grad)
+                self._grads[self.waiting] = grad
         self.waiting += 1
         return True
 
@@ -66,7 +66,7 @@ class WeightBatch:
         """Return the names of the m metrics, and their values [n, m, D] at the steps that wait."""
         products = self._products[:, : self.waiting]
         if self._weights is not None and self._grads is not None:
-            weights, grads = (each.numpy()[: self.waiting] for each in (self._weights, self._grads))
+            weights, grads = self._weights[: self.waiting], self._grads[: self.waiting]
             self._multiply(weights, grads if self._has_grad else None, products)
         with np.errstate(invalid="ignore", divide="ignore"):
             norm = np.sqrt(products[0])

@@ -172,7 +172,8 @@ class Follower(Listener):
         by_hand, seen = self._by_hand, self._seen
         if by_hand.update is not None and seen.is_pending and not by_hand.clears and self._ends.is_next_backward:
             self._complete()
-        seen.differentiating(roots, gradients, sys._getframe())  # noqa: SLF001 - what a debugger reads
+        told_first = sys._getframe(1)  # noqa: SLF001 - what a debugger reads
+        seen.differentiating(roots, gradients, told_first)
         return True
 
     def differentiated(self) -> None:

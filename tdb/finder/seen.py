@@ -37,7 +37,7 @@ class Seen:
         self._is_scaled = True
 
     def differentiating(self, roots: Any, gradients: Any, told: FrameType) -> None:
-        """A backward pass begins; `told` is the frame of the method that is told of it."""
+        """A backward pass begins; `told` is the frame of the method that is told of it first."""
         self.batches.use()
         in_closure = self.updates.is_around()
         user = user_frame()

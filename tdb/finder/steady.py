@@ -32,7 +32,7 @@ class Line(NamedTuple):
     Attributes:
         code: of the function.
         instruction: the one that it has come to.
-        depth: how many calls lie between it and the method that is told of the pass.
+        depth: how many calls lie between it and the method that is told of the pass first, which is `Steady`'s.
     """
 
     code: CodeType
@@ -63,7 +63,7 @@ class Noted(NamedTuple):
 class Steady:
     """Follows the loop in the thread that calls `enter`, until `leave`.
 
-    It is told first of what most steps consist of: each call on the way would be in cold caches, too.
+    It is told first of what most steps consist of, and calls as little as can be: that is in cold caches, too.
 
     Args:
         pass_by: is given a complete step's loss and epoch; returns False if more is wanted of it.
@@ -130,8 +130,21 @@ class Steady:
 
     def differentiating(self, roots: Any, gradients: Any) -> bool:
         """Note a backward pass; return whether to tell when it is done."""
-        if self.on and gradients is None and not self.noted and self._is_as_before(roots):
-            return False
+        is_first = self.on and gradients is None and not self.noted and threading.get_ident() == self._thread
+        if is_first and self._line is not None:
+            under_way = self._pass() if self._pass is not None else None
+            batch = self._inputs if under_way is None else under_way.batch
+            code, instruction, depth = self._line
+            try:
+                frame = sys._getframe(depth)  # noqa: SLF001 - what a debugger reads
+                loss = roots.item() if roots.is_cpu else value_of(roots, None)
+            except (ValueError, AttributeError, RuntimeError):  # so deep is nothing; it is not one tensor of one value
+                loss = None
+            if batch is not None and loss is not None and frame.f_code is code and frame.f_lasti == instruction:
+                if under_way is not None:
+                    self._batch, self._number, under_way.batch = batch, under_way.number - 1, None
+                self._loss, self.noted = loss, True
+                return False
         return self._other.differentiating(roots, gradients)
 
     def updating(self, optimizer: Any) -> None:
@@ -149,26 +162,6 @@ class Steady:
             self._inputs = self._batch = self._loss = None
         else:
             self._other.updated(optimizer)
-
-    def _is_as_before(self, root: Any) -> bool:
-        if threading.get_ident() != self._thread:
-            return False
-        under_way = self._pass() if self._pass is not None else None
-        if (self._inputs if under_way is None else under_way.batch) is None:
-            return False
-        assert self._line is not None
-        code, instruction, depth = self._line
-        try:
-            frame = sys._getframe(depth)  # noqa: SLF001 - what a debugger reads
-            self._loss = root.item() if root.is_cpu else value_of(root, None)
-        except (ValueError, AttributeError, RuntimeError):  # so deep is nothing here; it is not one tensor of one value
-            return False
-        if frame.f_code is not code or frame.f_lasti != instruction or self._loss is None:
-            return False
-        if under_way is not None:
-            self._batch, self._number, under_way.batch = under_way.batch, under_way.number - 1, None
-        self.noted = True
-        return True
 
 
 def line_of(frame: FrameType | None, here: FrameType | None) -> Line | None:
