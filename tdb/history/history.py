@@ -44,18 +44,18 @@ class History(Recorded):
                 or with the rest of its chunk: the training thread does not wait for the device.
         """
         ticks, numbers, epochs, losses, wall_times = zip(*steps, strict=True)
-        on_device = [type(loss) is not float and _is_on_device(loss) for loss in losses]
         rows = np.empty(len(steps), STEP)
         rows["tick"], rows["step"], rows["wall_time"], rows["timeline"] = ticks, numbers, wall_times, timeline
-        rows["epoch"] = [-1 if epoch is None else epoch for epoch in epochs]
-        rows["loss"] = [loss if type(loss) is float else _on_host(loss) for loss in losses]
-        if any(on_device):
+        rows["epoch"] = [-1 if epoch is None else epoch for epoch in epochs] if None in epochs else epochs
+        are_numbers = set(map(type, losses)) == {float}
+        rows["loss"] = losses if are_numbers else [_on_host(loss) for loss in losses]
+        if are_numbers or not any(map(_is_on_device, losses)):
+            self._steps.extend(rows)
+        else:
             for number, loss in enumerate(losses):
-                if on_device[number]:
+                if _is_on_device(loss):
                     self._steps.room().leave_on_device(loss)
                 self._steps.extend(rows[number : number + 1])
-        else:
-            self._steps.extend(rows)
         self.timeline = timeline
         self._last = ticks[-1], numbers[-1]
         self.appended += len(steps)

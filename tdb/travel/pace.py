@@ -11,7 +11,7 @@ SHARE = 0.003
 LEAST_STEPS = 4
 """Closer together they would be of no use: a few steps are quickly taken again."""
 
-NEAR_SECONDS, NEAR_STEPS = 1.0, 300
+NEAR_SECONDS, NEAR_STEPS = 1.0, 400
 """Closer together than either they need not be: so long nobody minds to wait who goes back."""
 
 SHARE_OF_A_WAY = 0.25
