@@ -106,15 +106,18 @@ class BCL:
             raise LookupError(f"no tensor {name!r} in this step: {', '.join(lookups) or 'no step was taken yet'}")
         return lookups[name]()
 
-    def step_tensors(self) -> dict[str, Tensor]:
-        """Return all tensors of the last step by their names in the formulas; empty before the first step.
+    def step_tensors(self, names: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Return the tensors of the last step by their names in the formulas; empty before the first step.
 
         `arriving`, the gradient at the layer's output, and `som_delta` are there once backward was there. What the rule
         keeps no tensor for is computed here: `margin`, `winner`, and parts of the target (`local_target` and
         `global_target` of m3-0.2). The latter need the layer's `inputs`: if those were overwritten in the meantime,
         they and the targets made from them are missing.
+
+        Args:
+            names: the only ones to compute, as far as the step has them; all if not given.
         """
-        return {name: look_up() for name, look_up in self._lookups().items()}
+        return {name: look_up() for name, look_up in self._lookups().items() if names is None or name in names}
 
     def tensor_names(self) -> dict[str, None]:
         """Return the names of the last step's tensors; nothing is computed."""

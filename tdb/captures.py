@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 
 
 class Lazy:
-    """Step data that is computed when it is first looked at."""
+    """Step data that is computed when it is first looked at.
 
-    __slots__ = ("compute",)
+    Attributes:
+        compute: gives them; if it `takes_names`, those of its entries alone that are asked for.
+        takes_names: whether it does.
+    """
 
-    def __init__(self, compute: Callable[[], Any]) -> None:
+    __slots__ = ("compute", "takes_names")
+
+    def __init__(self, compute: Callable[..., Any], *, takes_names: bool = False) -> None:
         self.compute = compute
+        self.takes_names = takes_names
 
 
 class Lent:

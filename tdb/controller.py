@@ -311,6 +311,16 @@ class DebugController:
             return value
         return self.call(lambda: under_way.computed(key), user_code=True)  # it may well run the model
 
+    def get_step_data_entry(self, key: str, name: str) -> Any:
+        """Return one entry of the data captured under `key`; what is computed entry by entry is computed for it alone.
+
+        Raises:
+            LookupError: nothing was captured under `key`, or it has no such entry.
+            StateError: training is running.
+        """
+        under_way = self._loop.captures.under_way
+        return self.call(lambda: under_way.entry(key, name), user_code=True)
+
     def add_watch(self, feature_id: int) -> None:
         """Follow a feature of the focus layer: its weights and metrics at every step from now on.
 

@@ -60,7 +60,7 @@ class LastStep:
     def offer(self) -> None:
         """Let what rules declare of every step count as captured in the one under way."""
         for panel in self._panels:
-            self._under_way.offer(panel.step_data)
+            self._under_way.offer(panel.offered)
 
     def compute_all(self, guarded: Callable[[Callable[[], Any]], object], notify: Callable[[str], None]) -> None:
         """Compute what was captured as functions: whoever gets the record cannot do so later.

@@ -239,8 +239,10 @@ class StepNamespace(Mapping[str, Any]):
     def _step_data(self, key: str, entry: str) -> Any:
         if not self._controller.has_step_data(key):
             raise KeyError(key)
-        value = self._controller.get_step_data(key)
-        for part in entry.split(".") if entry else ():
+        first, *deeper = entry.split(".")
+        controller = self._controller
+        value = controller.get_step_data_entry(key, first) if first else controller.get_step_data(key)
+        for part in deeper:
             if not isinstance(value, Mapping):
                 raise KeyError(part)
             value = value[part]

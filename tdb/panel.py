@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdb.captures import Lazy
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -159,7 +161,8 @@ class Panel:
         settings: gives the constants that can be changed while training stands, with their values.
         change: takes the name of one of them and another value; raises ValueError if it cannot be that.
         recorded: how the columns are recorded; without it a step's `metrics` are computed at once, which takes longer.
-        step_data: key -> gives what `data KEY` shows of a step, as if the loop had handed it over in each.
+        step_data: key -> gives what `data KEY` shows of a step, as if the loop had handed it over in each. If it takes
+            `names`, a condition on entries has it give them alone.
     """
 
     name: str
@@ -177,15 +180,24 @@ class Panel:
     settings: Callable[[], Mapping[str, int | float]] = dict
     change: Callable[[str, Any], None] | None = None
     recorded: Recorded | None = None
-    step_data: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    step_data: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @cached_property
     def takes_names(self) -> bool:
         """Whether the rule can be asked for some of its metrics."""
-        return "names" in inspect.signature(self.metrics).parameters
+        return _takes_names(self.metrics)
+
+    @cached_property
+    def offered(self) -> Mapping[str, Lazy]:
+        """The step data as a step keeps them until somebody looks."""
+        return {key: Lazy(give, takes_names=_takes_names(give)) for key, give in self.step_data.items()}
 
     def some_metrics(self, names: Collection[str]) -> Mapping[str, Tensor]:
         """Return those of the rule's metrics that are among `names`, computing no others if the rule can do so."""
         if self.takes_names:
             return self.metrics(names=names)
         return {name: value for name, value in self.metrics().items() if name in names}
+
+
+def _takes_names(give: Callable[..., Any]) -> bool:
+    return "names" in inspect.signature(give).parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tdb.captures import Lazy, Lent, is_tensor, labels_of, number, own
@@ -58,11 +58,10 @@ class UnderWay:
         else:
             self.data[key] = own(data) if self.capturing else Lent(data)
 
-    def offer(self, given: Mapping[str, Callable[[], Any]]) -> None:
+    def offer(self, given: Mapping[str, Lazy]) -> None:
         """Take step data that are the same functions in every step, unless the loop has handed over its own."""
-        for key, compute in given.items():
-            if key not in self.data:
-                self.data[key] = Lazy(compute)
+        for key, lazy in given.items():
+            self.data.setdefault(key, lazy)
 
     def record(self, clock: Clock) -> Step:
         """Return this step as a record, having copied what is still the loop's: nobody knew that it would be needed."""
@@ -96,6 +95,20 @@ class UnderWay:
         if isinstance(value, Lazy):
             self.data[key] = value = own(value.compute())
         return value
+
+    def entry(self, key: str, name: str) -> Any:
+        """Return an entry of what is captured under `key` as an owned value, and compute no other if that is possible.
+
+        Raises:
+            LookupError: nothing was captured under `key`, or it has no such entry.
+        """
+        value = self.value(key)
+        if isinstance(value, Lazy) and value.takes_names:
+            return own(value.compute(names=(name,))[name])
+        entries = self.computed(key)
+        if not isinstance(entries, Mapping):
+            raise KeyError(name)
+        return entries[name]
 
     def forget(self, record: Step) -> None:
         """Begin anew: step data are empty at the start of each step; `record` keeps what was computed of its own."""

@@ -659,3 +659,46 @@ def test_nothing_is_captured_for_what_needs_no_capture(make_session: Make) -> No
     assert armed.may_stop(3)
     session.type("clear 2;; b 7")
     assert [step for step in range(3, 20) if armed.may_stop(step)] == [7]
+
+
+# ---- what a rule gives entry by entry -----------------------------------------------------------------------------
+
+RULE = """
+    import tdb
+    from tdb.panel import Panel
+
+    asked = []
+
+
+    def tensors(names=("cheap", "dear")):
+        asked.append((step, *names))
+        return {name: [step] for name in names if name in ("cheap", "dear")}
+
+
+    controller = tdb.active_controller()
+    controller.add_panel(Panel("rule", "", dict, (), step_data={"tensors": tensors}))
+    controller.begin()
+    for step in range(1, 21):
+        controller.capture_batch([step], 1 / step, step, epoch=1)
+        controller.wait_if_paused()
+"""
+
+
+def test_a_condition_on_an_entry_has_a_rule_compute_that_entry_alone(make_session: Make) -> None:
+    session = make_session(RULE)
+    session.play("""
+        (tdb) break when tensors.cheap[0] == 4
+        Breakpoint 1, when tensors.cheap[0] == 4
+        (tdb) continue
+        Breakpoint 1 at step 4: tensors.cheap[0] = 4 == 4
+        ...
+        (tdb) p asked[:4], {name for _, *names in asked for name in names}
+        ([(1, 'cheap'), (2, 'cheap'), (3, 'cheap'), (4, 'cheap')], {'cheap'})
+        (tdb) data tensors.dear
+        ...
+        (tdb) p asked[-1]
+        (4, 'cheap', 'dear')
+        (tdb) break when tensors.chap[0] == 4
+        Breakpoint 2, when tensors.chap[0] == 4
+        no metric, key or variable 'tensors.chap'. Did you mean: tensors.cheap, tensors.dear. It may be captured later
+    """)
