@@ -33,7 +33,7 @@ from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import AT_FRONT, Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
-from tdb.shell.writing import write
+from tdb.shell.writing import SUFFIXES, SUFFIXES_OF_WORDS, must_be_possible, write
 from tdb.standing import RUNNING
 from tdb.this_step import look
 from tdb.travel.captured import answered
@@ -194,6 +194,8 @@ class ScriptSession:
         if typed.command is None:
             return plain(self._session.python(typed.text))
         bound = bind(typed.command.name, typed.command.parameters, typed.arguments, typed.command.examples)
+        if bound.options.output is not None:
+            must_be_possible(bound.options.output, SUFFIXES_OF_WORDS if typed.command.moves else SUFFIXES)
         return self._answer(typed.command, line.strip(), bound.positional, bound.words, bound.options.output)
 
     def call(self, name: str, *arguments: Any, **words: Any) -> Any:

@@ -69,6 +69,14 @@ def test_a_line_may_say_which_file_its_answer_is_for(session: ScriptSession, tmp
     assert (tmp_path / "loss.npy").stat().st_size
 
 
+@pytest.mark.parametrize("file", ["stop.csv", "no_folder/stop.json"])
+def test_a_file_that_an_answer_cannot_be_is_told_before_training_moves(session: ScriptSession, file: str) -> None:
+    session.step(3)
+    with pytest.raises(tdb.TdbError, match="cannot"):
+        session.do(f"step -o {file}")
+    assert session.state()["step"] == 3
+
+
 def test_mistakes_are_errors_with_the_way_out(session: ScriptSession) -> None:
     with pytest.raises(tdb.TdbError, match=re.escape("no step has been taken yet: `step` takes the first")):
         session.metrics()
