@@ -194,7 +194,16 @@ class Session:
         Args:
             future: what was asked for.
             at_a_stop: asks anew, for where training has stopped there is no next step to wait for.
+
+        Raises:
+            StateError: training takes too long over its step, or is over; what was asked for is not done later.
         """
+        try:
+            return self._answer_in_time(future, at_a_stop)
+        finally:
+            future.cancel()  # if there was none, after a Ctrl-C, too
+
+    def _answer_in_time(self, future: Future[Value], at_a_stop: Callable[[], Value] | None) -> Value:
         waited = 0.0
         while waited < PEEK_SECONDS:
             try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from tests.conftest import PATIENCE
 from tests.typing_session import TypingSession
 
 LOOP = """
@@ -118,6 +121,41 @@ def test_in_the_background(make_session: Make) -> None:
     stopped_at = session.controller.position.step
     assert session.controller.wait(0.2) == "stopped"
     assert session.controller.position.step == stopped_at
+
+
+HELD_UP = """
+    import threading
+    import tdb
+
+    inside, goes_on = threading.Event(), threading.Event()
+    controller = tdb.active_controller()
+    for step in controller.steps(range(1, 10)):
+        if step == 3:
+            inside.set()
+            goes_on.wait()
+"""
+
+
+def test_what_a_long_step_kept_from_being_done_is_not_done_later(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tdb.session.PEEK_SECONDS", 0.1)
+    session = make_session(HELD_UP)
+    session.type("step")
+    script = vars(session.session.run.module)
+    session.type("continue &")
+    assert script["inside"].wait(PATIENCE)
+    session.play("""
+        (tdb) break 5
+        *** training did not reach the end of a step: `where` shows what it is doing
+    """)
+    script["goes_on"].set()
+    session.play("""
+        (tdb) wait
+        Training finished after 9 steps
+        (tdb) break
+        no stop points
+    """)
 
 
 def test_only_these_repeat_on_an_empty_line(make_session: Make) -> None:
