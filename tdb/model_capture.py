@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.autograd import count_compiled, inside_backward, is_being_compiled, is_transformed
@@ -59,7 +60,7 @@ class Output:
         """Return the output, or what is left of it, and whether that is all of it."""
         if self.held is not None and not self.overwritten:
             return self.held, True
-        return self.sample, self.sample is not None and len(self.sample) == _size(self.shape)
+        return self.sample, self.sample is not None and len(self.sample) == prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,6 @@ class ModelCapture:
         self.end_step()
         self.outputs, self.grads, self.updates, self.before = {}, {}, {}, {}
         self.captured, self._held = False, 0
-        self._last = None
 
     def of_layer(self, module: nn.Module) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return a layer's weight before the step, its gradient and its output, each None if it is not all there."""
@@ -276,10 +276,3 @@ def _moves(weight: Tensor) -> bool:
 
 def _is_real(value: Any) -> bool:
     return is_tensor(value) and value.is_floating_point() and value.numel() > 0 and not is_transformed(value)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

@@ -61,15 +61,13 @@ class InPlace:
         """
         controller = session.controller
         reason, stops = controller.gate.reason, controller.gate.stops
-        landing = self.goto(session, controller.position.step, reason=reason)
+        landing = self.goto(session, controller.position.step)
         if landing.step != landing.goal:
             raise StateError(f"stopped on the way to step {landing.goal}", f"`goto {landing.goal}` goes there")
         controller.gate.stands_as_before(stops, reason)
         return landing
 
-    def goto(
-        self, session: Session, step: int, before: int | None = None, branch: Branch | None = None, reason: str = ""
-    ) -> Landing:
+    def goto(self, session: Session, step: int, before: int | None = None, branch: Branch | None = None) -> Landing:
         """Go to a step, of another branch if one is given, from a checkpoint before it, or before `before`.
 
         Raises:
@@ -78,7 +76,7 @@ class InPlace:
         controller, travel = session.controller, session.controller.travel
 
         def set_out() -> Replay | None:
-            replay = travel.set_out(step, before, branch, reason)
+            replay = travel.set_out(step, before, branch)
             if replay is not None:
                 controller.resume()  # from here: it need not be woken again
             return replay

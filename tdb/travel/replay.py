@@ -20,15 +20,18 @@ class Replay:
         goal: the step to stop at.
         origin: the checkpoint that it set out from.
         comparison: how the steps have come out.
-        reason: why training stops at the goal.
         hits: the steps at which stop points would have stopped, and what they would have said.
     """
 
     goal: int
     origin: Checkpoint
     comparison: Comparison
-    reason: str
     hits: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def reason(self) -> str:
+        """Why training stops at the goal."""
+        return f"goto {self.goal}"
 
     def may_stop(self, step: int, check: StopCheck | None) -> bool:
         """Return whether the step ahead is the goal, or stop points need it captured."""

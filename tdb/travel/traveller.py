@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Traveller:
-    """What a loop's boundaries need to be gone back to; everything but `register` runs in the training thread.
+    """What a loop's boundaries need to be gone back to; all but what any thread may ask runs in the training thread.
 
     Args:
         loop: the loop's side of the controller.
@@ -189,16 +189,13 @@ class Traveller:
 
     # ---- at a stop -------------------------------------------------------------------------------------------------
 
-    def set_out(
-        self, goal: int, before: int | None = None, branch: Branch | None = None, reason: str = ""
-    ) -> Replay | None:
+    def set_out(self, goal: int, before: int | None = None, branch: Branch | None = None) -> Replay | None:
         """Go back to the last checkpoint before `goal`, from where the loop takes the steps to it again.
 
         Args:
             goal: the step to stop at.
             before: the step before which to set out, if that is not the goal.
             branch: the branch to go to, if it is another one.
-            reason: why training stops there, if that is not that it was told to go there.
 
         Returns:
             What the loop will do when it goes on; None if training stands before the first step of the loop already.
@@ -227,7 +224,7 @@ class Traveller:
         comparison = self._put_back(origin, snapshot)
         if goal <= self.floor:
             return None
-        self.replay = Replay(goal, origin, comparison, reason or f"goto {goal}")
+        self.replay = Replay(goal, origin, comparison)
         self._taking.set_out(origin, goal - origin.position.step)
         self.due = origin.tick + 1
         return self.replay
