@@ -22,6 +22,7 @@ from tdb.standing import FINISHED
 from tdb.step_tensors import StepTensors
 from tdb.stop_question import StopCheck
 from tdb.stops import Hit, Moment, StopPoints
+from tdb.target import model_of
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
@@ -120,7 +121,7 @@ class Armed(StopCheck):
         self.namespace.renew()
         if not self.points.groups:
             return
-        model = getattr(self._controller.target, "model", None)
+        model = model_of(self._controller.target)
         self.tensors.look_at(model, self._controller.model_capture)
         if model is None and not self._told_of_no_model:
             self._told_of_no_model = True
@@ -177,13 +178,11 @@ class Armed(StopCheck):
 
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""
-        target, layer = self._controller.target, self._controller.layer
+        layer = self._controller.layer
         if layer.captured and not layer.following:  # a step that is followed may yet have to be recorded
             layer.forget_step()
         if self.points.groups:
-            self.tensors.begin_step(
-                getattr(target, "model", None), getattr(target, "optimizer", None), self.points.groups
-            )
+            self.tensors.begin_step(model_of(self._controller.target), self.points.groups)
         if self.captures or (self._goal is not None and self._goal.may_be_reached(step)):
             return True
         if self._foreseen and any(self._may_hold(point, step) for point in self._foreseen):

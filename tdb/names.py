@@ -58,7 +58,7 @@ def source_names(session: Session) -> Names:
 
 def layer_names(session: Session) -> Names:
     """Return the layers that have features."""
-    model = getattr(session.controller.target, "model", None)
+    model = model_of(session.controller.target)
     return [] if model is None else [(info.name, info.kind) for info in layers_with_features(model)]
 
 

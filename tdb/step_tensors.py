@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdb.autograd import is_being_compiled, never_compiled
+from tdb.autograd import is_being_compiled
+from tdb.jobs import at_the_prompt
+from tdb.model_capture import weights_of
 from tdb.queries import array_of, tensors_in
+from tdb.update_hooks import before_updates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
+    from tdb.handle import Handle
     from tdb.model_capture import ModelCapture
     from tdb.results import Array
 
@@ -40,12 +44,12 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         self._model: nn.Module | None = None
         self._begun: frozenset[str] = frozenset()
         self._captured: dict[str, dict[str, Tensor]] = {}
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle | Handle] = []
         self._before: dict[str, Tensor] = {}
         self._given: dict[str, dict[str, Array]] = {}
         self._whole: ModelCapture | None = None
 
-    def begin_step(self, model: nn.Module | None, optimizer: Any, groups: frozenset[str]) -> None:
+    def begin_step(self, model: nn.Module | None, groups: frozenset[str]) -> None:
         """The step ahead is to be captured, as far as `groups` need it; hooks stay only for one step."""
         self.end_step()
         self._model, self._captured, self._before, self._given = model, {}, {}, {}
@@ -54,8 +58,8 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
             return
         if "updates" in groups:
             self._before = {name: weight.detach().clone() for name, weight in _trainable(model)}
-        if "grads" in groups and hasattr(optimizer, "register_step_pre_hook"):
-            self._handles.append(optimizer.register_step_pre_hook(never_compiled(self._keep_grads)))
+        if "grads" in groups:
+            self._handles.append(before_updates(self._keep_grads))
         if "activations" in groups:
             from torch.nn.modules.module import register_module_forward_hook
 
@@ -97,10 +101,14 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
 
     # ---- capturing -------------------------------------------------------------------------------------------------
 
-    def _keep_grads(self, *_: Any) -> None:
+    def _keep_grads(self, optimizer: Any) -> None:
         # Loops that clear gradients right after the update leave none for the boundary.
-        assert self._model is not None
-        self._captured["grads"] = {name: grad.clone() for name, grad in _gradients(self._model)}
+        if at_the_prompt() or self._model is None:
+            return
+        updated, grads = set(map(id, weights_of([optimizer]))), self._captured.setdefault("grads", {})
+        for name, weight in self._model.named_parameters():
+            if weight.grad is not None and (id(weight) in updated or name not in grads):
+                grads[name] = weight.grad.detach().clone()
 
     def _keep_output(self, leaves: Mapping[int, str], module: nn.Module, inputs: Any, output: Any) -> None:
         if is_being_compiled():

@@ -17,6 +17,7 @@ from tdb.errors import StateError, TdbError, did_you_mean
 from tdb.features import features_of, sorted_order
 from tdb.ids import early_ids, ids_of
 from tdb.sources import sources_of
+from tdb.target import model_of
 from tdb.tensors import look_up, tensor_value
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def trained_model(session: Session) -> nn.Module:
     Raises:
         StateError: nobody has said which.
     """
-    model: nn.Module | None = getattr(session.controller.target, "model", None)
+    model = model_of(session.controller.target)
     if model is None:
         raise StateError("no model is known", "It is once training has begun: `start`")
     return model

@@ -360,6 +360,31 @@ for epoch in range(3):
     assert finished(session) == "Training finished after 12 steps"
 
 
+@pytest.mark.parametrize("broken", [0, 1])
+def test_gradients_are_seen_as_the_update_of_each_optimizer_used_them(
+    script: Callable[..., TypingSession], broken: int
+) -> None:
+    session = script(f"""
+critic, generator = nn.Linear(3, 1), nn.Linear(6, 3)
+optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (critic, generator)]
+for number in range(8):
+    for which, optimizer in enumerate(optimizers):
+        loss = critic(generator(torch.randn(4, 6))).mean()
+        loss.backward()
+        if (number, which) == (4, {broken}):
+            optimizer.param_groups[0]["params"][0].grad[0, 1] = torch.nan
+        nn.utils.clip_grad_value_(optimizer.param_groups[0]["params"], 0.1)
+        optimizer.step()
+        for each in optimizers:
+            each.zero_grad()
+""")
+    name = ("critic", "generator")[broken]
+    session.type("catch nan grads")
+    assert session.type("continue").startswith(
+        f"Catchpoint 1 at step 5: nan in grads of {name}.weight: 1 of {(3, 18)[broken]} entries, first at [0, 1]"
+    )
+
+
 def test_the_batch_of_a_model_that_is_never_called_is_what_its_parts_are_given(
     script: Callable[..., TypingSession],
 ) -> None:
