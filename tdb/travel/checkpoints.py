@@ -117,7 +117,6 @@ class Checkpoints:
         self.spill: Spill | None = None
         self.notices: list[str] = []
         self._in_files: list[Checkpoint] = []
-        self._in_files_bytes = 0
 
     def __len__(self) -> int:
         return len(self._all())
@@ -176,7 +175,7 @@ class Checkpoints:
         """Let those that do not fit go to a folder, or nowhere; those that were in another one are gone."""
         for each in self._in_files:
             self._release(each)
-        self._in_files, self._in_files_bytes = [], 0
+        self._in_files = []
         if self.spill is not None:
             self.spill.close()
         self.spill = spill
@@ -185,7 +184,7 @@ class Checkpoints:
         """Forget all."""
         for each in self:
             self._release(each)
-        self._kept, self._even, self._recent, self._in_files, self._in_files_bytes = [], [], [], [], 0
+        self._kept, self._even, self._recent, self._in_files = [], [], [], []
         self.stride, self._even_bytes = 1, 0
 
     def thin(self, now: int) -> None:
@@ -223,11 +222,9 @@ class Checkpoints:
         while place and self._in_files[place - 1].tick > checkpoint.tick:
             place -= 1
         self._in_files.insert(place, checkpoint)
-        self._in_files_bytes += checkpoint.nbytes
-        while self._in_files_bytes > MOST_IN_FILES * self.limit and len(self._in_files) > 1:
-            dropped = self._in_files.pop(closest([each.tick for each in self._in_files]))
-            self._in_files_bytes -= dropped.nbytes
-            self._release(dropped)
+        room = MOST_IN_FILES * self.limit
+        while sum(each.nbytes for each in self._in_files) > room and len(self._in_files) > 1:
+            self._release(self._in_files.pop(closest([each.tick for each in self._in_files])))
 
     def _release(self, checkpoint: Checkpoint) -> None:
         copy = checkpoint.give()

@@ -23,8 +23,10 @@ from tdb.errors import StateError, TdbError
 from tdb.step import Position
 from tdb.target import Training
 from tdb.travel import files, spill
+from tdb.travel.checkpoints import MOST_IN_FILES, Checkpoint, Checkpoints
 from tdb.travel.plain import decoded, encoded
 from tdb.travel.slots import Slots
+from tdb.travel.snapshot import Snapshot
 from tdb.travel.spill import PREFIX, Spill, remove_dead
 from tdb.travel.state import State
 from tests.travel.training import Prompt, undisturbed
@@ -172,6 +174,26 @@ def test_what_does_not_fit_into_memory_goes_to_files(
     assert settings["checkpoints.spill"] == tmp_path / "here"
     settings.change("checkpoints.spill", "off")
     assert not folder.exists()
+
+
+def test_files_that_are_gone_leave_their_room_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "SHARE", 1e9)
+    weight = torch.zeros(1024)
+    checkpoints = Checkpoints(limit=4 * weight.nbytes)
+    checkpoints.spill = Spill(tmp_path)
+
+    def after_steps(first: int, last: int) -> list[Checkpoint]:
+        for step in range(first, last + 1):
+            copied = Snapshot(checkpoints.slots.copy({("parameter", "weight"): weight}, {}), {})
+            checkpoints.add(Checkpoint(Position(step, step), 0, copied), step)
+        return [each for each in checkpoints if each.file is not None]
+
+    in_files = after_steps(1, 100)
+    assert len(in_files) == 4 * MOST_IN_FILES
+    for each in in_files[10:]:
+        checkpoints.forget(each)  # as where the file is damaged
+    assert len(after_steps(101, 200)) == 4 * MOST_IN_FILES
+    checkpoints.spill.close()
 
 
 KILLED = """
