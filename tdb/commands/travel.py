@@ -230,7 +230,7 @@ def _loaded(session: Session, file: Path) -> Result:
 def checkpoints(session: Session) -> Result:
     """List the checkpoints, where going back can set out from, and the ways in which this script can go back.
 
-    They are taken by themselves, a second or 300 steps apart, further if they would take more than 0.3 % of the time,
+    They are taken by themselves, a second or 400 steps apart, further if they would take more than 0.3 % of the time,
     and closer before a stop that is known of. They are thinned to `set checkpoints.budget`; after
     `set checkpoints.spill FOLDER`, some of those that do not fit go to files there, which end with the session.
     However small the budget, the first stays and one other, the ends of branches, and those that `checkpoint` took.

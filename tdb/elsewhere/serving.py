@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tdb.commands.binding import Options
 from tdb.commands.flow import Quit
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tdb.front import Meanwhile
     from tdb.session import Session
     from tdb.shell.interpreter import Interpreter
+    from tdb.shell.show import Show
     from tdb.travel.route import Landing
 
 POLL_SECONDS = 0.02
@@ -84,13 +86,18 @@ class SentShow:
         """Send what training has printed."""
         self._send("output", text)
 
-    def into(self, buffer: Any, typed: Typed, result: Result, options: Options) -> None:
-        """Write an answer as plain text."""
-        from tdb.views import plain_text
+    def into(self, buffer: TextIO, typed: Typed, result: Result, options: Options) -> None:
+        """Show an answer as plain text in `buffer`."""
+        self._here.into(buffer, typed, result, options)
 
-        del typed, options
-        for part in result.parts:
-            buffer.write(plain_text(part))  # type: ignore[arg-type]
+    @cached_property
+    def _here(self) -> Show:
+        """What shows in this process, for a program that it feeds."""
+        from tdb.shell.figures import FigureSink
+        from tdb.shell.show import Show
+
+        sink = FigureSink(self._session.settings["figures"], out=sys.stdout, interactive=False)
+        return Show(self._session, sink, sys.stdout, sys.stderr)
 
     def _send(self, *message: Any) -> None:
         if not self.silent:

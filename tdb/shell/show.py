@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import textwrap
@@ -145,7 +146,8 @@ class Show:
 
     def into(self, buffer: TextIO, typed: Typed, result: Result, options: Options) -> None:
         """Show an answer as plain text in `buffer`."""
-        other = Show(self.session, self.sink, buffer, self.errors, json=self.json)
+        other = copy.copy(self)
+        other.out, other.terminal = buffer, False
         other.result(typed, result, options)
 
     def _parts(self, parts: Sequence[Part], typed: Typed, options: Options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -41,6 +42,19 @@ def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
     link.close(unwind=True)
     session.session.elsewhere = None
     assert gone(link.process)
+
+
+def test_a_program_is_fed_the_same_by_either_process(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(WITHOUT_TORCH)
+    feeds = ["pipe loss to 5 | grep -v png >> {}", "pipe state -n loss | cat >> {}"]
+    here, there = ([feed.format(name) for feed in feeds] for name in ("here", "there"))
+    lines = ["until 5", *here, "until 7", "goto 5", *there]
+    ended = run_tdb(tmp_path, "--batch", *(word for line in lines for word in ("-c", line)))
+    assert ended.returncode == 0, ended.stderr
+    assert "re-run: 5 steps" in ended.stdout
+    fed = (tmp_path / "here").read_text()
+    assert re.fullmatch(r"loss over .*\nloss +[\d.]+\n", fed), fed
+    assert (tmp_path / "there").read_text() == fed
 
 
 def test_a_breakpoint_in_the_script_stops_nothing_on_the_way(begin: Begin) -> None:
