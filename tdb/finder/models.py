@@ -183,10 +183,10 @@ def _is_compiled(model: nn.Module, compiled: AbstractSet[int]) -> bool:
 def names_around(frame: FrameType | None) -> dict[int, str]:
     """Return the names that the script has for objects, by id: the innermost frame's first, then attributes of self.
 
-    What a framework calls them counts where the script has no name.
+    What a framework calls them counts where the script has no name, and `self` where nobody has another.
     """
     names: dict[int, str] = {}
-    for name, value in _named_around(frame):
+    for name, value in sorted(_named_around(frame), key=lambda named: named[0] == "self"):
         if not name.startswith("__"):
             names.setdefault(id(value), name)
     return names

@@ -408,6 +408,25 @@ for number in range(8):
         assert f"{step + 1}x6" in session.type("batch")
 
 
+def test_a_model_has_the_name_of_the_loop_and_not_that_of_its_own_method(
+    script: Callable[..., TypingSession],
+) -> None:
+    """As the actor of soft actor-critic, which the loop asks for an action before anything else is called."""
+    session = script("""
+class Actor(nn.Linear):
+    def act(self, x):
+        return self(x)
+actor, critic = Actor(6, 2), nn.Linear(2, 1)
+optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (actor, critic)]
+for _ in range(4):
+    critic(actor.act(inputs)).sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+""")
+    shown = session.type("step;; layers")
+    assert re.search(r"^  actor Actor .*\n  critic Linear ", shown, re.MULTILINE), shown
+
+
 def test_a_batch_that_is_drawn_ahead_is_not_the_one_of_the_step(script: Callable[..., TypingSession]) -> None:
     ahead = """
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
