@@ -98,7 +98,9 @@ class Tap:
         from torch.utils.data import dataloader
 
         iterators = dataloader._BaseDataLoaderIter  # noqa: SLF001 - the one class that all of them derive from
-        self._patches.replace(iterators, "__init__", self._reporting_begin)
+        self._patches.replace(iterators, "__init__", lambda plain: _Beginning(plain, self._reporting_begin(plain)))
+        for kind in (dataloader._SingleProcessDataLoaderIter, dataloader._MultiProcessingDataLoaderIter):  # noqa: SLF001
+            self._patches.replace(kind, "__init__", self._reporting_begin)
         self._patches.replace(iterators, "_reset", self._reporting_reset)
         self._patches.replace(iterators, "__next__", self._reporting_next)
 
@@ -181,3 +183,18 @@ class Tap:
         setattr(iterator, ON_ITERATOR, under_way)
         if self.begun is not None:
             self.begun(iterator, under_way, self._following)
+
+
+class _Beginning:
+    """An `__init__` that reports the pass, or is the plain one if that was done.
+
+    torch warns there, in the name of what calls it: of the loader, as in a plain run, if nothing comes in between.
+    """
+
+    def __init__(self, plain: Callable[..., None], reporting: Callable[..., None]) -> None:
+        self._plain = plain
+        self._reporting = reporting
+
+    def __get__(self, iterator: Any, kind: Any = None) -> Any:
+        is_done = iterator is not None and ON_ITERATOR in vars(iterator)
+        return (self._plain if is_done else self._reporting).__get__(iterator, kind)

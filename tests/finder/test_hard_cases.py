@@ -427,6 +427,32 @@ for _ in range(4):
     assert re.search(r"^  actor Actor .*\n  critic Linear ", shown, re.MULTILINE), shown
 
 
+def test_the_batches_of_a_loader_with_an_iterator_of_its_own(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+from torch.utils.data import dataloader
+class Backwards(dataloader._BaseDataLoaderIter):
+    def __init__(self, loader):
+        super().__init__(loader)
+        self.batches = list(loader.dataset.tensors[0].split(8))
+    def _next_data(self):
+        if not self.batches:
+            raise StopIteration
+        return self.batches.pop(), torch.zeros(8, dtype=torch.long)
+class Loader(dataloader.DataLoader):
+    def _get_iterator(self):
+        return Backwards(self)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(2):
+    for x, y in Loader(dataset):"""
+        + ONE_STEP.replace("\n    ", "\n        ")
+    )
+    assert session.type("step 6").startswith("> step 6  epoch 2  loss ")
+    images, _ = session.controller.get_batch()["batch"]
+    assert torch.equal(torch.as_tensor(images), session.session.python("x"))
+    assert finished(session) == "Training finished after 8 steps"
+
+
 def test_a_batch_that_is_drawn_ahead_is_not_the_one_of_the_step(script: Callable[..., TypingSession]) -> None:
     ahead = """
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

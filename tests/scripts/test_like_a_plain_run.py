@@ -160,3 +160,22 @@ def test_modes_and_threads_of_torch_and_signal_handlers(torch_place: Place) -> N
         "['SIGUSR1']",
         "([<Handlers.SIG_DFL: 0>, <built-in function default_int_handler>], [True, True])",
     ]
+
+
+def test_what_torch_warns_of_its_loader_is_said_of_the_same_line(torch_place: Place) -> None:
+    script = torch_place.write(
+        "pinned.py",
+        """
+        import torch
+        model = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        data = torch.ones(4, 2)
+        for batch in torch.utils.data.DataLoader(data, batch_size=2, pin_memory=True, pin_memory_device="cpu"):
+            model(batch).sum().backward()
+            optimizer.step()
+        """,
+    )
+    plain, debugged = torch_place.python(script), torch_place.tdb("-c", "step", "-c", "continue", script)
+    assert "UserWarning: " in plain.error
+    assert debugged.error == plain.error
+    assert "Training finished after 2 steps" in debugged.out
