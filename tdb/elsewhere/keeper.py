@@ -176,6 +176,8 @@ class Keeper:
             except TdbError as error:
                 channel.send("not arrived", error.message, error.hint)
                 os._exit(1)
+            except (EOFError, ConnectionError):
+                os._exit(1)  # the front has gone on the way: there is nobody to tell
             except BaseException as error:  # noqa: BLE001 - told where somebody reads it
                 channel.send("not arrived", f"a bug in tdb: {in_words(error)}", "")
                 os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -60,6 +61,8 @@ def serve_from(interpreter: object, channel: Channel, order: Order) -> None:
     except TdbError as error:
         channel.send("not arrived", error.message, error.hint)
         return
+    except (EOFError, ConnectionError):
+        os._exit(1)  # the front has gone on the way: there is nobody to tell
     except Exception as error:  # noqa: BLE001 - a mistake of ours, told where somebody reads it
         told = logged(error, order.log_file)
         channel.send("not arrived", told.message, told.hint)

@@ -229,3 +229,34 @@ def test_who_leaves_while_training_runs_there_lets_the_script_end_as_it_would(
     link.close(unwind=True)
     session.session.elsewhere = None
     assert Path("left").read_text() == "in order"
+
+
+TERMINATES_THE_FRONT = """
+import os
+import signal
+import threading
+from pathlib import Path
+import tdb
+
+noted = Path("front")
+if not noted.exists():
+    noted.write_text(str(os.getpid()))
+controller = tdb.active_controller()
+controller.begin()
+for step in range(1, 10):
+    if os.getpid() != int(noted.read_text()) and step == 2:
+        os.kill(int(noted.read_text()), signal.SIGTERM)
+        threading.Event().wait()
+    controller.capture_batch([step], 1 / step, step)
+    controller.wait_if_paused()
+"""
+
+
+@pytest.mark.parametrize("copies", ["0", "8"])
+def test_a_front_that_is_terminated_on_the_way_takes_the_other_process_with_it_in_silence(
+    tmp_path: Path, copies: str
+) -> None:
+    (tmp_path / "train.py").write_text(TERMINATES_THE_FRONT)
+    lines = [f"set checkpoints.forks {copies}", "step", "until 4", "goto 3"]
+    ended = run_tdb(tmp_path, *(word for line in lines for word in ("-c", line)))
+    assert (ended.returncode, ended.stderr) == (143, "")
