@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tdb.errors import UsageError, in_words
+from tdb.errors import UsageError, in_words, is_out_of_memory
 from tdb.stops import Hit, Stop, StopPoint
 from tdb.stops.parse import CRASHES
-
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 def parse_crash(text: str) -> Stop | None:
@@ -56,8 +54,7 @@ def is_crash(stop: Stop) -> bool:
 
 def _catches(what: str, error: BaseException) -> bool:
     if what == "oom":
-        text = str(error).lower()
-        return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
+        return is_out_of_memory(error)
     kind, _, wanted = what.partition(" ")
     if kind != "exception":
         return False

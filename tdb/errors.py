@@ -14,6 +14,7 @@ from difflib import get_close_matches
 
 # The exit status of what a Ctrl-C has ended.
 INTERRUPTED_STATUS = 130
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 class TdbError(Exception):
@@ -71,6 +72,11 @@ def in_words(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception of the script's own; Python says the same
         said = "<exception str() failed>"
     return f"{type(error).__name__}: {said}".removesuffix(": ")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that there is not enough memory, as Python, torch and its backends say it."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdb.errors import TdbError
 from tdb.results import Array
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_SIMILAR = 3
 BLOCK = 512
+MOST_COSINES = 2**30  # 4 GB, which are copied once or twice on the way to a figure
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -31,7 +33,16 @@ def cosine_matrix(rows: Tensor, others: Tensor | None = None) -> Array:
     """Return the cosines of all pairs of rows, [D, D], or of rows with other rows, [D, E].
 
     The cosine of a row of zeros with anything, itself too, is 0. A row with NaN or an infinite entry gives NaN.
+
+    Raises:
+        TdbError: there are more than anybody has the memory for.
     """
+    pairs = len(rows) * len(rows if others is None else others)
+    if pairs > MOST_COSINES:
+        raise TdbError(
+            f"the cosines of {len(rows):,} features are {pairs:.1e} numbers, {4 * pairs / 1e9:,.0f} GB",
+            "`watch` some of them: `pairs` compares those",
+        )
     units = unit_rows(rows)
     if others is not None:
         return np.asarray((units @ unit_rows(others).T).clamp_(-1.0, 1.0).cpu().numpy())

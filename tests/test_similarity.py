@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tdb.errors import TdbError
 from tdb.similarity import cosine_matrix, similarity_of
 
 
@@ -26,6 +27,13 @@ def test_a_matrix_of_cosines_is_its_definition(rows: int, width: int, seed: int,
             assert matrix[i, j] == pytest.approx((exact[i] * exact[j]).sum() / product if product else 0.0, abs=1e-5)
     np.testing.assert_array_equal(matrix, matrix.T)
     np.testing.assert_array_equal(np.diag(matrix), (np.abs(exact).max(axis=1) > 0).astype(np.float32))
+
+
+def test_more_features_than_memory_has_room_for_are_refused_before_it_is_asked_for() -> None:
+    features = torch.ones(1, 1).expand(100_000, 1)
+    with pytest.raises(TdbError, match=r"of 100,000 features are 1.0e\+10 numbers, 40 GB. `watch` some of them"):
+        cosine_matrix(features)
+    assert cosine_matrix(features, features[:2]).shape == (100_000, 2)
 
 
 def test_what_is_not_finite_gives_nan_and_is_counted() -> None:

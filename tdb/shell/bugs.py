@@ -5,14 +5,16 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from tdb.errors import TdbError, in_words
+from tdb.errors import TdbError, in_words, is_out_of_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def logged(error: Exception, log_file: Path) -> TdbError:
-    """Write the traceback of a bug to a log file, and return the line that says so."""
+    """Write the traceback of a bug to a log file, and return the line that says so; what is no bug is only told."""
+    if is_out_of_memory(error):
+        return TdbError("there is not enough memory for this answer", in_words(error))
     text = "".join(traceback.format_exception(error))
     message = f"a bug in tdb: {in_words(error)}"
     try:

@@ -119,6 +119,13 @@ def test_the_way_out_is_an_example_with_the_word_that_was_wrong() -> None:
             bind("table", TABLE, text, examples)
 
 
+def test_the_way_out_of_a_word_too_many_is_an_example_without_options() -> None:
+    examples = ["source a.tdb", "source b.tdb", "source c.tdb sort loss"]
+    sorted_source = (*SOURCE, *(each for each in TABLE if each.word == "sort"))
+    with pytest.raises(UsageError, match=r"source cannot use 'twice'. Example: source b.tdb$"):
+        bind("source", sorted_source, "a.tdb twice", examples)
+
+
 def test_usage_is_made_from_the_signature() -> None:
     assert usage_of("table", TABLE) == "Usage: table [COL...] [sort COL] [desc] [top N] [where EXPR]"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from tdb.shell.bugs import was_interrupted
+from tdb.errors import in_words
+from tdb.shell.bugs import logged, was_interrupted
 from tests.scripts.conftest import Place
 
 
@@ -135,6 +137,15 @@ def test_a_bug_in_tdb_is_an_error_of_one_line_and_a_traceback_in_a_file(place: P
     assert ended.error == f"*** a bug in tdb: KeyError: 'gone'. Its traceback is in {log}\n"
     assert "in fall" in log.read_text()
     assert ended.out.count("\n") == len(json)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_an_answer_that_takes_too_much_memory_is_no_bug(tmp_path: Path, error: Exception) -> None:
+    told = logged(error, tmp_path / "tdb.log")
+    assert str(told) == f"there is not enough memory for this answer. {in_words(error)}"
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_ctrl_c_that_came_into_an_import_is_no_bug() -> None:
