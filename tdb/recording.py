@@ -21,6 +21,7 @@ from tdb.errors import UsageError
 from tdb.journal import PAUSED_BY_HAND, Entry, Standing
 from tdb.origin import Origin
 from tdb.standing import RUNNING
+from tdb.tokens import lines_of
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -172,7 +173,7 @@ def parse_recording(text: str, name: str) -> Recording:
     """
     about: dict[str, list[str]] = {}
     lines: list[Line] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if line.startswith(ABOUT):
             key, _, value = line.removeprefix(ABOUT).strip().partition(" ")
             about.setdefault(key, []).append(value.strip())

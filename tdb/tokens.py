@@ -56,3 +56,8 @@ def tokens_of(text: str) -> list[Token]:
         quoted = len(piece) > 1 and piece[0] in _QUOTES and piece[-1] == piece[0]
         tokens.append(Token(piece[1:-1] if quoted else piece, start))
     return tokens
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Return the lines of commands that a text is: "\n" alone ends one, all else that does may stand in a string."""
+    return text.removesuffix("\n").split("\n")

@@ -31,6 +31,7 @@ NEVER_NEGATIVE = {f"optimizer.{option}" for option in ("lr", "momentum", "weight
 """Options that torch refuses below 0 in every optimizer that has them."""
 
 HELP_NOTE = "`help COMMAND` explains one; anything that is no command is Python"
+NO_HELP = "what commands do is in their docstrings, and `python -OO` leaves those out: run tdb without it"
 OPTIONS_NOTE = "all take -o FILE, -n REGEX (only the lines that match), --json and --no-pager, also after an expression"
 
 
@@ -214,14 +215,16 @@ def help_(session: Session, name: CommandName | None = None) -> Result:
             topics.setdefault(each.topic, []).append(each)
         parts = [_listing(commands, topic) for topic, commands in topics.items()]
         data = {each.name: each.summary for each in session.registry}
-        return Result(parts, data, [HELP_NOTE, OPTIONS_NOTE])
+        notes = [HELP_NOTE, OPTIONS_NOTE]
+        return Result(parts, data, notes if any(data.values()) else [NO_HELP, *notes])
     known = session.registry.find(name)
     if known is None:
         near = did_you_mean(name, session.registry.names())
         raise UsageError(f"no command {name!r}", near or "`help` lists the commands")
     short = f"   Short: {', '.join(known.short)}" if known.short else ""
     data = {"usage": known.usage, "short": " ".join(known.short), "help": known.document}
-    return Result([Lines(f"{known.usage}{short}\n\n{known.document}", is_prose=True)], data)
+    said = known.document or NO_HELP
+    return Result([Lines(f"{known.usage}{short}\n\n{said}", is_prose=True)], data)
 
 
 def _listing(commands: list[Command], title: str = "") -> Table:

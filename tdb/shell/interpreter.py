@@ -21,6 +21,7 @@ from tdb.shell.typed_python import answer_python
 from tdb.shell.writing import SUFFIXES, SUFFIXES_OF_WORDS, must_be_possible
 from tdb.standing import RUNNING
 from tdb.stopping import StopReport, stop_report
+from tdb.tokens import lines_of
 from tdb.travel.captured import answered
 from tdb.typed import Typed
 
@@ -151,7 +152,7 @@ class Interpreter:
             raise UsageError(f"{path} is sourced {DEEPEST_SOURCE} deep", "Does it source itself?")
         self._depth += 1
         try:
-            return self.lines(text.splitlines(), str(path), echo=echo, go_on=go_on)
+            return self.lines(lines_of(text), str(path), echo=echo, go_on=go_on)
         finally:
             self._depth -= 1
 

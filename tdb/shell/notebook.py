@@ -23,6 +23,7 @@ from tdb.shell.interpreter import Interpreter
 from tdb.shell.show import Show
 from tdb.shell.start import state_folder
 from tdb.standing import CRASHED, FINISHED, OVER, RUNNING, STOPPED
+from tdb.tokens import lines_of
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
@@ -87,7 +88,7 @@ class Cells:
         try:
             if interpreter.stop_untold or (is_new and controller.gate.status in OVER):
                 interpreter.tell_stop()
-            lines = [line] if cell is None else [line, *cell.splitlines()]
+            lines = [line] if cell is None else [line, *lines_of(cell)]
             interpreter.session.history += [each.strip() for each in lines if each.strip()]
             if cell is None:
                 interpreter.execute(line)

@@ -83,6 +83,14 @@ def test_help_and_version(place: Place) -> None:
     assert str(out).startswith("tdb 0.")
 
 
+def test_help_says_why_docstrings_are_missing(place: Place) -> None:
+    for line in ("help step", "help"):
+        ended = place.python("-OO", "-m", "tdb", "--batch", "-c", line, "loop.py", "5")
+        assert ended.status == 0
+        assert "`python -OO` leaves those out" in f"{ended.out}{ended.error}"
+        assert "`python -OO`" not in place.tdb("--batch", "-c", line, "loop.py", "5").out
+
+
 def test_a_syntax_error_in_the_script_is_a_crash_of_it(place: Place) -> None:
     ended = place.tdb("-c", "start", place.write("broken.py", "def train(:\n"))
     assert ended.status == 3

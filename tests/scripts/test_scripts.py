@@ -114,6 +114,18 @@ def test_startup_files(place: Place) -> None:
         assert "*** cannot read .tdbrc: Permission denied" in ended.error
 
 
+def test_a_line_of_a_file_ends_where_one_that_is_piped_in_does(place: Place) -> None:
+    lines = "p len('a\u2028b')\np len('a\x0cb\x85')\n\np 'last'"
+    place.write("look.tdb", lines)
+    piped = place.tdb("loop.py", "5", stdin=lines)
+    assert (piped.status, str(piped.out).split()) == (0, ["3", "4", "'last'"])
+    for source in (["-x", "look.tdb"], ["-c", "source look.tdb"]):
+        ended = place.tdb("--batch", *source, "loop.py", "5")
+        assert (ended.status, ended.error) == (0, "")
+        answers = [line for line in str(ended.out).split("\n") if not line.startswith("(tdb)")]
+        assert answers == ["3", "4", "'last'", ""]
+
+
 @pytest.mark.parametrize("json", [[], ["--json"]])
 def test_a_bug_in_tdb_is_an_error_of_one_line_and_a_traceback_in_a_file(place: Place, json: list[str]) -> None:
     place.write("broken/__init__.py", "")
