@@ -179,7 +179,7 @@ def bind(name: str, parameters: Sequence[Parameter], text: str, examples: Sequen
             places = places[places[0].role == "positional" :]
         else:
             near = did_you_mean(word, named)
-            plain = [example for example in examples if not {*named, *dashed}.intersection(example.split())]
+            plain = [each for each in examples if each != name and not {*named, *dashed}.intersection(each.split())]
             raise UsageError(f"{name} cannot use {word!r}", near or way_out(usage, plain or examples))
     if places and places[0].required:
         short = next((example for example in examples if example != name), "")  # the simplest one that has arguments
