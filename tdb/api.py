@@ -120,12 +120,8 @@ class ScriptSession:
             self._session.elsewhere = None
         self._controller.stop()
         self._controller.gate.dismiss()
-        run = self._session.run
-        waited = 0.0
-        while run is not None and run.started and run.thread.is_alive() and waited < END_SECONDS:
-            self._session.main_thread.attend()
-            run.thread.join(0.05)
-            waited += 0.05
+        if self._session.run is not None:
+            self._session.run.ends_within(END_SECONDS, self._session.main_thread.attend)
 
     # ---- making training run ---------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class DebugController:
     Attributes:
         about: names to show, such as the recipe and its condition.
         image_shape: the shape of a feature's weights as an image, if they are one.
+        commands: of the script, that belong to no panel.
     """
 
     def __init__(self) -> None:

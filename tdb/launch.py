@@ -12,6 +12,7 @@ import os
 import pkgutil
 import sys
 import threading
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from tdb.main_thread import MainThread
 
 Result = TypeVar("Result")
+
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,14 @@ class Run:
     def lives(self) -> bool:
         """Whether the script's thread is at work, or still here to be asked about it."""
         return self.started and (not self._gone if self.in_main_thread else self._thread.is_alive())
+
+    def ends_within(self, seconds: float, attend: Callable[[], object]) -> bool:
+        """Wait until the script's thread is done, or so long, calling `attend` meanwhile; return whether it is done."""
+        deadline = time.monotonic() + seconds
+        while self.lives and time.monotonic() < deadline:
+            attend()
+            time.sleep(POLL_SECONDS)
+        return not self.lives
 
     @property
     def thread(self) -> threading.Thread:

@@ -42,7 +42,31 @@ THREAD = "threading.Thread(target=train).start()"
 
 
 class Session:
-    """Training, the settings, and what was typed so far."""
+    """Training, the settings, and what was typed so far.
+
+    Attributes:
+        controller: of training, in this process.
+        registry: the commands.
+        front: what stands before the session.
+        shell: what runs lines, for the commands that run others.
+        settings: in force.
+        armed: what may stop training.
+        stack: where training stands in the script.
+        displays: what is shown at each stop.
+        aliases: what the user's own words stand for.
+        typed: the line that is being answered, for errors with a caret.
+        main_thread: does what only that thread may.
+        run: the script, if tdb has started it.
+        thread_error: what ended a thread that trained, if tdb has not started it.
+        names: made at the prompt.
+        history: the lines so far.
+        journal: those that were answered, with where training stood.
+        recording: the file that they are written to, if one was asked for.
+        elsewhere: training in another process, if it goes on there.
+        branches: of a run that cannot go back in place.
+        value: the last value that Python at the prompt gave: `$_`.
+        routes: the ways to another step, the best one first.
+    """
 
     def __init__(self, controller: DebugController, registry: Registry, front: Front | None = None) -> None:
         self.controller = controller
@@ -53,7 +77,7 @@ class Session:
         self.stack = Stack(controller.gate, lambda: self.error)
         self.displays = Displays()
         self.aliases: dict[str, str] = {}
-        self.typed = ""  # the line that is being answered, for errors with a caret
+        self.typed = ""
         self.main_thread = MainThread()
         self.run: Run | None = None
         self.thread_error: BaseException | None = None
@@ -63,9 +87,9 @@ class Session:
         self.journal = Journal()
         self.recording: RecordingFile | None = None
         self.elsewhere: Link | None = None
-        self.branches = KnownBranches()  # of a run that cannot go back in place
+        self.branches = KnownBranches()
         self.value: Any = None
-        self.routes: list[Route] = [InPlace(), Fork(), Rerun()]  # the best one first
+        self.routes: list[Route] = [InPlace(), Fork(), Rerun()]
         self._adopted: list[Callable[..., Any]] = []
         self._crash_hits: list[Hit] | None = None
         self.settings.on_change(self._setting_changed)

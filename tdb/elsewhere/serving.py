@@ -273,11 +273,8 @@ class Server:
         if unwind:
             session.controller.stop()
             session.controller.gate.dismiss()
-            deadline = time.monotonic() + END_SECONDS
-            run = session.run
-            while run is not None and run.started and run.thread.is_alive() and time.monotonic() < deadline:
-                session.main_thread.attend()
-                time.sleep(POLL_SECONDS)
+            if session.run is not None:
+                session.run.ends_within(END_SECONDS, session.main_thread.attend)
             atexit._run_exitfuncs()  # noqa: SLF001 - the script's own, such as a logger's: no orderly exit follows
             flush_streams()
             self._channel.send("ended", state_of(session))

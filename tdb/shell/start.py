@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EIO
@@ -32,7 +31,7 @@ from tdb.shell.line_ends import line_ends_noted
 from tdb.shell.live import TerminalFront, interrupts_handled, terminal_restored
 from tdb.shell.output import TrainingOutput
 from tdb.shell.replay import replayed
-from tdb.shell.script import ATTEND_SECONDS, Source, run_sources, run_stdin
+from tdb.shell.script import Source, run_sources, run_stdin
 from tdb.shell.show import OutputLostError, Show
 from tdb.signals import handled
 
@@ -221,14 +220,11 @@ def _end_training(session: Session) -> None:
         return
     session.controller.stop()
     session.controller.gate.dismiss()
-    began, told = time.monotonic(), False
+    run, attend = session.run, session.main_thread.attend
     with suppress(KeyboardInterrupt):
-        while _lives(session) and (waited := time.monotonic() - began) < END_SECONDS:
-            time.sleep(ATTEND_SECONDS)
-            session.main_thread.attend()
-            if waited > SILENT_SECONDS and not told:
-                told = True
-                print("waiting for the training step under way; Ctrl-C leaves at once", file=sys.stderr)  # noqa: T201
+        if run is not None and not run.ends_within(SILENT_SECONDS, attend):
+            print("waiting for the training step under way; Ctrl-C leaves at once", file=sys.stderr)  # noqa: T201
+            run.ends_within(END_SECONDS - SILENT_SECONDS, attend)
     _print_rest(session)
 
 
