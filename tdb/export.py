@@ -12,6 +12,8 @@ JSON and NPZ keep what was recorded apart. JSON has one object, NPZ one array a 
     trajectories/FEATURE  step, timeline, tick, segment, weight_cos_to_init, and a column a metric     [n]
     pairs/ONE-OTHER       step, timeline, tick, cos                        [n]
 
+FEATURE and ONE-OTHER are of the layer in focus; those of another layer have its name before them, LAYER.FEATURE.
+
 In JSON, NaN and infinities are the strings "NaN", "Infinity" and "-Infinity", and `"format": "tdb history"` and
 `"version": 1` come first. Metrics are float32, and written as the exact value of that float32.
 
@@ -54,10 +56,16 @@ def export(
     history: History,
     watches: Watches | None = None,
     stop: tuple[int, str] | None = None,
+    out_of_focus: Mapping[str, Watches] | None = None,
 ) -> str:
     """Write history and trajectories to `path`, and return one line that says what was written.
 
-    `stop` is the step at which training stands and why, which history does not know yet.
+    Args:
+        path: of the file.
+        history: what was recorded.
+        watches: those of the layer in focus.
+        stop: the step at which training stands and why, which history does not know yet.
+        out_of_focus: the watches of other layers, by the layer's name.
 
     The file is written beside `path` under another name and moved into place when it is whole: a full disk or an
     interrupt leaves what was there as it was.
@@ -73,6 +81,8 @@ def export(
     tables = history.tables(stop)
     if watches is not None:
         tables |= _trajectories(watches)
+    for layer, others in (out_of_focus or {}).items():
+        tables |= _trajectories(others, f"{layer}.")
     with replacing(path) as temporary, temporary.open("wb") as file:
         write(tables, file)
         file.flush()
@@ -82,9 +92,10 @@ def export(
     return f"{path}: {steps}, {followed}, {path.stat().st_size:,} bytes"
 
 
-def _trajectories(watches: Watches) -> Tables:
-    followed = {f"trajectories/{feature}": watches.trajectory(feature) for feature in watches.features()}
-    return followed | {f"pairs/{one}-{other}": watches.pair_columns(one, other) for one, other in watches.pairs()}
+def _trajectories(watches: Watches, layer: str = "") -> Tables:
+    followed = {f"trajectories/{layer}{feature}": watches.trajectory(feature) for feature in watches.features()}
+    pairs = {f"pairs/{layer}{one}-{other}": watches.pair_columns(one, other) for one, other in watches.pairs()}
+    return followed | pairs
 
 
 def _write_npz(tables: Tables, file: IO[bytes]) -> None:

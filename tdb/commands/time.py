@@ -233,5 +233,6 @@ def export(session: Session, path: File) -> Result:
     from tdb.export import export as write
 
     recorder = session.controller.recorder
-    said = write(path, _history(session), recorder.watches, session.stop_here())
+    others = recorder.watched_layers.out_of_focus
+    said = write(path, _history(session), recorder.watches, session.stop_here(), others)
     return Result([Text(said)], {"file": str(path)})

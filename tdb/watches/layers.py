@@ -46,6 +46,11 @@ class WatchedLayers:
             self._watches[self._layer.name] = watches
         return watches
 
+    @property
+    def out_of_focus(self) -> dict[str, Watches]:
+        """Those of the layers that are not in focus, by the layer's name."""
+        return {layer: watches for layer, watches in self._watches.items() if layer != self._layer.name}
+
     def watched(self) -> list[int]:
         """Return the watched features of the focus layer, in the order in which they were added."""
         return list(self._early) if self._layer.info is None else self.in_focus.get_watched()

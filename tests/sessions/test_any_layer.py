@@ -167,6 +167,22 @@ def test_a_rule_of_its_own_brings_columns_status_sources_forces_and_commands(mak
     assert session.answer("force")["hum_to_grad"] > 0
 
 
+def test_what_was_followed_in_a_layer_that_is_not_in_focus_any_more_is_exported_with_its_name(
+    make_session: Make, tmp_path: Path
+) -> None:
+    layers = "torch.nn.Linear(7, 5), torch.nn.Linear(5, 3)"
+    session = make_session(loop("Linear").replace(LAYERS["Linear"][0], layers), as_json=True)
+    for line in ("step", "focus 0", "watch 2 3", "step 3", "focus 1", "watch 2", "step 2"):
+        session.answer(line)
+    session.answer(f"export {tmp_path / 'run.npz'}")
+    with np.load(tmp_path / "run.npz") as run:
+        assert run["trajectories/2/step"].tolist() == [5, 6]
+        assert run["trajectories/0.3/step"].tolist() == run["pairs/0.2-3/step"].tolist() == [2, 3, 4]
+    session.answer(f"export {tmp_path / 'run.csv'}")
+    names = (tmp_path / "run.csv").read_text().partition("\n")[0].split(",")
+    assert {"watch.2.cos_to_init", "watch.0.3.cos_to_init", "cos.0.2-3"} <= {*names}
+
+
 def test_what_is_not_finite_is_counted_and_comes_first(make_session: Make) -> None:
     session = make_session(loop("Linear", after="Trainer.model[0].weight.data[3, 0] = float('nan')"))
     session.type("step")
