@@ -32,6 +32,7 @@ __all__ = ["CONDITIONS", "LAYER", "RECIPE", "main", "train_under_tdb"]
 
 Number = TypeVar("Number", int, float)
 LARGEST_SEED, MOST_THREADS, MOST_WORKERS = 2**63 - 1, 1024, 1024
+MOST_STEPS = 10**9  # a week at 600 microseconds a step
 MOST_FEATURES = 2**16  # the cosines of all pairs, of which neighbours are found, are 16 GiB then
 
 
@@ -48,7 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rule", choices=ITERATIONS, help="the iteration of the rule in bcl-* conditions: m3-0.2 if none"
     )
-    parser.add_argument("--steps", type=at_least(1, int), default=2000, help="optimizer updates")
+    parser.add_argument("--steps", type=at_least(1, int, MOST_STEPS), default=2000, help="optimizer updates")
     parser.add_argument(
         "--seed",
         type=at_least(0, int, LARGEST_SEED),

@@ -179,7 +179,8 @@ class Run:
         self.in_main_thread = in_main_thread
         self._started = threading.Event()
         self._gone = False
-        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+        # By the name that a plain run has in the script's log.
+        self._thread = threading.Thread(target=self._work, name=threading.main_thread().name, daemon=True)
         if in_main_thread:
             self._thread = threading.main_thread()
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,13 @@ def test_what_cannot_be_used_is_named_in_one_line_with_status_2(capsys, options,
     "options",
     [
         *(["--steps", "0"], ["--lr", "nan"], ["--workers", "-1"], ["--condition", "bcl"], ["--rule", "nbr-k8"]),
-        *(["--seed", str(2**63)], ["--threads", "99999"], ["--workers", "99999"], ["--hidden", "99999999999999"]),
+        *(
+            ["--seed", str(2**63)],
+            ["--threads", "99999"],
+            ["--workers", "99999"],
+            ["--hidden", "99999999999999"],
+            ["--steps", "9" * 30],
+        ),
     ],
 )
 def test_a_wrong_option_names_itself_with_status_2(capsys, options):
@@ -272,11 +279,15 @@ def test_ctrl_c_ends_a_run_after_its_step_in_one_line_with_status_130():
          "-m", "recipes.gradient_gating_l0", "--steps", "1000000", "--workers", "2"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    process.stdout.readline()
-    while len(children_of(process.pid)) < 2:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        process.stdout.readline()
+        while len(children_of(process.pid)) < 2:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):  # it has ended, as it should
+            os.killpg(process.pid, signal.SIGKILL)
     assert re.fullmatch(r"gradient_gating_l0: bcl-slow was interrupted at step [\d,]+ of 1,000,000\n", err)
     assert (process.returncode, out) == (130, "")
 

@@ -46,6 +46,22 @@ def test_what_it_sees_of_itself(place: Place, how: list[str]) -> None:
     assert json.loads(debugged.out.splitlines()[0]) == json.loads(plain.out)
 
 
+def test_its_log_names_the_thread_that_a_plain_run_names(place: Place) -> None:
+    place.write(
+        "log.py",
+        """
+        import logging
+
+        logging.basicConfig(format="%(threadName)s: %(message)s", force=True)
+        logging.warning("trained")
+        """,
+    )
+    plain = place.python("log.py")
+    assert (plain.status, plain.error) == (0, "MainThread: trained\n")
+    for how in ([], ["--training-thread", "main"]):
+        assert place.tdb(*how, "-c", "continue", "log.py").error == plain.error
+
+
 def test_processes_that_it_spawns_find_its_functions(place: Place) -> None:
     place.write(
         "spawn.py",
