@@ -97,7 +97,7 @@ class SentShow:
         from tdb.shell.show import Show
 
         sink = FigureSink(self._session.settings["figures"], out=sys.stdout, interactive=False)
-        return Show(self._session, sink, sys.stdout, sys.stderr)
+        return Show(self._session, sink, sys.stdout, sys.stderr, json=self.json)
 
     def _send(self, *message: Any) -> None:
         if not self.silent:

@@ -44,16 +44,19 @@ def test_the_prompt_and_all_that_is_set_up_go_along(begin: Begin) -> None:
     assert gone(link.process)
 
 
-def test_a_program_is_fed_the_same_by_either_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "begins"), [([], r"loss over .*\nloss +[\d.]+\n"), (["--json"], r'\{"v":1,"cmd":"loss".*\n\{.*\n')]
+)
+def test_a_program_is_fed_the_same_by_either_process(tmp_path: Path, options: list[str], begins: str) -> None:
     (tmp_path / "train.py").write_text(WITHOUT_TORCH)
-    feeds = ["pipe loss to 5 | grep -v png >> {}", "pipe state -n loss | cat >> {}"]
+    feeds = ["pipe loss to 5 | grep -v png >> {}", "pipe batch -n loss | cat >> {}"]
     here, there = ([feed.format(name) for feed in feeds] for name in ("here", "there"))
     lines = ["until 5", *here, "until 7", "goto 5", *there]
-    ended = run_tdb(tmp_path, "--batch", *(word for line in lines for word in ("-c", line)))
+    ended = run_tdb(tmp_path, "--batch", *options, *(word for line in lines for word in ("-c", line)))
     assert ended.returncode == 0, ended.stderr
-    assert "re-run: 5 steps" in ended.stdout
+    assert "re-run" in ended.stdout
     fed = (tmp_path / "here").read_text()
-    assert re.fullmatch(r"loss over .*\nloss +[\d.]+\n", fed), fed
+    assert re.fullmatch(begins, fed), fed
     assert (tmp_path / "there").read_text() == fed
 
 
