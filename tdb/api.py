@@ -34,7 +34,6 @@ from tdb.shell.interpreter import AT_FRONT, Interpreter
 from tdb.shell.parse import understand
 from tdb.shell.show import Show
 from tdb.shell.writing import SUFFIXES, SUFFIXES_OF_WORDS, must_be_possible, write
-from tdb.standing import RUNNING
 from tdb.this_step import look
 from tdb.travel.captured import answered
 
@@ -242,8 +241,8 @@ class ScriptSession:
         session = self._session
         if command.name in FOR_THE_PROMPT:
             raise StateError(f"{command.name} is for the prompt", "A program has Python, and close() to leave")
-        if command.running == "no" and session.status == RUNNING:
-            session.need_stopped()
+        if command.running == "no":
+            session.need_not_running()
         session.adopt_panels()
         session.typed = line
         if session.elsewhere is not None and command.name not in AT_FRONT:

@@ -172,12 +172,17 @@ class Session:
         """Return where training is, in words."""
         return self.stack.whereabouts() if self.elsewhere is None else self.elsewhere.whereabouts()
 
-    def need_stopped(self) -> None:
-        """Raise StateError unless training is stopped, at a boundary or inside a step."""
+    def need_not_running(self) -> str:
+        """Raise StateError while training runs; otherwise return its status."""
         status = self.status
         if status == RUNNING:
             step = self.controller.get_state()["step"]
             raise StateError(f"training is running (step {step})", "`pause` first, or Ctrl-C")
+        return status
+
+    def need_stopped(self) -> None:
+        """Raise StateError unless training is stopped, at a boundary or inside a step."""
+        status = self.need_not_running()
         if status == READY:
             by_whom = (
                 "`start`, `step` or `continue` begins it" if self.run is not None else f"Its thread begins it: {THREAD}"
@@ -194,8 +199,7 @@ class Session:
 
     def need_begun(self) -> None:
         """Raise StateError unless a step has been taken that can be looked at, and training does not run."""
-        if self.status == RUNNING:
-            self.need_stopped()
+        self.need_not_running()
         if self.controller.position.tick == 0 and not self.controller.is_inside:
             raise StateError("no step has been taken yet", "`step` takes the first")
 
@@ -295,8 +299,7 @@ class Session:
             StateError: training is running.
             TdbError: what the Python raised.
         """
-        if self.status == RUNNING:
-            self.need_stopped()
+        self.need_not_running()
         self.names.at_stop(self.controller.gate.stops)
         frame = self.stack.frame()
         module: Mapping[str, Any] = vars(self.run.module) if self.run is not None and self.run.module else {}

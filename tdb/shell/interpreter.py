@@ -304,8 +304,8 @@ class Interpreter:
         command = typed.command
         if command is None:
             return answer_python(self.session, typed), Options()
-        if command.running == "no" and self.session.status == RUNNING:
-            self.session.need_stopped()
+        if command.running == "no":
+            self.session.need_not_running()
         bound = bind(command.name, command.parameters, typed.arguments, command.examples)
         if bound.options.output is not None:
             # The command that a display shows at the stop may answer with tables and pictures.
