@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from tdb.captures import Lazy, Lent, number
 from tdb.gate import Gate
-from tdb.jobs import Answer, Job
-from tdb.loop_side import LoopSide, taken
+from tdb.jobs import Answer, Job, taken
+from tdb.loop_side import LoopSide
 from tdb.recorder import EVERY, NEVER
 from tdb.standing import OVER, READY, RUNNING, STOPPED
 from tdb.step import BOUNDARY
@@ -513,4 +513,4 @@ class DebugController:
 
     def _look_while_waiting(self) -> None:
         if self._gate.status in OVER:
-            self._loop.refuse_wanted()
+            self._loop.wanted.refuse_all()

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from tdb.errors import StateError, TrainingStopped
-from tdb.jobs import HEARTBEAT_SECONDS, Answer, Job, let_threads_end_quietly
+from tdb.jobs import HEARTBEAT_SECONDS, Answer, Job, Jobs, let_threads_end_quietly
 from tdb.permission import Permission
 from tdb.standing import ENDED, FINISHED, OVER, READY, RUNNING, STOPPED, Standing
 
@@ -64,7 +63,7 @@ class Gate:
         self._permission = Permission()
         self._armed = False
         self._interruption: Callable[[], object] | None = None
-        self._jobs: deque[Job] = deque()
+        self._jobs = Jobs()
         self.served = 0  # jobs that were begun so far
         self._dismissed = False
 
@@ -404,7 +403,7 @@ class Gate:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         with self._lock:
-            self._jobs = deque()
+            self._jobs = Jobs()
             self._dismissed = False
             self._standing.enter(threading.current_thread())
             self._permission.only_stop()
@@ -472,6 +471,5 @@ class Gate:
         with self._lock:
             if not self._jobs or self._standing.server is not None or self._look() not in OVER:
                 return
-            refused, self._jobs = self._jobs, deque()
-        for job in refused:
-            job.answer.refuse("training is over")
+            refused, self._jobs = self._jobs, Jobs()
+        refused.refuse_all()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from tdb.errors import StateError, TrainingStopped
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 _here = threading.local()
 
@@ -81,6 +83,29 @@ class Job(NamedTuple):
             del self  # the error holds this frame: see Answer.result
         finally:
             _here.at_the_prompt = before
+
+
+class Jobs(deque[Job]):
+    """Jobs in the order in which they came; any thread may add to them while another takes them out."""
+
+    def run_all(self) -> None:
+        """Run them, in the training thread."""
+        for job in taken(self):
+            job.run()
+
+    def refuse_all(self) -> None:
+        """There is no training any more that could run them."""
+        for job in taken(self):
+            job.answer.refuse("training is over")
+
+
+def taken(queue: deque[Item]) -> Iterator[Item]:
+    """Take everything out of a queue that another thread may be filling or emptying."""
+    while True:
+        try:
+            yield queue.popleft()
+        except IndexError:
+            return
 
 
 def let_threads_end_quietly() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -18,6 +18,7 @@ from tdb.captures import reading
 from tdb.errors import TdbError, TrainingStopped
 from tdb.gate import Gate
 from tdb.guard import guarded
+from tdb.jobs import Jobs
 from tdb.last_step import LastStep
 from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
 from tdb.skip import LEFT_OUT
@@ -29,12 +30,10 @@ from tdb.target import model_of, step_of
 from tdb.travel.traveller import Traveller
 
 if TYPE_CHECKING:
-    from tdb.jobs import Job
     from tdb.overhead import Measured, Overhead
     from tdb.panel import Panel
 
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 
 
 class Keeper(Protocol):
@@ -82,7 +81,7 @@ class LoopSide:
         self._overhead: Overhead | None = None
         self.timeline = 0
         self.keeper: Keeper | None = None
-        self.wanted: deque[Job] = deque()
+        self.wanted = Jobs()
         self.notices: deque[str] = deque()
         self.target: Any = None
         self.focus_name = ""
@@ -272,7 +271,7 @@ class LoopSide:
         if status == CRASHED and self._under_way.batch is not None:
             with suppress(Exception):  # after some crashes tensors cannot even be copied; the end must still be told
                 self.last.commit(self._clock_under_way(CRASH))
-        self.refuse_wanted()
+        self.wanted.refuse_all()
         self.captures.end(crashed=status == CRASHED)
         self._leave_loop()
         self._gate.finish(status, reason, linger)
@@ -428,7 +427,7 @@ class LoopSide:
             self._gate.step()
         if whole and (self.wanted or self._is_last(self.position.step)):
             self.last.compute_all(partial(self.guarded, user_code=True), self.notices.append)
-            self._hand_out()
+            self.wanted.run_all()
         try:
             may_stop = self._gate.arrive(stoppable, hit)
         except BaseException as error:  # TrainingStopped, or a KeyboardInterrupt that belongs to the script
@@ -535,11 +534,6 @@ class LoopSide:
     def _is_last(self, step: int) -> bool:
         return step == self._last_step
 
-    def _hand_out(self) -> None:
-        """Give the record to those who asked for a step without stopping."""
-        for job in taken(self.wanted):
-            job.run()
-
     # ---- any thread ------------------------------------------------------------------------------------------------
 
     def guarded(self, function: Callable[[], Result], user_code: bool = False) -> Result:
@@ -560,17 +554,3 @@ class LoopSide:
     def granted(self) -> int | None:
         """Return how many steps may still be begun before training stops; None if it runs freely."""
         return self._gate.granted
-
-    def refuse_wanted(self) -> None:
-        """There will be no further step for those who wait for one."""
-        for job in taken(self.wanted):
-            job.answer.refuse("training is over")
-
-
-def taken(queue: deque[Item]) -> Iterator[Item]:
-    """Take everything out of a queue that another thread may be filling or emptying."""
-    while True:
-        try:
-            yield queue.popleft()
-        except IndexError:
-            return
