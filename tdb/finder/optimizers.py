@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Optimizers:
     """Optimizers in the order in which they were built; none is kept alive here.
 
-    Those that share a parameter have the same number: one wraps the other, or follows it.
+    Those that share a parameter have the same number: one wraps the other, or follows it. What several others train
+    may have an optimizer besides, as in InfoGAN: it has a number of its own.
     """
 
     def __init__(self) -> None:
@@ -54,11 +55,11 @@ class Optimizers:
         if known is not None and known[0]() is optimizer:
             return known[1]
         parameters = parameters_of([optimizer])
-        number = next((found for each in parameters if (found := self._number_of(each)) is not None), None)
-        if number is None:
-            number = next(self._counter)
+        others = {found for each in parameters if (found := self._number_of(each)) is not None}
+        number = others.pop() if len(others) == 1 else next(self._counter)
         self._numbers[id(optimizer)] = weakref.ref(optimizer), number
-        self._of_parameter.update({id(each): (weakref.ref(each), number) for each in parameters})
+        unknown = (each for each in parameters if self._number_of(each) is None)
+        self._of_parameter.update({id(each): (weakref.ref(each), number) for each in unknown})
         return number
 
     def belong_to(self, roots: Iterable[Root]) -> dict[int, tuple[nn.Module, nn.Module]]:

@@ -427,6 +427,33 @@ for _ in range(4):
     assert re.search(r"^  actor Actor .*\n  critic Linear ", shown, re.MULTILINE), shown
 
 
+def test_an_optimizer_of_what_two_others_train_has_its_own_turn(script: Callable[..., TypingSession]) -> None:
+    """As in InfoGAN: what the code says is learned by generator and discriminator together."""
+    session = script("""
+generator, discriminator = nn.Linear(3, 6), nn.Linear(6, 2)
+both = [*generator.parameters(), *discriminator.parameters()]
+optimizers = [torch.optim.Adam(each) for each in (generator.parameters(), discriminator.parameters(), both)]
+optimizer_G, optimizer_D, optimizer_info = optimizers
+for epoch in range(3):
+    for x, _ in loader:
+        g_loss = discriminator(generator(torch.randn(8, 3))).square().mean()
+        g_loss.backward()
+        optimizer_G.step()
+        d_loss = discriminator(x).square().mean()
+        d_loss.backward()
+        optimizer_D.step()
+        info_loss = discriminator(generator(torch.randn(8, 3))).mean()
+        info_loss.backward()
+        optimizer_info.step()
+""")
+    for step in (1, 2, 5):
+        shown = session.type(f"until {step}" if step > 1 else "step")
+        assert re.match(
+            rf"> step {step}  epoch \d  g_loss \S+  d_loss \S+  info_loss .*\n-> optimizer_info.step", shown
+        ), shown
+    assert finished(session) == "Training finished after 12 steps"
+
+
 def test_the_batches_of_a_loader_with_an_iterator_of_its_own(script: Callable[..., TypingSession]) -> None:
     session = script(
         """
