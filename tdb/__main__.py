@@ -57,7 +57,9 @@ def _open_closed_streams() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_WRONLY)
-            if descriptor != number:  # the next file that is opened must not take its place
+            if descriptor == number:
+                os.set_inheritable(number, True)  # a process that takes the run back has the same streams
+            else:  # the next file that is opened must not take its place
                 os.dup2(descriptor, number)
             setattr(sys, name, os.fdopen(number, "w"))
 

@@ -97,6 +97,13 @@ def test_a_syntax_error_in_the_script_is_a_crash_of_it(place: Place) -> None:
     assert "SyntaxError: invalid syntax" in ended.out
 
 
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_a_run_is_taken_back_whatever_streams_are_closed(place: Place, closed: str) -> None:
+    command = f'exec "$0" -m tdb --batch -c "step 3" -c "goto 2" loop.py 5 {closed}'
+    ended = place.python("-c", "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1], sys.executable])", command)
+    assert ended.status == 0
+
+
 def test_stdin_may_be_closed(place: Place) -> None:
     command = 'exec "$0" -m tdb -c step loop.py 5 <&-'
     ended = place.python("-c", "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1], sys.executable])", command)
