@@ -28,9 +28,10 @@ from tdb.breakpoint_hook import breakpoints_stop_here
 from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError, in_words
 from tdb.finder import Finder
+from tdb.finder.arrival import Arrival
 from tdb.inherited import interrupts_kept_from_workers
 from tdb.jobs import HEARTBEAT_SECONDS
-from tdb.origin import seed_generators
+from tdb.origin import seed_generators, seed_torch
 from tdb.raising import raise_in_script
 from tdb.signals import carried_signals
 from tdb.standing import CRASHED, ENDED, FINISHED
@@ -142,7 +143,8 @@ class Run:
         controller: what the script finds as `tdb.active_controller()`.
         script: what to run.
         main_thread: runs for the script what only the main thread may.
-        seed: of python's and numpy's generators before the script begins; None leaves them as they are.
+        seed: of the global generators before the script begins, and of torch's when it is loaded, if it was not before;
+            None leaves them as they are.
         in_main_thread: the script runs in the main thread, inside `beside`, and not in a thread of its own.
         again: how a run began that this one takes anew.
 
@@ -174,6 +176,7 @@ class Run:
         self.exit_code: int = 0
         self.module: types.ModuleType | None = None
         self.finder = Finder(controller)
+        self._torch = Arrival("torch", lambda: None if seed is None else seed_torch(seed))
         self._main_thread = main_thread
         main_thread.raise_in_script = partial(raise_in_script, controller.gate)
         self.in_main_thread = in_main_thread
@@ -266,6 +269,7 @@ class Run:
                 return CRASHED, in_words(error)
             finally:
                 self.finder.take_off()
+                self._torch.give_up()
         return FINISHED, f"the script left with exit status {self.exit_code}" if self.exit_code else ""
 
     def _execute(self, execute: Callable[[], None]) -> None:
@@ -299,10 +303,13 @@ class Run:
             import torch
 
             torch.set_num_threads(self._main_thread.torch_threads)
+        torch_is_there = "torch" in sys.modules if self.again is None else self.again.torch is not None
         if self.again is not None:
             self.again.enter()
         elif self.seed is not None:
             seed_generators(self.seed)
+        if not torch_is_there:
+            self._torch.wait()
         self.began = beginning_now(self.script.source)
         set_active_controller(self.controller)
 

@@ -24,6 +24,7 @@ ENVIRONMENT = (
 """Variables that the numbers of a run may depend on."""
 
 NUMPY_SEEDS = 2**32
+TORCH_SEEDS = 2**64
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Origin:
         target: the script's path as it was given, or the module's name.
         arguments: its arguments.
         is_module: it is a module, as `python -m` takes it.
-        seed: of python's and numpy's generators before the script began; None if tdb did not seed them.
+        seed: of the global generators before the script began; None if tdb did not seed them.
         threads: torch's threads in the training thread; None as long as torch is not loaded.
         environment: of the variables that numbers may depend on, those that were set.
         versions: name -> version of Python and the packages that compute.
@@ -75,9 +76,16 @@ def threads() -> int | None:
 def seed_generators(seed: int) -> None:
     """Seed python's and numpy's global generators, which otherwise begin differently in every process.
 
-    torch's begins with the same seed everywhere, and is left alone.
+    For torch's, see `seed_torch`: it is not loaded for a script that never does.
     """
     import numpy as np
 
     random.seed(seed)
     np.random.seed(seed % NUMPY_SEEDS)
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's generators, on all devices, as soon as it is loaded: each process draws another seed then."""
+    import torch
+
+    torch.manual_seed(seed % TORCH_SEEDS)

@@ -21,7 +21,7 @@ class Beginning:
         path: where it found modules, the script's own folder first.
         python: state of python's generator.
         numpy: state of numpy's global generator.
-        torch: state of torch's generator on the CPU; None if torch was not loaded, and so begins with its own seed.
+        torch: state of torch's generator on the CPU; None if torch was not loaded, and so begins with the run's seed.
         threads: torch's threads; None if torch was not loaded, and so decides by itself.
         source: the script's own file and a digest of what was in it; None for a module.
     """

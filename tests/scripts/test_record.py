@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.scripts.conftest import Place
 
@@ -20,6 +21,19 @@ TRAINING = """
         loss = loss * (1 - rate) + 0.01 * numpy.random.rand() * noise[step % 8]
         controller.capture_batch([step], loss, step)
         controller.wait_if_paused()
+"""
+
+# torch draws another seed in each process that loads it.
+UNSEEDED = """
+    import torch
+
+    model = torch.nn.Linear(8, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(12):
+        loss = model(torch.randn(16, 8)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 """
 
 SESSION = """\
@@ -92,3 +106,17 @@ def test_a_stop_by_hand_is_recorded_as_the_step_it_came_at(place: Place) -> None
     assert stop.startswith("until ")
     ended = place.tdb("replay", "by_hand.tdb")
     assert (ended.status, ended.out.splitlines()[-1].partition(":")[0]) == (0, "the same")
+
+
+def test_a_script_that_leaves_torch_unseeded_is_taken_back_to_its_own_run_and_replayed(place: Place) -> None:
+    place.write("train.py", UNSEEDED)
+    lines = ("record session.tdb", "until 9", "goto 4", "until 9", "continue")
+    ended = place.tdb("--batch", *(word for line in lines for word in ("-c", line)), "train.py")
+    assert ended.status == 0
+    assert "re-run: 4 steps from the start; 4 losses and 1 set of metrics as before, bit for bit" in ended.out
+    there, back = re.findall(r"> step 9  loss ([\d.]+)", ended.out)
+    assert there == back
+    replayed = place.tdb("replay", "session.tdb")
+    assert replayed.status == 0
+    assert replayed.out.endswith("\nthe same: 4 checks over 12 steps\n")
+    assert f"> step 9  loss {there}" in replayed.out
