@@ -62,10 +62,13 @@ class Forces:
         return Table(columns, status=status, note=note or "norms of the step's parts, L2")
 
     def agreement(self) -> dict[str, Any]:
-        """Return how many features' parts agree, fight or cannot be compared, and the ratio of the two forces."""
+        """Return how many features' parts agree, fight or cannot be compared, the parts' norms, and their ratio.
+
+        The norms are those of displacements of the whole weight, as in the columns of `table`: `grad_norm` is a metric.
+        """
         grad = float(np.linalg.norm(self.parts["grad"].astype(np.float64)))
         if not self.rule_part:
-            return {"grad_norm": grad}
+            return {"grad_delta_norm": grad}
         cosine = self.cosine()
         rule = float(np.linalg.norm(self.parts[self.rule_part].astype(np.float64)))
         return {
@@ -73,8 +76,8 @@ class Forces:
             "fight": int((cosine < 0).sum()),
             "orthogonal": int((cosine == 0).sum()),
             "undefined": int(np.isnan(cosine).sum()),
-            f"{self.rule_part}_norm": rule,
-            "grad_norm": grad,
+            f"{self.rule_part}_delta_norm": rule,
+            "grad_delta_norm": grad,
             f"{self.rule_part}_to_grad": rule / grad if grad else float("inf") if rule else float("nan"),
         }
 

@@ -22,7 +22,7 @@ from tdb.generic_metrics import Initial, generic_metrics
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, host_rows, in_host_memory, steps_together
-from tdb.layer_weight import as_rows, form_of, gradient_of, has_form, trained_for, weight_of
+from tdb.layer_weight import as_rows, form_of, gradient_of, has_form, is_computed, trained_for, weight_of
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.module_calls import after_calls
 from tdb.step import Progress, not_yet
@@ -286,8 +286,16 @@ class FocusLayer:
             raise not_yet("gradients", self._progress)
         grad = self._grad if self._grad is not None else self._module_grad()
         if grad is None:
-            raise StateError(f"{self.title} had no gradient in this step", "Is it frozen, or unused by the loss?")
+            raise self._no_gradient()
         return grad.clone()
+
+    def _no_gradient(self) -> StateError:
+        if self._module is not None and is_computed(self._module):
+            return StateError(
+                f"the weight of {self.title} is computed of parameters, and has no gradient of its own",
+                f"`{f'layers {self.name}'.strip()}` shows what they have",
+            )
+        return StateError(f"{self.title} had no gradient in this step", "Is it frozen, or unused by the loss?")
 
     def combined(self) -> Tensor:
         """Return the step's whole change of the weight, [D, F].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +47,13 @@ def gradient_of(module: nn.Module) -> Tensor | None:
         return None
     weight: Any = module.weight
     return weight.grad if weight.is_leaf or weight.retains_grad else None
+
+
+def is_computed(module: nn.Module) -> bool:
+    """Return whether a layer's weight is computed of parameters, by a parametrization or a hook before its forward."""
+    if _plain_weight(module) is not None:
+        return False
+    return _parametrization_of(module) is not None or not cast("Tensor", module.weight).is_leaf
 
 
 def trained_for(module: nn.Module) -> Tensor:

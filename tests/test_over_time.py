@@ -275,6 +275,18 @@ def test_the_summary_counts_statuses_and_measures_inequality(metric: str) -> Non
     assert table.note == "20 recorded steps from 3 to 60, features counted by win_rate"
 
 
+def test_the_summary_counts_features_of_unknown_status_where_there_are_any() -> None:
+    history = History()
+    rates = [[0.2, 0.02, 0.0], [0.2, math.nan, 0.0], [math.nan] * 3]
+    for step, rate in enumerate(rates, start=1):
+        append(history, 0, step, step, 0, 0.0, 1.0, {"win_rate": np.array(rate)})
+    table = feature_summary(history, "win_rate", RULE)
+    statuses = [RULE(np.array(rate, np.float32)) for rate in rates]
+    for word in ("dead", "contender", "winner", "unknown"):
+        assert table.columns[word].tolist() == [each.count(word) for each in statuses], word  # type: ignore[union-attr]
+    assert "unknown 0 to 3" in summary_page(table, "win_rate").caption
+
+
 def test_the_summary_leaves_counts_out_without_a_rule() -> None:
     history, _ = a_run()
     table = feature_summary(history, "win_rate", first=11, last=20)

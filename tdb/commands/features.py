@@ -141,7 +141,7 @@ def _agreement(forces: Forces) -> Result:
     sentence = (
         f"{counted(numbers['agree'], 'feature')} agree, {numbers['fight']} fight, {unclear} neither or undefined; "
         f"{rule} moved the weights {numbers[f'{rule}_to_grad']:.3g} times as far as the gradient's update "
-        f"({numbers[f'{rule}_norm']:.3g} : {numbers['grad_norm']:.3g})"
+        f"({numbers[f'{rule}_delta_norm']:.3g} : {numbers['grad_delta_norm']:.3g})"
     )
     return Result([Text(sentence), *([table] if opposed else [])], {**data, "most_opposed": table})
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tdb.panel import StatusRule
     from tdb.results import Array
 
-COUNTS = ("dead", "contender", "winner")
+COUNTS = ("dead", "contender", "winner", "unknown")
 
 
 def gini(values: Array) -> Array:
@@ -60,6 +60,7 @@ def feature_summary(
     """Return a row for each step that recorded `metric`: dead, contender and winner counts, mean, gini, top-5 share.
 
     Features are counted by the metric that `status` names, whatever `metric` is; without a rule there are no counts.
+    Where that is not a number at any of the steps, there is a count of unknown features, too.
 
     Raises:
         UsageError: no such metric, it has no value a feature, or nothing is recorded from `first` to `last`.
@@ -73,8 +74,11 @@ def feature_summary(
         dead = deciding < status.dead_below
         winner = ~dead & (deciding > status.winner_above)
         columns["dead"], columns["winner"] = dead.sum(axis=1), winner.sum(axis=1)
-        columns["contender"] = (~dead & ~winner & ~np.isnan(deciding)).sum(axis=1)
-        columns = {name: columns[name] for name in ("step", *COUNTS)}
+        unknown = np.isnan(deciding)
+        columns["contender"] = (~dead & ~winner & ~unknown).sum(axis=1)
+        if unknown.any():
+            columns["unknown"] = unknown.sum(axis=1)
+        columns = {name: columns[name] for name in ("step", *COUNTS) if name in columns}
     with np.errstate(invalid="ignore"):  # the mean of both infinities is NaN, and that is what to show
         columns["mean"] = values.mean(axis=1, dtype=np.float64)
     columns |= {"gini": gini(values), "top5_share": top_share(values)}
@@ -92,7 +96,8 @@ def summary_page(table: Table, metric: str) -> Page:
         ends = ", ".join(f"{name} {values[0]:.4g} to {values[-1]:.4g}" for name, (_, values) in lines.items())
         return Curves(lines, y_name=y_name, caption=ends, title=y_name)
 
-    pictures = [curves(COUNTS, "features")] if "dead" in table.columns else []
+    counts = tuple(name for name in COUNTS if name in table.columns)
+    pictures = [curves(counts, "features")] if counts else []
     pictures += [curves(("mean",), f"mean {metric}"), curves(("gini", "top5_share"), f"inequality of {metric}")]
     caption = "; ".join(picture.caption for picture in pictures)
     return Page(pictures, columns=1, caption=f"{table.title}, {table.note}; {caption}", title=table.title)

@@ -194,6 +194,10 @@ def test_force_without_ids_counts_who_agrees_and_who_fights(bcl: TypingSession) 
     answer = bcl.answer("force")
     assert answer["agree"] == sum(value > 0 for value in cosines)
     assert answer["fight"] == sum(value < 0 for value in cosines)
+    assert (answer["grad_delta_norm"], answer["som_delta_norm"]) == pytest.approx(
+        (np.linalg.norm(grad), np.linalg.norm(som)), rel=1e-5
+    )
+    assert "grad_norm" not in answer, "the name of a metric that is the gradient's"
     assert answer["som_to_grad"] == pytest.approx(np.linalg.norm(som) / np.linalg.norm(grad), rel=1e-5)
     opposed = column(answer["most_opposed"], "feature_id").tolist()
     assert opposed == [int(i) for i in np.argsort(cosines)[:10] if cosines[i] < 0]

@@ -132,3 +132,22 @@ def test_a_parametrization_that_is_registered_in_the_middle_of_a_run_costs_one_s
     assert steps[np.isnan(means).all(axis=1)].tolist() == [31]
     ours = vars(session.session.run.module)["rows"]  # type: ignore[union-attr]
     assert all(torch.equal(*pair) for pair in zip(ours, plain_rows(script), strict=True))
+
+
+COMPUTED = {
+    "parametrized": "nn.utils.parametrizations.weight_norm(net.fc)",
+    "by a hook of the old kind": "nn.utils.weight_norm(net.fc)",
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("change", COMPUTED.values(), ids=COMPUTED)
+def test_a_computed_weight_is_not_taken_for_a_frozen_one(make_session: Make, change: str) -> None:
+    session = make_session(RUN.format(change=change))
+    session.type("until 40")
+    assert session.type("cosmat weights grad") == (
+        "*** the weight of layer fc is computed of parameters, and has no gradient of its own: "
+        "`layers fc` shows what they have\n"
+    )
+    table = session.answer("layers fc --json")["layers"]
+    assert table["rows"][0][table["columns"].index("grad_norm")] > 0
