@@ -7,9 +7,9 @@
     update      after an optimizer has updated
     boundary    the step is complete: the stop that `step` makes
 
-A step may have several of each. They are seen by global hooks on modules and optimizers and by a wrapper around
-torch.autograd.backward, which Tensor.backward calls. All are put on for one step, when somebody has asked, and taken
-off at its end; hooks on the modules themselves would be saved and copied with them.
+A step may have several of each. They are seen by global hooks on modules, optimizers and backward passes. All are put
+on for one step, when somebody has asked, and taken off at its end; hooks on the modules themselves would be saved and
+copied with them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from tdb.autograd import inside_backward, is_being_compiled, never_compiled, out_of_transforms
+from tdb.autograd import inside_backward, is_being_compiled, out_of_transforms
+from tdb.backward_calls import around_backward
 from tdb.captures import given
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
@@ -62,7 +63,6 @@ class Phases:
         self._trained: set[int] = set()
         self._passing: list[nn.Module] = []  # passes through a module that is trained, the outermost first
         self._updating = 0
-        self._differentiating = False
         self._input: Any = None
         self._loss: Any = None
         self._scaled: tuple[Any, Any] | None = None  # what a gradient scaler has made of a loss, and that loss
@@ -123,7 +123,11 @@ class Phases:
         trained = [*weights_of(optimizers), *(model.parameters() if model is not None else ())]
         self._trained = {id(weight) for weight in trained}
         self._progress.begin(PHASES[0])
-        self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
+        self._handles = [
+            before_updates(self._before_update),
+            after_updates(self._after_update),
+            around_backward(self._before_backward, self._after_backward),
+        ]
         scripted = isinstance(model, torch.jit.ScriptModule)  # takes no hooks, and calls global ones
         if model is not None and not scripted and any(map(is_compiled, model.modules())):
             # torch warns of global hooks around those.
@@ -132,7 +136,6 @@ class Phases:
         elif sees_passes:
             self._handles.append(register_module_forward_pre_hook(self._before_forward))
             self._handles.append(register_module_forward_hook(self._after_forward, always_call=True))
-        self._patches.replace(torch.autograd, "backward", self._around)
         self._patches.replace(torch.amp.GradScaler, "scale", self._around_scaling)
 
     def end_step(self, *, whole: bool = False) -> None:
@@ -205,26 +208,19 @@ class Phases:
             self._progress.forwards += 1
             self._reach("forward", self._about(module))
 
-    def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(original)
-        def backward(tensors: Any, *arguments: Any, **words: Any) -> Any:
-            if inside_backward() or self._differentiating:  # a checkpointed part, or this call through torch's modes
-                return original(tensors, *arguments, **words)
-            if self._listens():
-                scaled, loss = self._scaled or (None, None)
-                self._loss = loss if tensors is scaled else tensors
-                self._reach("loss")
-            handles, self._differentiating = self._handles, self._listens()
-            try:
-                result = original(tensors, *arguments, **words)
-            finally:
-                self._differentiating = False
-            if self._listens() and self._handles is handles:  # hooks of its own may have ended the step
-                self._progress.backwards += 1
-                self._reach("backward")
-            return result
+    def _before_backward(self, roots: Any, gradients: Any) -> bool:
+        del gradients
+        if not self._listens() or inside_backward():
+            return False
+        scaled, loss = self._scaled or (None, None)
+        self._loss = loss if roots is scaled else roots
+        self._reach("loss")
+        return self._listens()
 
-        return never_compiled(backward)
+    def _after_backward(self) -> None:
+        if self._listens():
+            self._progress.backwards += 1
+            self._reach("backward")
 
     def _around_scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)

@@ -7,12 +7,12 @@ Hooks on the script's own objects would be copied and pickled with them.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdb import module_calls
 from tdb.autograd import is_being_compiled, never_compiled
+from tdb.backward_calls import around_backward, is_differentiating
 from tdb.handle import Handle
 from tdb.patches import Patches
 from tdb.update_hooks import after_updates, before_updates, tidy
@@ -87,7 +87,7 @@ class Events:
         self._clearing = Patches()
         self._called: frozenset[int] = frozenset()
         self._calls: list[Handle] = []
-        self._differentiating: set[int] = set()  # the threads that are in a backward pass
+        self._passes: Handle | None = None
         self._handles: list[Handle] = []
 
     def put_on(self) -> None:
@@ -96,7 +96,7 @@ class Events:
         from torch.optim import Optimizer
 
         self.look_on()
-        self._lasting.replace(torch.autograd, "backward", self._telling_backward)
+        self._passes = around_backward(self._first.differentiating, self._listener.differentiated)
         self._lasting.replace(torch.autograd, "grad", self._telling_grad)
         self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
@@ -127,6 +127,9 @@ class Events:
         self.ignore_clearing()
         self.listen_to(())
         self._lasting.take_off()
+        if self._passes is not None:
+            self._passes.remove()
+            self._passes = None
 
     def ignore_clearing(self) -> None:
         """Tell no more when gradients are cleared: who has seen an optimizer's update does not need it."""
@@ -157,29 +160,8 @@ class Events:
 
         return __init__
 
-    def _telling_backward(self, plain: Callable[..., None]) -> Callable[..., None]:
-        listener, first, differentiating = self._listener, self._first, self._differentiating
-
-        @functools.wraps(plain)
-        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            me = threading.get_ident()
-            if me in differentiating:
-                # A part of the pass that was checkpointed, or the same call through torch's modes.
-                plain(tensors, grad_tensors, *args, **kwargs)
-                return
-            differentiating.add(me)
-            try:
-                is_followed = first.differentiating(tensors, grad_tensors)
-                plain(tensors, grad_tensors, *args, **kwargs)
-            finally:
-                differentiating.discard(me)
-            if is_followed:
-                listener.differentiated()
-
-        return never_compiled(backward)
-
     def _telling_grad(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        told, differentiating = never_compiled(self._listener.graded), self._differentiating
+        told = never_compiled(self._listener.graded)
 
         @functools.wraps(plain)
         def grad(
@@ -192,7 +174,7 @@ class Events:
             **kwargs: Any,
         ) -> Any:
             # Gradients of which there will be others are on the way to a loss.
-            if not (create_graph or is_being_compiled() or threading.get_ident() in differentiating):
+            if not (create_graph or is_being_compiled() or is_differentiating()):
                 told(outputs, inputs, grad_outputs)
             return plain(outputs, inputs, grad_outputs, retain_graph, create_graph, *args, **kwargs)
 

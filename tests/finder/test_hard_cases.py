@@ -252,6 +252,24 @@ for x, y in loader:
     assert finished(session) == "Training finished after 4 steps"
 
 
+def test_a_pass_that_ends_a_step_by_hand_is_the_first_phase_of_the_next(script: Callable[..., TypingSession]) -> None:
+    session = script("""
+weight = torch.zeros(6, 3, requires_grad=True)
+for number, (x, y) in enumerate(loader, 1):
+    loss = nn.functional.cross_entropy(x @ weight, y)
+    loss.backward()
+    with torch.no_grad():
+        weight -= 0.1 * weight.grad
+        weight.grad.zero_()
+""")
+    session.type("step")
+    for phase in ("loss", "backward"):
+        assert session.type("phase").startswith(f"> step 2 at {phase} ")
+        assert session.type("p number") == "2\n"
+    assert session.type("phase").startswith("> step 2 ")
+    assert finished(session) == "Training finished after 4 steps"
+
+
 def test_a_loop_that_says_itself_where_its_steps_are_takes_no_other_answer(
     script: Callable[..., TypingSession],
 ) -> None:
