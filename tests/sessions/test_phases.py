@@ -139,7 +139,7 @@ def test_from_phase_to_phase(make_session: Make) -> None:
         outputs  Tensor
         1 key
         (tdb) force
-        grad_norm ...
+        grad_delta_norm ...
         (tdb) phase
         > step 1  epoch 1  loss ...        ...train.py(22) train
         -> controller.wait_if_paused()
