@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from tdb.backward_calls import around_backward
 from tdb.frames import user_frame
+from tdb.handle import Handle
 from tdb.patches import Patches
 from tdb.target import model_of, optimizers_of
 
@@ -28,6 +30,7 @@ BY_HAND = "the loop ends its steps itself: `controller.steps` does that without 
 
 _heard: list[tuple[int, Losses]] = []  # for each context its thread, and what is heard there
 _patches = Patches()
+_handles: list[Handle] = []
 
 
 class Steps(Generic[Batch]):
@@ -135,6 +138,7 @@ def heard_losses() -> Iterator[Losses]:
     finally:
         _heard.remove(heard)
         if not _heard:
+            _handles.pop().remove()
             _patches.take_off()
 
 
@@ -146,15 +150,11 @@ def _heard_here() -> Losses | None:
 def _hear() -> None:
     import torch
 
-    def hearing(plain: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(plain)
-        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> None:
-            losses = _heard_here()
-            if losses is not None:
-                losses.add(tensors, grad_tensors, user_frame(), in_closure=False)
-            plain(tensors, grad_tensors, *args, **kwargs)
-
-        return backward
+    def hearing(roots: Any, gradients: Any) -> bool:
+        losses = _heard_here()
+        if losses is not None:
+            losses.add(roots, gradients, user_frame(), in_closure=False)
+        return False
 
     def hearing_scale(plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)
@@ -166,7 +166,7 @@ def _hear() -> None:
 
         return scale
 
-    _patches.replace(torch.autograd, "backward", hearing)
+    _handles.append(around_backward(hearing, lambda: None))
     _patches.replace(torch.amp.GradScaler, "scale", hearing_scale)
 
 
