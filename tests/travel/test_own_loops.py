@@ -175,7 +175,7 @@ class Prompt:
         self.controller.gate.dismiss()
         join(self.thread)
         for each in gc.get_objects():
-            if isinstance(each, _MultiProcessingDataLoaderIter):
+            if issubclass(type(each), _MultiProcessingDataLoaderIter):  # a dead reference has no class to ask for
                 each._shutdown_workers()  # left to the garbage collector it waits five seconds for each of them
         self.controller.travel.reach.data.forget()
         del self.loop
