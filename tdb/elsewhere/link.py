@@ -243,8 +243,18 @@ class Link:
         elif kind == "confirm":
             self._answer(lambda: self._session.front.confirm(contents[0]))
         else:
+            self._state = self._state_after(kind, *contents)
             self._pending.append(message)
         return True
+
+    def _state_after(self, kind: str, *contents: Any) -> dict[str, Any]:
+        """Return the state that a message tells; an interrupted wait asks for it before the message is shown."""
+        match kind, contents:
+            case ("stopped" | "ended", (state,)) | ("arrived", (_, state)) | ("done", (_, _, _, state, _)):
+                return dict(state)
+            case ("not arrived", _) if self._session.elsewhere is not self:
+                return {**self._state, **self._session.state()}
+        return self._state
 
     def _has_any(self, *kinds: str) -> bool:
         return any(message[0] in kinds for message in self._pending)
@@ -262,24 +272,21 @@ class Link:
             error = TdbError(message, hint)
             error.code, error.exit_status = code, exit_status
             shown.failed(Typed(text, event=name), error, location)
-        elif kind == "stopped":
-            (self._state,) = contents
-        elif kind != "told":
+        elif kind not in ("stopped", "told"):
             shown.other(kind, contents[0])
 
     def _final(self, shown: Shown, kind: str, *contents: Any) -> bool:
         if kind == "done":
-            succeeded, left, reading, self._state, settings = contents
+            succeeded, left, reading, _, settings = contents
             self.reading = Reading(*reading) if reading is not None else None
             self._session.settings.become(settings)  # what is set there holds for what is shown here
             if left is not None:
                 raise Quit(left[0])
             return bool(succeeded)
         if kind == "arrived":
-            self.landing, self._state = contents
+            self.landing = contents[0]
             return True
         if kind == "ended":
-            (self._state,) = contents
             return True
         if kind == "not arrived":
             self.kill()

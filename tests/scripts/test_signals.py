@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -68,6 +69,41 @@ def test_a_second_interrupt_does_not_wait_for_the_step(place: Place, begin: Begi
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=PATIENCE)
     assert (process.returncode, error) == (130, "*** training did not end; leaving it behind\n")
+
+
+# Where its steps are taken again, in another process, it interrupts the first one.
+AGAIN = """
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    net = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    first = Path("first")
+    again = first.exists()
+    if not again:
+        first.write_text(str(os.getpid()))
+    for step in range(1, 1001):
+        optimizer.zero_grad()
+        net(torch.ones(4, 2)).square().mean().backward()
+        optimizer.step()
+        if again and step == 5:
+            os.kill(int(first.read_text()), signal.SIGINT)
+        time.sleep(0.01 if again else 0)
+"""
+
+
+def test_an_interrupt_on_the_way_back_says_where_training_stands(torch_place: Place) -> None:
+    script = torch_place.write("again.py", AGAIN)
+    ended = torch_place.tdb("--batch", "-c", "until 1000", "-c", "goto 900", script)
+    stands = re.fullmatch(r"\*\*\* interrupted: training is stopped at step (\d+)\n", ended.error)
+    assert stands, ended
+    assert 5 <= int(stands[1]) < 900
+    assert ended.status == 130
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
