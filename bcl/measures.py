@@ -22,7 +22,10 @@ def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 def weight_cosine_similarity(weight: Tensor) -> Tensor:
     """Return the mean signed cosine over all pairs of different rows of `weight` [D, F]; 0 for one row."""
-    unit = functional.normalize(weight.detach(), dim=1)  # [D, F]
+    weight = weight.detach()
+    # In float32 the squares of entries below 1e-19 or above 1e19 are lost; a power of two changes no other digit.
+    exponent = weight.abs().amax(1, keepdim=True).frexp().exponent.clamp(-126, 126)  # [D, 1]
+    unit = functional.normalize(weight.ldexp(-exponent), dim=1)  # [D, F]
     features = len(unit)
     if features < 2:
         return unit.new_zeros(())

@@ -32,6 +32,13 @@ def test_a_perfect_reconstruction_has_no_error_and_infinite_psnr():
     assert psnr(images, images) == math.inf
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_cosine_is_that_of_directions_however_long_the_rows_are(scale):
+    weight = random(5, 7, seed=3)
+    expected = weight_cosine_similarity(weight).item()
+    assert weight_cosine_similarity(weight * scale).item() == pytest.approx(expected, rel=1e-5)
+
+
 @settings(max_examples=60, deadline=None)
 @given(**shapes)
 def test_weight_cosine_similarity_is_the_mean_over_all_pairs(rows, columns, seed):
