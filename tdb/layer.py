@@ -377,7 +377,8 @@ class FocusLayer:
             return None
         if self._batch is not None and self._batch.waiting:
             return self._batch
-        rows, transposed = host_rows(weight, transposed=self._transposed), self._transposed
+        transposed = self._transposed
+        rows = host_rows(weight, transposed=transposed)
         batch.put(rows, None if grad is None else host_rows(grad, transposed=transposed))
         return batch
 

@@ -143,7 +143,7 @@ class Recorder:
         """Return whether the metrics of this tick are to be recorded, or compared with those that are."""
         if self.known is not None and self.known.has_metrics(tick):
             return not self._failure
-        return (self._ids is not None or self.dense or tick % self.every == 0 or tick == 1) and not self._failure
+        return (self._at_each or tick % self.every == 0 or tick == 1) and not self._failure
 
     def needs_layer(self, tick: int) -> bool:
         """Return whether the step of this tick must be captured for its metrics: they are followed, and no rule's.
@@ -153,15 +153,13 @@ class Recorder:
         """
         if self.known is not None and self.known.was_captured(tick):
             return True
-        followed = self._layer.info is not None and (self.dense or self._ids is not None)
-        return followed and self.rule() is None
+        return self._layer.info is not None and self._at_each and self.rule() is None
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
-        if self._layer.info is None or self._failure:
+        if self._has_none:
             return NEVER
-        is_each = self._ids is not None or self.dense or tick == 0
-        regular = tick + 1 if is_each else (tick // self.every + 1) * self.every
+        regular = tick + 1 if self._at_each or tick == 0 else (tick // self.every + 1) * self.every
         recorded = None if self.known is None else self.known.next_metrics(tick)
         return regular if recorded is None else min(regular, recorded)
 
@@ -256,6 +254,11 @@ class Recorder:
             if panel.layer == self._layer.name:
                 return panel
         return None
+
+    @property
+    def _at_each(self) -> bool:
+        """Whether the metrics of every step are recorded: features are watched, or a stop point needs them."""
+        return self._ids is not None or self.dense
 
     @property
     def _has_none(self) -> bool:
