@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tdb.results import Result
     from tdb.session import Session
 
-POLL_SECONDS = 0.05
+# Each look at what has happened takes the interpreter from the training thread for a tenth of a millisecond or two.
+POLL_SECONDS, LONGEST_POLL_SECONDS, QUIET_POLLS = 0.05, 0.2, 20
 ANSWER_SECONDS = 0.005  # a person who types does not feel it
 
 
@@ -132,13 +133,23 @@ class Reader(Protocol):
 
 
 def still_running(session: Session, seconds: float = inf, meanwhile: Meanwhile | None = None) -> Iterator[None]:
-    """Give, every few hundredths of a second, a chance to do something while training runs."""
+    """Give a chance to do something while training runs, every few hundredths of a second, and later more rarely."""
     deadline = time.monotonic() + seconds
-    pause = min(POLL_SECONDS if meanwhile is None else ANSWER_SECONDS, seconds)
-    while session.controller.wait(pause) == RUNNING and time.monotonic() < deadline:
+    for pause in pauses(session):
+        limit = min(pause if meanwhile is None else ANSWER_SECONDS, seconds)
+        if session.controller.wait(limit) != RUNNING or time.monotonic() >= deadline:
+            return
         if meanwhile is not None and meanwhile.is_answered:
             return
         yield
+
+
+def pauses(session: Session) -> Iterator[float]:
+    """Give how many seconds to wait until the next look at what has happened: more while nobody wants anything."""
+    began = time.monotonic()
+    while True:
+        quiet = time.monotonic() - max(began, session.main_thread.served_at)
+        yield min(max(POLL_SECONDS, quiet / QUIET_POLLS), LONGEST_POLL_SECONDS)
 
 
 class PlainFront:

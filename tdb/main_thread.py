@@ -6,8 +6,10 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from math import inf
 from typing import Any
 
 # Longer than any single thing that the main thread does between two looks into its inbox.
@@ -23,6 +25,7 @@ class MainThread:
         self.torch_threads: int = torch.get_num_threads() if torch is not None else 1
         self.interrupt_handler: Any = signal.default_int_handler
         self.leaving: int | None = None  # the exit status, once a signal has told tdb to leave
+        self.served_at = -inf  # when a function was run last, by time.monotonic
         self.ends = False  # it does so: another signal changes nothing
         self.raise_in_script: Callable[[Exception], None] = _raised_here
 
@@ -52,6 +55,7 @@ class MainThread:
                 future.set_result(function())
             except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
                 future.set_exception(error)
+            self.served_at = time.monotonic()
 
 
 def _raised_here(error: Exception) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tdb.active import plain_controller
 from tdb.commands import all_commands
 from tdb.commands.flow import Quit
-from tdb.front import PlainFront
+from tdb.front import PlainFront, pauses
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
@@ -55,11 +55,13 @@ class LinesFront(PlainFront):
         """
         del goal
         deadline = time.monotonic() + seconds
-        while session.controller.wait(min(POLL_SECONDS, seconds)) != STOPPED and time.monotonic() < deadline:
-            if meanwhile is not None and meanwhile.is_answered:
+        for pause in pauses(session):
+            status = session.controller.wait(min(pause, seconds))
+            if status == STOPPED or time.monotonic() >= deadline or (meanwhile is not None and meanwhile.is_answered):
                 return
             session.main_thread.attend()
-            time.sleep(POLL_SECONDS)
+            if status != RUNNING:
+                time.sleep(POLL_SECONDS)
 
 
 class PersonFront(TerminalFront):

@@ -122,6 +122,7 @@ class Cells:
                 f"the loop that was attached before is {state['status']} at step {state['step']}: "
                 "`%tdb quit` before attaching anew ends it\n"
             )
+            sys.stderr.flush()
 
     def _end_in_this_thread(self, controller: DebugController) -> None:
         """A loop that has trained in a cell of its own is over: this one runs."""

@@ -132,7 +132,7 @@ class Show:
             self._console.print(_fitting(text, self._width), style="dim")
         else:
             begin_line(self.errors)
-            print(text, file=self.errors)
+            print(text, file=self.errors, flush=True)  # a notebook shows both streams, in the order of their flushes
 
     def line(self, text: str) -> None:
         """Show a line as it is."""
@@ -170,6 +170,7 @@ class Show:
                 if self.terminal:
                     self._console.print(renderable(part, width=self._width, ascii_only=self.ascii_only), end="")
                 elif isinstance(part, Traceback):
+                    self.out.flush()
                     self.notice(part.text)
                 else:
                     self.out.write(plain_text(part, ascii_only=self.ascii_only))
