@@ -18,7 +18,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from tdb.autograd import inside_backward, is_being_compiled, out_of_transforms
@@ -26,8 +25,8 @@ from tdb.backward_calls import around_backward
 from tdb.captures import given
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
+from tdb.loss_scaling import after_scaling
 from tdb.model_capture import is_compiled, weights_of
-from tdb.patches import Patches
 from tdb.step import BOUNDARY, Progress
 from tdb.target import model_of, optimizers_of
 from tdb.update_hooks import after_updates, before_updates
@@ -67,7 +66,6 @@ class Phases:
         self._loss: Any = None
         self._scaled: tuple[Any, Any] | None = None  # what a gradient scaler has made of a loss, and that loss
         self._handles: list[Handle | RemovableHandle] = []
-        self._patches = Patches()
 
     # ---- what was asked for: at a stop -----------------------------------------------------------------------------
 
@@ -127,6 +125,7 @@ class Phases:
             before_updates(self._before_update),
             after_updates(self._after_update),
             around_backward(self._before_backward, self._after_backward),
+            after_scaling(self._after_scaling),
         ]
         scripted = isinstance(model, torch.jit.ScriptModule)  # takes no hooks, and calls global ones
         if model is not None and not scripted and any(map(is_compiled, model.modules())):
@@ -136,7 +135,6 @@ class Phases:
         elif sees_passes:
             self._handles.append(register_module_forward_pre_hook(self._before_forward))
             self._handles.append(register_module_forward_hook(self._after_forward, always_call=True))
-        self._patches.replace(torch.amp.GradScaler, "scale", self._around_scaling)
 
     def end_step(self, *, whole: bool = False) -> None:
         """Take the hooks off: the step is over, complete if it is `whole`."""
@@ -144,7 +142,6 @@ class Phases:
             self._totals = Counter(self._seen)
         for handle in self._handles:
             handle.remove()
-        self._patches.take_off()
         self._handles, self._passing = [], []
         self._input = self._loss = self._scaled = None
         self._progress.begin(BOUNDARY)
@@ -222,15 +219,9 @@ class Phases:
             self._progress.backwards += 1
             self._reach("backward")
 
-    def _around_scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(original)
-        def scale(scaler: Any, outputs: Any) -> Any:
-            scaled = original(scaler, outputs)
-            if self._listens():
-                self._scaled = scaled, outputs
-            return scaled
-
-        return scale
+    def _after_scaling(self, loss: Any, scaled: Any) -> None:
+        if self._listens():
+            self._scaled = scaled, loss
 
     def _before_update(self, _optimizer: Any) -> None:
         if self._listens():

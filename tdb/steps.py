@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from tdb.backward_calls import around_backward
 from tdb.frames import user_frame
 from tdb.handle import Handle
-from tdb.patches import Patches
+from tdb.loss_scaling import after_scaling
 from tdb.target import model_of, optimizers_of
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ MIXED = "the loop goes over two kinds of batches at a time, and only those of on
 BY_HAND = "the loop ends its steps itself: `controller.steps` does that without a call of `wait_if_paused`"
 
 _heard: list[tuple[int, Losses]] = []  # for each context its thread, and what is heard there
-_patches = Patches()
 _handles: list[Handle] = []
 
 
@@ -138,8 +136,8 @@ def heard_losses() -> Iterator[Losses]:
     finally:
         _heard.remove(heard)
         if not _heard:
-            _handles.pop().remove()
-            _patches.take_off()
+            while _handles:
+                _handles.pop().remove()
 
 
 def _heard_here() -> Losses | None:
@@ -148,26 +146,18 @@ def _heard_here() -> Losses | None:
 
 
 def _hear() -> None:
-    import torch
-
     def hearing(roots: Any, gradients: Any) -> bool:
         losses = _heard_here()
         if losses is not None:
             losses.add(roots, gradients, user_frame(), in_closure=False)
         return False
 
-    def hearing_scale(plain: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(plain)
-        def scale(scaler: Any, outputs: Any) -> Any:
-            scaled, losses = plain(scaler, outputs), _heard_here()
-            if losses is not None:
-                losses.scaled(outputs, scaled, user_frame())
-            return scaled
+    def hearing_scale(loss: Any, scaled: Any) -> None:
+        losses = _heard_here()
+        if losses is not None:
+            losses.scaled(loss, scaled, user_frame())
 
-        return scale
-
-    _handles.append(around_backward(hearing, lambda: None))
-    _patches.replace(torch.amp.GradScaler, "scale", hearing_scale)
+    _handles[:] = [around_backward(hearing, lambda: None), after_scaling(hearing_scale)]
 
 
 def _each() -> bool:

@@ -14,6 +14,7 @@ from tdb import module_calls
 from tdb.autograd import is_being_compiled, never_compiled
 from tdb.backward_calls import around_backward, is_differentiating
 from tdb.handle import Handle
+from tdb.loss_scaling import after_scaling
 from tdb.patches import Patches
 from tdb.update_hooks import after_updates, before_updates, tidy
 
@@ -87,7 +88,7 @@ class Events:
         self._clearing = Patches()
         self._called: frozenset[int] = frozenset()
         self._calls: list[Handle] = []
-        self._passes: Handle | None = None
+        self._losses: list[Handle] = []
         self._handles: list[Handle] = []
 
     def put_on(self) -> None:
@@ -96,9 +97,11 @@ class Events:
         from torch.optim import Optimizer
 
         self.look_on()
-        self._passes = around_backward(self._first.differentiating, self._listener.differentiated)
+        self._losses = [
+            around_backward(self._first.differentiating, self._listener.differentiated),
+            after_scaling(self._listener.scaled),
+        ]
         self._lasting.replace(torch.autograd, "grad", self._telling_grad)
-        self._lasting.replace(torch.amp.GradScaler, "scale", self._telling_scale)
         self._lasting.replace(torch.amp.GradScaler, "step", self._telling_scaler_step)
         for owner in (Optimizer, torch.nn.Module):
             self._clearing.replace(owner, "zero_grad", self._telling_clearing)
@@ -120,16 +123,13 @@ class Events:
 
     def await_optimizer(self) -> None:
         """Tell nothing but that an optimizer was made."""
-        for handle in self._handles:
+        for handle in (*self._handles, *self._losses):
             handle.remove()
-        self._handles = []
+        self._handles, self._losses = [], []
         tidy()
         self.ignore_clearing()
         self.listen_to(())
         self._lasting.take_off()
-        if self._passes is not None:
-            self._passes.remove()
-            self._passes = None
 
     def ignore_clearing(self) -> None:
         """Tell no more when gradients are cleared: who has seen an optimizer's update does not need it."""
@@ -194,15 +194,6 @@ class Events:
             return result
 
         return step
-
-    def _telling_scale(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(plain)
-        def scale(scaler: Any, outputs: Any) -> Any:
-            scaled = plain(scaler, outputs)
-            self._listener.scaled(outputs, scaled)
-            return scaled
-
-        return scale
 
     def _telling_clearing(self, plain: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(plain)
