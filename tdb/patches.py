@@ -4,38 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 _ABSENT = object()
+
+
+@dataclass(eq=False)
+class _Replacement:
+    """One attribute that is replaced; `before` is what stands there when it comes off, `_ABSENT` if it is inherited."""
+
+    owner: Any
+    name: str
+    before: Any
+    made: Any
+
+    def take_off(self) -> None:
+        if vars(self.owner).get(self.name) is not self.made:
+            for each in _all:  # one that replaces this one is to put back what this one would have
+                if each.owner is self.owner and each.name == self.name and each.before is self.made:
+                    each.before = self.before
+        elif self.before is _ABSENT:
+            with suppress(AttributeError):
+                delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.before)
+
+
+_all: list[_Replacement] = []
 
 
 class Patches:
     """Replacements that come off together."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Any, str, Any, Any]] = []
+        self._made: list[_Replacement] = []
 
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         """Replace `owner.name` by what `make` returns of it.
 
         An attribute that `owner` only inherits is inherited again afterwards.
         """
-        own = vars(owner).get(name, _ABSENT)
-        replacement = make(getattr(owner, name))
-        setattr(owner, name, replacement)
-        self._made.append((owner, name, own, replacement))
+        before = vars(owner).get(name, _ABSENT)
+        replacement = _Replacement(owner, name, before, make(getattr(owner, name)))
+        setattr(owner, name, replacement.made)
+        self._made.append(replacement)
+        _all.append(replacement)
 
     def take_off(self) -> None:
-        """Put everything back; what somebody else has replaced meanwhile stays theirs."""
+        """Put everything back, whichever of several replacements comes off first; what others have put there stays."""
         while self._made:
-            owner, name, own, replacement = self._made.pop()
-            if vars(owner).get(name) is not replacement:
-                continue
-            if own is _ABSENT:
-                with suppress(AttributeError):
-                    delattr(owner, name)
-            else:
-                setattr(owner, name, own)
-
-    def __len__(self) -> int:
-        return len(self._made)
+            replacement = self._made.pop()
+            _all.remove(replacement)
+            replacement.take_off()
