@@ -147,11 +147,15 @@ class Settings:
         """
         value = self.read(name, text)
         before, self._values[name] = self._values[name], value
+        told: list[Callable[[str, Any], None]] = []
         try:
             for listener in self._listeners:
                 listener(name, value)
+                told.append(listener)
         except TdbError:
             self._values[name] = before
+            for listener in told:
+                listener(name, before)
             raise
         return value
 
@@ -173,7 +177,10 @@ class Settings:
                 self.change(name, value)
 
     def on_change(self, listener: Callable[[str, Any], None]) -> None:
-        """Call `listener(name, value)` after each change."""
+        """Call `listener(name, value)` after each change; if it raises TdbError, nothing is changed.
+
+        Those who have heard of the change by then are called with the value before.
+        """
         self._listeners.append(listener)
 
     def described(self) -> Iterable[tuple[str, str]]:

@@ -210,11 +210,7 @@ class Checkpoints:
 
     def _let_go(self, checkpoint: Checkpoint) -> None:
         """It does not fit into memory: it goes to a file, or it is gone."""
-        try:
-            is_written = self.spill is not None and self.spill.takes(checkpoint)
-        except TdbError as error:
-            self.notices.append(f"checkpoints do not go to files any more: {error}")
-            self.spill, is_written = None, False
+        is_written = self._is_written(checkpoint)
         self._release(checkpoint)
         if not is_written:
             return
@@ -225,6 +221,16 @@ class Checkpoints:
         room = MOST_IN_FILES * self.limit
         while sum(each.nbytes for each in self._in_files) > room and len(self._in_files) > 1:
             self._release(self._in_files.pop(closest([each.tick for each in self._in_files])))
+
+    def _is_written(self, checkpoint: Checkpoint) -> bool:
+        if self.spill is None:
+            return False
+        try:
+            return self.spill.takes(checkpoint)
+        except TdbError as error:
+            self.spill.stop()
+            self.notices.append(f"checkpoints do not go to files any more: {error}")
+            return False
 
     def _release(self, checkpoint: Checkpoint) -> None:
         copy = checkpoint.give()

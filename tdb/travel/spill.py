@@ -7,6 +7,7 @@ comes next removes the folders that nobody holds.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import shutil
 import tempfile
@@ -69,6 +70,10 @@ class Spill:
         ended = time.monotonic()
         self._ready = ended + (ended - began) / SHARE
         return True
+
+    def stop(self) -> None:
+        """Write no more; what is in files stays until it is removed."""
+        self._ready = math.inf
 
     def remove(self, file: Path) -> None:
         """Remove a file; a copy of the process leaves it."""

@@ -196,6 +196,36 @@ def test_files_that_are_gone_leave_their_room_to_others(tmp_path: Path, monkeypa
     checkpoints.spill.close()
 
 
+def test_when_the_disk_is_full_what_is_in_files_can_be_gone_back_to_until_the_folder_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spill, "SHARE", 1e9)
+    weight = torch.zeros(1024)
+    checkpoints = Checkpoints(limit=4 * weight.nbytes)
+    checkpoints.spill_to(Spill(tmp_path))
+
+    def after_steps(first: int, last: int) -> list[Checkpoint]:
+        for step in range(first, last + 1):
+            copied = Snapshot(checkpoints.slots.copy({("parameter", "weight"): weight}, {}), {})
+            checkpoints.add(Checkpoint(Position(step, step), 0, copied), step)
+        return [each for each in checkpoints if each.file is not None]
+
+    in_files = after_steps(1, 20)
+    assert checkpoints.spill is not None
+    folder = checkpoints.spill.folder
+    for step in range(30):  # where the next file would be
+        (folder / f"step-{step}-{len(in_files) + 1}.safetensors").mkdir()
+    assert after_steps(21, 30) == in_files
+    assert [each.snapshot.tensors.keys() for each in in_files] == [{("parameter", "weight")}] * len(in_files)
+    (notice,) = checkpoints.notices
+    assert notice.startswith("checkpoints do not go to files any more: cannot write")
+    checkpoints.forget(in_files[0])
+    assert in_files[0].file is not None
+    assert not in_files[0].file.exists()
+    checkpoints.spill_to(None)
+    assert not folder.exists()
+
+
 KILLED = """
 import os, sys, time, torch
 from pathlib import Path
