@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
-import threading
-import time
 import tracemalloc
 from typing import Any
 
@@ -17,7 +14,7 @@ from hypothesis import strategies as st
 
 from tdb.errors import UsageError
 from tdb.history import History, Span
-from tests.histories import append
+from tests.histories import append, read_while_written
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -464,53 +461,34 @@ def test_a_row_that_is_half_written_is_not_seen() -> None:
 def test_readers_see_whole_rows_while_training_writes_and_thins() -> None:
     history = History(256 * 2**10)
     names = ("a", "b")
-    done = threading.Event()
-    faults: list[str] = []
-    reads = [0, 0]
+    seen = [0, 0]
+    block = np.empty((2, 64), np.float32)
 
     def read(number: int) -> None:
-        seen = 0
-        try:
-            while not done.is_set():
-                columns = history.range()
-                steps = columns["step"]
-                assert (columns["loss"] == steps / 4).all()
-                assert (columns["wall_time"] == steps * 2.0).all()
-                assert (np.diff(steps) > 0).all()
-                newest = int(steps[-1]) if len(steps) else 0
-                assert newest >= seen
-                seen = newest
-                if history.layers():
-                    steps, values = history.metric("b")
-                    assert (values == (steps % 4096)[:, None]).all()
-                    assert (np.diff(steps) > 0).all()
-                    assert set(history.marks()) <= set(history.loss()[0].tolist())
-                    history.density()
-                reads[number] += 1
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
-            faults.append(repr(error))
+        columns = history.range()
+        steps = columns["step"]
+        assert (columns["loss"] == steps / 4).all()
+        assert (columns["wall_time"] == steps * 2.0).all()
+        assert (np.diff(steps) > 0).all()
+        newest = int(steps[-1]) if len(steps) else 0
+        assert newest >= seen[number]
+        seen[number] = newest
+        if history.layers():
+            steps, values = history.metric("b")
+            assert (values == (steps % 4096)[:, None]).all()
+            assert (np.diff(steps) > 0).all()
+            assert set(history.marks()) <= set(history.loss()[0].tolist())
+            history.density()
 
-    readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        for reader in readers:
-            reader.start()
-        block = np.empty((2, 64), np.float32)
-        end = time.monotonic() + 1.5
-        step = 0
-        while time.monotonic() < end and not faults:
-            step += 1
-            block[:] = step % 4096
-            history.append_metrics(0, np.array([[step, step]]), names, block[None])
-            append(history, 0, step, step, 0, step * 2.0, step / 4)
-            if step % 500 == 0:
-                history.mark(step, "stop")
-    finally:
-        done.set()
-        for reader in readers:
-            reader.join(20)
-        sys.setswitchinterval(interval)
-    assert faults == []
-    assert min(reads) > 0
-    assert np.diff(history.metric("b")[0]).max() > 1  # there was thinning
+    def write(step: int) -> None:
+        block[:] = step % 4096
+        history.append_metrics(0, np.array([[step, step]]), names, block[None])
+        append(history, 0, step, step, 0, step * 2.0, step / 4)
+        if step % 500 == 0:
+            history.mark(step, "stop")
+
+    def is_thinned() -> bool:
+        return bool((np.diff(history.metric("b")[0]) > 1).any())
+
+    read_while_written(read, write, is_thinned)
+    assert is_thinned()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,7 @@ from hypothesis import strategies as st
 from tdb.errors import UsageError
 from tdb.history import Budget, History
 from tdb.watches import Watches
-from tests.histories import append
+from tests.histories import append, read_while_written
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -333,48 +330,26 @@ def test_readers_see_whole_rows_while_training_writes() -> None:
     weights = np.zeros((4, 600), np.float32)
     weights[:, 0] = 1
     watches.add([0, 3], weights)
-    done = threading.Event()
-    faults: list[str] = []
-    reads = [0, 0]
+    rows = weights[[0, 3]].copy()
 
     def expected(steps: Any) -> Any:
         # The angle to the beginning grows with the step; a row that mixes two steps has another length and angle.
         return np.cos(steps % 1000 / 1000)
 
-    def read(number: int) -> None:
-        try:
-            while not done.is_set():
-                trajectory = watches.trajectory(3)
-                steps = trajectory["step"]
-                assert (np.diff(steps) > 0).all()
-                np.testing.assert_allclose(trajectory["weight_cos_to_init"], expected(steps), atol=1e-5)
-                if "a" in trajectory:
-                    assert (trajectory["a"] == steps % 1000).all()
-                steps, cosines = watches.pair(0, 3)
-                np.testing.assert_allclose(cosines, expected(steps), atol=1e-5)
-                reads[number] += 1
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
-            faults.append(repr(error))
+    def read(_number: int) -> None:
+        trajectory = watches.trajectory(3)
+        steps = trajectory["step"]
+        assert (np.diff(steps) > 0).all()
+        np.testing.assert_allclose(trajectory["weight_cos_to_init"], expected(steps), atol=1e-5)
+        if "a" in trajectory:
+            assert (trajectory["a"] == steps % 1000).all()
+        steps, cosines = watches.pair(0, 3)
+        np.testing.assert_allclose(cosines, expected(steps), atol=1e-5)
 
-    readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    rows = weights[[0, 3]].copy()
-    try:
-        for reader in readers:
-            reader.start()
-        end = time.monotonic() + 1.5
-        step = 0
-        while time.monotonic() < end and not faults:
-            step += 1
-            angle = step % 1000 / 1000
-            rows[1, 0] = np.cos(angle)
-            rows[1, 1:] = np.sin(angle) / np.sqrt(599)
-            record(watches, step, rows, ("a",), np.full((1, 2), step % 1000, np.float32))
-    finally:
-        done.set()
-        for reader in readers:
-            reader.join(20)
-        sys.setswitchinterval(interval)
-    assert faults == []
-    assert min(reads) > 0
+    def write(step: int) -> None:
+        angle = step % 1000 / 1000
+        rows[1, 0] = np.cos(angle)
+        rows[1, 1:] = np.sin(angle) / np.sqrt(599)
+        record(watches, step, rows, ("a",), np.full((1, 2), step % 1000, np.float32))
+
+    read_while_written(read, write)
