@@ -115,8 +115,8 @@ def distribution_table(arrays: Mapping[str, Array], header: str) -> Table:
         quantiles = np.percentile(finite, [5, 50, 95]) if finite.size else np.full(3, np.nan)
         rows.append(
             (
-                np.mean(array == 0),
-                np.mean(array < 0),
+                np.mean(array == 0) if array.size else np.nan,
+                np.mean(array < 0) if array.size else np.nan,
                 *quantiles,
                 int(np.isnan(array).sum()),
                 int(np.isinf(array).sum()),

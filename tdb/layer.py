@@ -401,7 +401,7 @@ class FocusLayer:
 
     def _bound(self) -> Any:
         if self._module is None:
-            raise StateError("no model is known", "The loop tells it: controller.begin(trainer), or tdb.attach(model)")
+            raise StateError("no focus layer", "`focus` lists the layers with features, `layers` all of the model")
         return self._module
 
     def _weight(self) -> Tensor:

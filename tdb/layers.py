@@ -38,7 +38,7 @@ class LayerInfo:
 
 
 def layers_with_features(model: nn.Module) -> list[LayerInfo]:
-    """Return the layers of a model whose weight has a row for each feature, in the model's order."""
+    """Return the layers of a model whose weight has a row for each feature, and any, in the model's order."""
     found = []
     for name, module in model.named_modules():
         names = (class_of(module), *(base.__name__ for base in type(module).__mro__))
@@ -51,7 +51,7 @@ def layers_with_features(model: nn.Module) -> list[LayerInfo]:
             found.append(LayerInfo(name, kind, weight.shape[0], (*weight.shape[1:], *parts)))
         elif getattr(module, "groups", 1) == 1:
             found.append(LayerInfo(name, kind, weight.shape[1], (weight.shape[0], *weight.shape[2:], *parts)))
-    return found
+    return [info for info in found if info.features]
 
 
 def layer_with_features(model: nn.Module, name: str = "") -> LayerInfo:

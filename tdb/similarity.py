@@ -19,8 +19,10 @@ MOST_COSINES = 2**30  # 4 GB, which are copied once or twice on the way to a fig
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Return the rows [D, F] divided by their L2 norms; a row of zeros stays one."""
+    """Return the rows [D, F] divided by their L2 norms; a row of zeros, or of nothing, stays one."""
     rows = rows.float()
+    if not rows.shape[1]:
+        return rows
     # Scaled by the largest entry first: in float32 the squares of entries below 1e-19 or above 1e19 are lost.
     scale = rows.abs().amax(dim=1, keepdim=True)
     rows = rows / scale.masked_fill(scale == 0, 1.0)

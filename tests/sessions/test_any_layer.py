@@ -318,6 +318,45 @@ def test_questions_about_no_feature_and_about_one(make_session: Make) -> None:
     """)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_layer_of_no_features_is_passed_over_and_features_of_no_numbers_are_as_unlike_as_can_be(
+    make_session: Make,
+) -> None:
+    words = {"layers": "torch.nn.Linear(7, 0), torch.nn.Linear(0, 5)", "optimizer": "SGD(model.parameters(), lr=0.1)"}
+    words |= {"batch": "torch.rand(1, 7)", "after": "pass", **dict.fromkeys(("rule", "declare", "push"), "")}
+    make_session(LOOP.format(**words)).play("""
+        (tdb) step
+        > step 1 ...
+        (tdb) focus
+        layer  kind    features  row  focus
+        1      Linear         5  0    <-
+        1 layer with features
+        (tdb) focus 0
+        *** 0 is a Linear, which has no row of weights a feature: `layers 0` and `layers gradients 0` show it
+        (tdb) cosmat weights
+        cosines of  mean  std  max  not finite  most similar
+        weights      0.0  0.0  0.0           0  0-1 0.0000, 0-2 0.0000, 0-3 0.0000
+        ...
+        (tdb) summary weight_norm
+        ...
+        weight_norm of 5 features, 1 recorded step from 1 to 1, ...
+        (tdb) layers weights
+        ...
+        weights of 4 parameters: ...
+    """)
+
+
+def test_where_no_layer_has_features_its_tensors_are_said_to_be_those_of_no_layer(make_session: Make) -> None:
+    words = {"layers": "torch.nn.LayerNorm(7)", "optimizer": "SGD(model.parameters(), lr=0.1)"}
+    words |= {"batch": "torch.rand(2, 7)", "after": "pass", **dict.fromkeys(("rule", "declare", "push"), "")}
+    make_session(LOOP.format(**words)).play("""
+        (tdb) step
+        > step 1 ...
+        (tdb) grid weights
+        *** no focus layer: `focus` lists the layers with features, `layers` all of the model
+    """)
+
+
 def test_charts_say_where_a_line_ends_though_it_ends_in_nan(make_session: Make) -> None:
     session = make_session(loop("Linear", push="controller.capture_batch(batch, [4, 2, float('nan')][step - 1], step)"))
     session.type("step 3")
