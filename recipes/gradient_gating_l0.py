@@ -64,18 +64,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--threads", type=at_least(1, int, MOST_THREADS), default=1, help="threads that torch computes with"
     )
     parser.add_argument("--workers", type=at_least(0, int, MOST_WORKERS), default=0, help="processes that load data")
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="a folder with MNIST in torchvision's layout")
+    parser.add_argument("--data", type=path, metavar="ROOT", help="a folder with MNIST in torchvision's layout")
     parser.add_argument("--download", action="store_true", help="let torchvision download MNIST first")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the final weights here (safetensors)")
+    parser.add_argument("--save", type=path, metavar="FILE", help="write the final weights here (safetensors)")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         help=f"with --condition all: write {NAME}.json, .csv and .md, or go on there",
     )
     options = parser.parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     return options
+
+
+def path(text: str) -> Path:
+    """Return a path; an empty one, as an unset variable of the shell leaves it, is not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; the current folder is .")
+    return Path(text)
 
 
 def at_least(least: float, number_type: type[Number], most: float = math.inf) -> Callable[[str], Number]:

@@ -58,6 +58,16 @@ def test_of_the_training_script(place: Place, ending: str, commands: list[str], 
     assert "Traceback" not in ended.out
 
 
+def test_a_crash_is_the_shells_to_show_and_not_the_scripts_own_excepthook(place: Place) -> None:
+    """As in pdb, where a crash is not the end of the script either."""
+    own = "\nsys.excepthook = lambda *_: print('reported')\n1 / 0\n"
+    script = place.write("reporting.py", (place.folder / "loop.py").read_text() + own)
+    ended = place.tdb("-c", "continue", script, "5")
+    assert ended.status == 3
+    assert "ZeroDivisionError: division by zero" in ended.out
+    assert "reported" not in ended.out
+
+
 def test_nothing_to_run(place: Place) -> None:
     for arguments, error in [
         (["nosuch.py"], "*** no such script: nosuch.py"),
