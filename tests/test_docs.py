@@ -16,7 +16,7 @@ from tdb.commands import all_commands, declared_in
 from tdb.commands.binding import bind
 from tdb.controller import DebugController
 from tdb.launch import Script
-from tests.conftest import join
+from tests.conftest import PATIENCE, join
 from tests.typing_session import TypingSession
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -158,7 +158,7 @@ def train():
     controller = variables["controller"]
     assert isinstance(controller, DebugController)
     controller.stop()
-    assert controller.wait(30) == "ended"
+    assert controller.wait(PATIENCE) == "ended"
     join(*(thread for thread in threading.enumerate() if thread not in before))
 
 

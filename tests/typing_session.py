@@ -17,6 +17,7 @@ from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter
 from tdb.shell.show import Show
+from tests.conftest import join
 
 CHECKER = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -72,5 +73,4 @@ class TypingSession:
         self.controller.gate.dismiss()
         run = self.session.run
         if run is not None and run.started:
-            run.thread.join(timeout=30)
-            assert not run.thread.is_alive()
+            join(run.thread)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tests.typing_session import TypingSession
 
 
@@ -47,7 +48,8 @@ def run_tdb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def gone(process: int) -> bool:
     """Wait until a process is there no more, or is but waited for by a parent; return whether it is."""
-    for _ in range(400):
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
         try:
             os.kill(process, 0)
             if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import PATIENCE
 from tests.typing_session import TypingSession
 
 BEGINNING = """
@@ -217,7 +218,7 @@ def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
                 print(error)
     """
     ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert ended.stdout.splitlines() == [
         "tdb.lightning needs Lightning: pip install 'tdb[lightning]'",

@@ -23,6 +23,7 @@ from recipes.comparison import Comparison, Row
 from recipes.conditions import CONDITIONS
 from recipes.trainer import Trainer
 from tdb.errors import UsageError
+from tests.conftest import PATIENCE
 from tests.recipes.conftest import after_step
 
 pytestmark = pytest.mark.usefixtures("digits_read_once")
@@ -279,7 +280,7 @@ def test_on_a_terminal_bars_show_conditions_and_steps():
     seen = ""
     with contextlib.suppress(pexpect.EOF):
         while True:
-            for frame in re.split(r"(?=\r\x1b\[2K)", terminal.read_nonblocking(4096, timeout=60)):
+            for frame in re.split(r"(?=\r\x1b\[2K)", terminal.read_nonblocking(4096, timeout=PATIENCE)):
                 stream.feed(frame)
                 seen += "\n".join(screen.display) + "\n"
     terminal.close()

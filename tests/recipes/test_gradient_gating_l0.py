@@ -18,6 +18,7 @@ import tdb
 from recipes import gradient_gating_l0 as recipe
 from recipes.conditions import ITERATIONS
 from recipes.trainer import Trainer
+from tests.conftest import PATIENCE
 from tests.recipes.conftest import after_step
 from tests.recipes.test_data import SHARED, needs_mnist
 
@@ -287,7 +288,7 @@ def test_ctrl_c_ends_a_run_after_its_step_in_one_line_with_status_130():
         while len(children_of(process.pid)) < 2:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         with suppress(ProcessLookupError):  # it has ended, as it should
             os.killpg(process.pid, signal.SIGKILL)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tests.preloaded import Preloaded
 
 ROOT = Path(__file__).parents[2]
-# Nothing that is waited for takes a tenth of it on a quiet machine.
-PATIENCE = 120.0
 
 # A loop that needs no torch: a process of it starts five times as fast.
 LOOP = """

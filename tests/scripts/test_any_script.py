@@ -42,7 +42,7 @@ if __name__ == "__main__":
         done = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, done.set)
         os.kill(os.getpid(), signal.SIGUSR2)
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 100)
         asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR2)
 
     asyncio.run(wait())

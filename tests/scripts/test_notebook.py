@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.scripts.conftest import PATIENCE, Place
+from tests.conftest import PATIENCE
+from tests.scripts.conftest import Place
 
 LOOP = """
 import threading, time, torch, tdb
@@ -87,7 +88,9 @@ def kernel(place: Place) -> Iterator[Kernel]:
     """A kernel in a folder of its own."""
     pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install ipykernel")
     manager_of = pytest.importorskip("jupyter_client.manager")
-    manager, client = manager_of.start_new_kernel(kernel_name="python3", cwd=str(place.folder), env=place.environ)
+    manager, client = manager_of.start_new_kernel(
+        startup_timeout=PATIENCE, kernel_name="python3", cwd=str(place.folder), env=place.environ
+    )
     yield Kernel(client, manager)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -116,7 +119,7 @@ def test_a_loop_in_a_thread_is_looked_at_from_cells(kernel: Kernel) -> None:
     assert "KeyboardInterrupt" in kernel.run("while True: time.sleep(0.05)", interrupt=True)
     assert kernel.run("controller.get_state()['status']") == "'running'"  # the cell's own loop was interrupted
     assert "> step " in kernel.run("%tdb pause")
-    assert kernel.run("%tdb quit\nthread.join(30)\nthread.is_alive()") == "False"
+    assert kernel.run("%tdb quit\nthread.join(120)\nthread.is_alive()") == "False"
 
 
 def test_cells_are_run_again_and_what_ends_training_is_looked_at(kernel: Kernel) -> None:

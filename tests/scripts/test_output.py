@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.scripts.conftest import PATIENCE, Ended, Place
+from tests.conftest import PATIENCE
+from tests.scripts.conftest import Ended, Place
 
 ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="copies are made on Linux alone")
 

@@ -11,7 +11,8 @@ import pytest
 
 from tdb.__main__ import main
 from tdb.command_line import CommandLine
-from tests.scripts.conftest import PATIENCE, Place
+from tests.conftest import PATIENCE
+from tests.scripts.conftest import Place
 
 Begin = Callable[..., "subprocess.Popen[str]"]
 

@@ -11,6 +11,7 @@ import pytest
 from tdb.errors import NotCapturedError
 from tdb.results import Result
 from tdb.travel.captured import answered
+from tests.conftest import PATIENCE
 from tests.travel.training import Prompt, undisturbed
 from tests.typing_session import TypingSession
 
@@ -56,7 +57,7 @@ def test_all_is_there_where_a_condition_on_a_rules_metric_stops() -> None:
         assert not ask(prompt, "force").notes  # once
         assert prompt.digest() == digests[GOAL]
         prompt.controller.resume()
-        assert prompt.controller.wait(30) == "finished"
+        assert prompt.controller.wait(PATIENCE) == "finished"
         assert prompt.digest() == digests[max(digests)]
     finally:
         prompt.close()

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tdb.queries import batch_images, bounds_of
+from tests.conftest import PATIENCE
 from tests.typing_session import TypingSession
 
 FOLDS = """
@@ -224,7 +225,7 @@ def test_ctrl_c_in_the_middle_of_an_export_leaves_the_old_file_whole(tmp_path: P
             assert child.poll() is None, "it was over before it could be interrupted"
             time.sleep(0.001)
         child.send_signal(signal.SIGINT)
-        assert child.wait(60) == 42
+        assert child.wait(PATIENCE) == 42
     assert path.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -18,7 +18,7 @@ import tdb
 from tdb import active
 from tdb.errors import TrainingStopped
 from tdb.standing import READY, STOPPED
-from tests.conftest import join
+from tests.conftest import PATIENCE, join
 from tests.typing_session import TypingSession
 
 SCRIPT = """
@@ -196,10 +196,10 @@ def test_cells_of_a_notebook_control_a_loop_in_a_thread(
     controller.pause()
     thread = threading.Thread(target=train, daemon=True)
     thread.start()
-    assert controller.wait(20) == STOPPED
+    assert controller.wait(PATIENCE) == STOPPED
     assert controller.position.step == 1
     assert controller.step(3) == 3
-    assert controller.wait(20) == STOPPED
+    assert controller.wait(PATIENCE) == STOPPED
     assert controller.get_state()["step"] == 4
     batch = controller.get_batch()
     assert batch is not None
@@ -216,9 +216,9 @@ def test_two_threads_that_attach_before_either_trains_have_a_controller_each(con
 
     def train() -> None:
         attached.append(tdb.attach())
-        both.wait(20)
+        both.wait(PATIENCE)
         attached.append(tdb.attach())
-        both.wait(20)
+        both.wait(PATIENCE)
 
     threads = [threading.Thread(target=train) for _ in range(2)]
     for thread in threads:
@@ -244,7 +244,7 @@ def test_a_loop_that_has_ended_is_whole_in_history_and_the_next_one_is_waited_fo
         controller.pause()
         thread = threading.Thread(target=train)
         thread.start()
-        assert controller.wait(20) == STOPPED  # not "finished", as the one before
+        assert controller.wait(PATIENCE) == STOPPED  # not "finished", as the one before
         assert controller.position.step == taken - 4
         controller.resume()
         join(thread)
@@ -410,7 +410,7 @@ def test_a_loop_by_hand_says_why_it_does_not_go_back_whatever_was_trained_before
     tdb.attach(model)
     thread = threading.Thread(target=train)
     thread.start()
-    assert controller.wait(20) == STOPPED
+    assert controller.wait(PATIENCE) == STOPPED
     assert controller.travel.why_not == ""
     controller.resume()
     join(thread)

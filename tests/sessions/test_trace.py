@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tdb.breakpoint_hook import breakpoints_stop_here
+from tests.conftest import PATIENCE
 from tests.typing_session import TypingSession
 
 SCRIPT = """
@@ -158,7 +159,7 @@ def test_leaving_a_plain_run_ends_it(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("import tdb\ntdb.set_trace()\nprint('went on')\n")
     command = [sys.executable, "train.py"]
     ended = subprocess.run(
-        command, cwd=tmp_path, input="p 1\n", capture_output=True, text=True, timeout=60, check=False
+        command, cwd=tmp_path, input="p 1\n", capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert ended.stdout.splitlines()[-1] == "1"
     assert ended.stderr == "training was told to stop\n"

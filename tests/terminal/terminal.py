@@ -17,11 +17,10 @@ import pexpect
 import pyte
 from pexpect.fdpexpect import fdspawn
 
+from tests.conftest import PATIENCE
 from tests.preloaded import Preloaded
 
 PROMPT = "(tdb)"
-# Nothing that is waited for takes a tenth of it on a quiet machine.
-PATIENCE = 60.0
 
 
 class Screen(pyte.HistoryScreen):

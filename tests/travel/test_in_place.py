@@ -16,6 +16,7 @@ from tdb.arrival import arrive
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.travel.edits import INSIDE, note_python
 from tdb.travel.in_place import InPlace
+from tests.conftest import PATIENCE
 from tests.travel.training import STEPS, Parts, Prompt, undisturbed
 
 Start = Callable[..., Prompt]
@@ -49,7 +50,7 @@ def test_random_walks_in_time(condition: str, start: Start) -> None:
         assert answer.data.get("differences", []) == []
         assert prompt.digest() == expected[prompt.step], prompt.step
     prompt.controller.resume()
-    assert prompt.controller.wait(30) == "finished"
+    assert prompt.controller.wait(PATIENCE) == "finished"
     assert prompt.digest() == expected[STEPS]
     recorded = prompt.controller.recorder.history.range()
     assert recorded["step"].tolist() == list(range(1, STEPS + 1))  # each once, whatever was taken again
