@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tdb.errors import UsageError
+from tdb.files import is_there
 from tdb.recording import Recording, parse_recording
 
 TAKES_VALUE = {"-c", "--command", "-x", "--execute", "--on-error", "--figures", "--training-thread"}
@@ -112,7 +113,7 @@ def replay_line(arguments: Sequence[str], *, json: bool, figures: str) -> Comman
     recording = parse_recording(text, str(path))
     _enter_environment(recording, arguments)
     origin = recording.origin
-    if not origin.is_module and not Path(origin.target).exists() and (path.parent / origin.target).exists():
+    if not origin.is_module and not is_there(Path(origin.target)) and is_there(path.parent / origin.target):
         os.chdir(path.parent)
     return CommandLine(
         origin.target,

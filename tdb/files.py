@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -10,6 +11,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tdb.errors import TdbError
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is anything at `path`; what this user may not know of is not, where `Path.exists` raises."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
+def must_be_readable(path: Path) -> None:
+    """Raise the OSError of reading what is at `path`, without opening it: what is in a pipe can be read once."""
+    path.stat()
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def home() -> Path:
+    """Return the user's folder; of a user that the system knows nothing of, the one that containers give them."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def must_be_replaceable(path: Path) -> None:

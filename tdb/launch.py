@@ -27,6 +27,7 @@ from tdb.active import current_controller, set_active_controller
 from tdb.breakpoint_hook import breakpoints_stop_here
 from tdb.elsewhere.beginning import beginning_now
 from tdb.errors import TrainingStopped, UsageError, in_words
+from tdb.files import must_be_readable
 from tdb.finder import Finder
 from tdb.finder.arrival import Arrival
 from tdb.inherited import interrupts_kept_from_workers
@@ -71,10 +72,16 @@ class Script:
                 found = self._spec()
             if found is None:
                 raise UsageError(f"no module named {self.target!r}", "Usage: tdb -m MODULE [ARGS...]")
-        elif not Path(self.target).exists():
-            raise UsageError(f"no such script: {self.target}", "Usage: tdb [options] SCRIPT [ARGS...]")
-        elif self.holds_modules and self._spec() is None:
-            raise UsageError(f"there is no __main__.py in {self.target}", "Usage: tdb [options] SCRIPT [ARGS...]")
+            return
+        usage = "Usage: tdb [options] SCRIPT [ARGS...]"
+        try:
+            must_be_readable(Path(self.target))
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(f"no such script: {self.target}", usage) from None
+        except OSError as error:
+            raise UsageError(f"cannot read {self.target}: {error.strerror}") from None
+        if self.holds_modules and self._spec() is None:
+            raise UsageError(f"there is no __main__.py in {self.target}", usage)
 
     def load(self) -> tuple[types.ModuleType, Callable[[], None]]:
         """Return a fresh `__main__` module, and what runs the script in it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tdb.errors import TdbError, UsageError, did_you_mean
+from tdb.files import is_there
 
 SMALLEST_BUDGET = 64 * 2**10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -62,7 +63,7 @@ def _folder(text: str) -> Path | None:
     if text == "off":
         return None
     path = Path(text).expanduser().absolute()
-    if path.exists() and not path.is_dir():
+    if is_there(path) and not path.is_dir():
         raise UsageError(f"a folder or off, and {text} is a file")
     return path
 

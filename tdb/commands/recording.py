@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tdb.commands import command
 from tdb.commands.arguments import File
 from tdb.errors import StateError, TdbError
-from tdb.files import appended, written_whole
+from tdb.files import appended, is_there, written_whole
 from tdb.journal import Entry
 from tdb.origin import Origin, environment_of, threads, versions
 from tdb.recording import Transcript
@@ -36,6 +36,7 @@ def record(session: Session, path: File | None = None) -> Result:
     if path is None:
         if session.recording is None:
             raise StateError("nothing is being recorded", "`record FILE` begins")
+        session.recording.write_what_is_missing()
         return Result([Text(f"recording to {session.recording.path}")], {"file": str(session.recording.path)})
     if session.run is None:
         raise StateError("there is no script that could be run again", "`save FILE` writes the set-up of a session")
@@ -70,11 +71,21 @@ class RecordingFile:
         written_whole(self.path, transcript.begin(self._origin(), self._session.journal.entries, self._date))
         self._transcript = transcript
 
+    def write_what_is_missing(self) -> None:
+        """Write the file anew if what stands in it is not all.
+
+        Raises:
+            TdbError: it cannot be written.
+        """
+        if self._transcript is None or not is_there(self.path):
+            self.write()
+            self._failed = False
+
     def take(self, entry: Entry) -> None:
         """Add an entry to the file; if that fails, say so once."""
         try:
-            if self._transcript is None or not self.path.exists():
-                self.write()
+            if self._transcript is None or not is_there(self.path):
+                self.write_what_is_missing()
             else:
                 appended(self.path, self._transcript.go_on(self._origin(), entry))
         except TdbError as error:

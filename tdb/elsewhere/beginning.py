@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tdb.files import is_there
+
 
 @dataclass(frozen=True)
 class Beginning:
@@ -38,7 +40,7 @@ class Beginning:
     @property
     def is_gone(self) -> bool:
         """Whether there is no script any more to begin with."""
-        return self.source is not None and not self.source[0].exists()
+        return self.source is not None and not is_there(self.source[0])
 
     @property
     def has_changed(self) -> bool:

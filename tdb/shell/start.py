@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tdb.commands.flow import Quit
 from tdb.controller import DebugController
 from tdb.elsewhere.channel import kill_children
 from tdb.errors import INTERRUPTED_STATUS, TdbError, UsageError
+from tdb.files import home, is_there
 from tdb.front import Front, Meanwhile, PlainFront
 from tdb.launch import Run, Script
 from tdb.main_thread import MainThread
@@ -86,7 +88,7 @@ def debug(line: CommandLine) -> int:
     try:
         script.check()
         for text, is_file in line.sources:
-            if is_file and not Path(text).exists():
+            if is_file and not is_there(Path(text)):
                 raise UsageError(f"no such file: {text}", "-x takes a file of commands")
     except TdbError as error:
         print(f"*** {error}", file=sys.stderr)  # noqa: T201 - before there is anything to show with
@@ -198,11 +200,14 @@ def _banner(session: Session) -> str:
 
 def run_startup_files(interpreter: Interpreter) -> None:
     """Run the user's and the folder's startup file, if they belong to the user alone."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tdb" / "tdbrc"
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config") / "tdb" / "tdbrc"
     for path in (config, Path(".tdbrc")):
-        if not path.is_file():
+        try:
+            status = path.stat()
+        except OSError:  # there is none, or none that this user may know of
             continue
-        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            continue
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             interpreter.show.notice(f"{path} is not run: others may write it; `chmod go-w {path}` if it is yours")
             continue
@@ -304,4 +309,4 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def state_folder() -> Path:
     """Return the folder of what tdb keeps between sessions: the history of the prompt, and the log of its own bugs."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tdb"
+    return Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state") / "tdb"

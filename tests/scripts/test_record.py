@@ -85,6 +85,24 @@ def test_a_change_in_the_file_is_a_difference_with_its_step_and_size(place: Plac
     assert "it differs by" in difference["what"]
 
 
+def test_a_recording_that_could_not_be_written_says_so_when_asked_and_is_whole_again(place: Place) -> None:
+    lines = "record there/session.tdb\nstep\n!import os, pathlib\n"
+    lines += "!os.rename('there', 'away')\nstep\nrecord\nstep\n"
+    lines += "!os.rename('away', 'there')\nrecord\n!os.rename('there', 'away')\nstep\n"
+    (place.folder / "there").mkdir()
+    ended = place.tdb("--on-error", "continue", "loop.py", "40", stdin=lines)
+    gone = "cannot write there/session.tdb: No such file or directory"
+    told = [line for line in ended.error.splitlines() if gone in line]
+    assert [line.split(":")[0] for line in told] == [
+        "the session is not recorded",
+        "<stdin>",
+        "the session is not recorded",
+    ]
+    assert ended.out.count("recording to there/session.tdb") == 2
+    recorded = (place.folder / "away/session.tdb").read_text()
+    assert recorded.count("#= stopped step") == 3
+
+
 def test_what_is_no_recording(place: Place) -> None:
     place.write("other.tdb", "step 5\n")
     place.write("broken.tdb", "#: recording 1\n#: script loop.py\nstep\n#= stopped at last\n")

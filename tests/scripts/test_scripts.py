@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from tdb.errors import in_words
+from tdb.files import home
 from tdb.shell.bugs import logged, was_interrupted
 from tests.scripts.conftest import Place
 
@@ -112,6 +114,37 @@ def test_startup_files(place: Place) -> None:
         here.chmod(0o000)
         ended = place.tdb("-c", "quit", "loop.py", "5")
         assert "*** cannot read .tdbrc: Permission denied" in ended.error
+
+
+def test_a_home_that_cannot_be_looked_into_has_no_startup_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreachable = str(place.folder / ("x" * 300))  # to root, too
+    ended = place.tdb("-c", "step", "loop.py", "5", HOME=unreachable, XDG_CONFIG_HOME="", XDG_STATE_HOME="")
+    assert (ended.status, ended.error) == (0, "")
+    assert ended.out.startswith("> step 1")
+    monkeypatch.delenv("HOME")
+    known = pwd.getpwuid(os.getuid()).pw_dir
+    assert home() == Path(known)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container that runs as some number
+    assert home() == Path("/")
+
+
+def test_a_script_that_cannot_be_read_is_told_from_one_that_is_not_there(place: Place) -> None:
+    unreachable = "x" * 300
+    for name, words in [
+        ("nosuch.py", "no such script: nosuch.py"),
+        ("loop.py/x.py", "no such script: loop.py/x.py"),
+        (unreachable, f"cannot read {unreachable}: File name too long"),
+    ]:
+        ended = place.tdb("-c", "step", name)
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.error.startswith(f"*** {words}")
+        assert "Traceback" not in ended.error
+    if os.geteuid() != 0:  # root may read everything
+        (place.folder / "loop.py").chmod(0o000)
+        assert place.tdb("-c", "step", "loop.py").error == "*** cannot read loop.py: Permission denied\n"
+    assert place.tdb("-x", unreachable, "nosuch.py").error.startswith("*** no such script")
+    place.write("loop.py", "")
+    assert place.tdb("-x", unreachable, "loop.py").error.startswith("*** no such file")
 
 
 def test_a_line_of_a_file_ends_where_one_that_is_piped_in_does(place: Place) -> None:
