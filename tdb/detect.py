@@ -93,7 +93,7 @@ class Detection:
         self._recorded = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
         if not self._recorded[0]:
             torch.autograd.set_detect_anomaly(True, check_nan=False)
-        # Not `around_backward`: that tells of no pass inside another, as of a checkpointed part, and of none that raises.
+        # Not `around_backward`: that tells of no pass inside another, as of a checkpointed part, nor that one raises.
         self._patches.replace(torch.autograd, "backward", self._around_backward)
         self._handles = [before_updates(self._before_update), after_updates(self._after_update)]
         named = list(model.named_modules()) if model is not None else []

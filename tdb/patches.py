@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ABSENT = object()
+
+
+def passed_over(function: Function) -> Function:
+    """Let what torch warns of inside `function` name the line that calls it, as in a plain run.
+
+    A warning names the frame so many further out, and Python does not count those of its import system, which it knows
+    by the names of their files.
+    """
+    plain = cast("FunctionType", function)
+    code = plain.__code__
+    plain.__code__ = code.replace(co_filename=f"{code.co_filename} (as importlib._bootstrap)")
+    return function
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -133,6 +133,7 @@ class Tap:
     def _reporting_next(self, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
         self._following = plain
 
+        @passed_over
         @functools.wraps(plain)
         def __next__(iterator: Any) -> Any:  # noqa: N807
             under_way: Pass | None = vars(iterator).get(ON_ITERATOR)
@@ -151,6 +152,7 @@ class Tap:
 
         return __next__
 
+    @passed_over
     def _told(self, under_way: Pass, iterator: Any, plain: Callable[[Any], Any]) -> Any:
         """Return the next batch, after everybody who listens was told of it."""
         loader = under_way.loader()

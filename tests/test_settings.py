@@ -20,7 +20,7 @@ def test_a_refused_change_is_taken_back_from_those_who_have_heard_of_it() -> Non
     settings.on_change(lambda *change: heard.append(change))
     settings.on_change(refuse)
     settings.on_change(lambda *_: heard.append(("too", "late")))
-    with pytest.raises(StateError, match="record.every cannot be 3"):
+    with pytest.raises(StateError, match=r"record\.every cannot be 3"):
         settings.change("record.every", "3")
     assert heard == [("record.every", 3), ("record.every", 10)]
     assert settings["record.every"] == 10

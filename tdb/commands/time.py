@@ -227,7 +227,7 @@ def _found(
 def export(session: Session, path: File) -> Result:
     """Write history and trajectories to a file: .json, .csv, .npz or .parquet.
 
-    Features are those of the layer in focus; what was followed in another layer has its name before it, `LAYER.FEATURE`.
+    Features are of the layer in focus; what was followed in another layer has its name before it: LAYER.FEATURE.
 
     Example:
         export run.npz

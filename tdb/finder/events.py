@@ -15,7 +15,7 @@ from tdb.autograd import is_being_compiled, never_compiled
 from tdb.backward_calls import around_backward, is_differentiating
 from tdb.handle import Handle
 from tdb.loss_scaling import after_scaling
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 from tdb.update_hooks import after_updates, before_updates, tidy
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ class Events:
     # ---- replacements ----------------------------------------------------------------------------------------------
 
     def _telling_built(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @passed_over
         @functools.wraps(plain)
         def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             plain(optimizer, *args, **kwargs)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 # What a proxy passes on to is the user's own: its data set, which pdb may well step into.
-SEEN_THROUGH = frozenset({f"{HERE}tap.py"})
+SEEN_THROUGH = f"{HERE}tap.py"
 
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class StepDebugger(PlainPdb):
                 self._hidden = None
             return self.trace_dispatch if frame is self._hidden else None
         if is_own(frame):
-            if event != "call" or frame.f_code.co_filename in SEEN_THROUGH:
+            if event != "call" or frame.f_code.co_filename.startswith(SEEN_THROUGH):
                 return None
             self._hidden = frame
             return self.trace_dispatch

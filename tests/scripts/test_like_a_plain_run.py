@@ -195,3 +195,30 @@ def test_what_torch_warns_of_its_loader_is_said_of_the_same_line(torch_place: Pl
     assert "UserWarning: " in plain.error
     assert debugged.error == plain.error
     assert "Training finished after 2 steps" in debugged.out
+
+
+def test_what_torch_warns_of_what_the_script_calls_is_said_of_the_scripts_line(torch_place: Place) -> None:
+    script = torch_place.write(
+        "warned.py",
+        """
+        import torch
+        class Longer(torch.utils.data.IterableDataset):
+            def __len__(self):
+                return 1
+            def __iter__(self):
+                return iter(torch.ones(3, 2))
+            def __repr__(self):
+                return "Longer"
+        model = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD({model.weight}, lr=0.1)
+        loader = torch.utils.data.DataLoader(Longer())
+        len(loader)
+        for batch in loader:
+            model(batch).sum().backward()
+            optimizer.step()
+        """,
+    )
+    plain, debugged = torch_place.python(script), torch_place.tdb("-c", "step", "-c", "continue", script)
+    assert [plain.error.count(warning) for warning in ("ordered collections", "Longer was reported")] == [1, 2]
+    assert debugged.error == plain.error
+    assert "Training finished after 3 steps" in debugged.out
