@@ -7,7 +7,7 @@ an evenly spaced sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.queries import tensors_in
 from tdb.step import Progress
+from tdb.target import parameters_of
 from tdb.update_hooks import before_updates
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class ModelCapture:
         if at_the_prompt():
             return
         found = {}
-        for weight in weights_of([optimizer]):
+        for weight in parameters_of([optimizer]):
             name = self._parameters.get(id(weight))
             if name is not None and weight.grad is not None and name not in self.grads:
                 found[name] = weight.grad.detach()
@@ -229,12 +230,6 @@ class ModelCapture:
     def _count_update(self, optimizer: Any) -> None:
         if not at_the_prompt():
             self.updates[id(optimizer)] = self.updates.get(id(optimizer), 0) + 1
-
-
-def weights_of(optimizers: Iterable[Any]) -> list[Tensor]:
-    """Return the parameters of optimizers."""
-    groups = [group for optimizer in optimizers for group in getattr(optimizer, "param_groups", [])]
-    return [weight for group in groups for weight in group["params"]]
 
 
 def class_of(module: nn.Module) -> str:

@@ -26,9 +26,9 @@ from tdb.captures import given
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.loss_scaling import after_scaling
-from tdb.model_capture import is_compiled, weights_of
+from tdb.model_capture import is_compiled
 from tdb.step import BOUNDARY, Progress
-from tdb.target import model_of, optimizers_of
+from tdb.target import model_of, optimizers_of, trained_parameters
 from tdb.update_hooks import after_updates, before_updates
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ class Phases:
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
         self._thread, self._model, self._passing, self._updating = threading.get_ident(), model, [], 0
-        trained = [*weights_of(optimizers), *(model.parameters() if model is not None else ())]
-        self._trained = {id(weight) for weight in trained}
+        self._trained = set(map(id, trained_parameters(target)))
         self._progress.begin(PHASES[0])
         self._handles = [
             before_updates(self._before_update),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
+from tdb.target import parameters_of
 from tdb.update_hooks import after_updates, before_updates
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class _Before:
     """Weights and memory of an optimizer before an update."""
 
     def __init__(self, optimizer: Any) -> None:
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        self._weights = [(weight, weight.data, weight.detach().clone()) for weight in weights]
+        self._weights = [(weight, weight.data, weight.detach().clone()) for weight in parameters_of([optimizer])]
         self._settings = [
             {name: _copy(value) for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.autograd import is_being_compiled
 from tdb.jobs import at_the_prompt
-from tdb.model_capture import weights_of
 from tdb.queries import array_of, tensors_in
+from tdb.target import parameters_of
 from tdb.update_hooks import before_updates
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class StepTensors(Mapping[str, Mapping[str, "Array"]]):
         # Loops that clear gradients right after the update leave none for the boundary.
         if at_the_prompt() or self._model is None:
             return
-        updated, grads = set(map(id, weights_of([optimizer]))), self._captured.setdefault("grads", {})
+        updated, grads = set(map(id, parameters_of([optimizer]))), self._captured.setdefault("grads", {})
         for name, weight in self._model.named_parameters():
             if weight.grad is not None and (id(weight) in updated or name not in grads):
                 grads[name] = weight.grad.detach().clone()

@@ -14,7 +14,7 @@ from tdb.backward_calls import around_backward
 from tdb.frames import user_frame
 from tdb.handle import Handle
 from tdb.loss_scaling import after_scaling
-from tdb.target import model_of, optimizers_of
+from tdb.target import trained_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ class Steps(Generic[Batch]):
         loop = self._loop
         loop.enter()
         epoch = (loop.position.epoch or 0) + 1 if self._epoch is None else self._epoch
-        parameters = parameters_of(loop.target)
+        parameters = trained_parameters(loop.target)
         here = threading.get_ident()
         passes = loop.travel.begin_passes()
         if passes is not None and passes.is_under_way:  # one loop inside another, or two that alternate
@@ -162,15 +162,6 @@ def _hear() -> None:
 
 def _each() -> bool:
     return True
-
-
-def parameters_of(target: Any) -> list[Tensor]:
-    """Return the parameters of what is trained: the optimizers' and the model's, each once."""
-    groups = [group for optimizer in optimizers_of(target) for group in getattr(optimizer, "param_groups", ())]
-    model = model_of(target)
-    found = [parameter for group in groups for parameter in group["params"]]
-    found += list(model.parameters()) if model is not None else []
-    return list({id(parameter): parameter for parameter in found}.values())
 
 
 def updates_of(parameters: list[Tensor]) -> int:

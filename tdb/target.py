@@ -10,12 +10,12 @@ A trainer has most of them already; a loop without a trainer object fills in a `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from tdb.passes.passes import Passes
 
@@ -56,30 +56,32 @@ def model_of(target: Any) -> nn.Module | None:
 
 def optimizers_of(target: Any) -> list[Any]:
     """Return all optimizers that are known, in the order in which they were named."""
-    several = getattr(target, "optimizers", None)
-    if isinstance(several, Sequence) and several:
-        return list(several)
-    one = getattr(target, "optimizer", None)
-    return [] if one is None else [one]
+    return _all_or_one(target, "optimizers", "optimizer")
+
+
+def parameters_of(optimizers: Iterable[Any]) -> list[Tensor]:
+    """Return the parameters of optimizers, each once."""
+    groups = [group for optimizer in optimizers for group in getattr(optimizer, "param_groups", ())]
+    return list({id(parameter): parameter for group in groups for parameter in group["params"]}.values())
+
+
+def trained_parameters(target: Any) -> list[Tensor]:
+    """Return the parameters of what is trained: the optimizers' and the model's, each once."""
+    model = model_of(target)
+    found = [*parameters_of(optimizers_of(target)), *(model.parameters() if model is not None else ())]
+    return list({id(parameter): parameter for parameter in found}.values())
 
 
 def optimizer_of(target: Any, parameter: Any) -> Any:
     """Return the optimizer that updates a parameter; where none says so, the first that is known, or None."""
     known = optimizers_of(target)
-    for optimizer in known:
-        groups = getattr(optimizer, "param_groups", ())
-        if any(each is parameter for group in groups for each in group["params"]):
-            return optimizer
-    return known[0] if known else None
+    updating = (each for each in known if any(weight is parameter for weight in parameters_of([each])))
+    return next(updating, known[0] if known else None)
 
 
 def schedulers_of(target: Any) -> list[Any]:
     """Return all learning-rate schedulers that are known."""
-    several = getattr(target, "schedulers", None)
-    if isinstance(several, Sequence) and several:
-        return list(several)
-    one = getattr(target, "scheduler", None)
-    return [] if one is None else [one]
+    return _all_or_one(target, "schedulers", "scheduler")
 
 
 def scaler_of(target: Any) -> Any:
@@ -91,3 +93,10 @@ def step_of(target: Any) -> int:
     """Return the number of the last step that the loop has taken; 0 if it does not count."""
     step = getattr(target, "step", 0)
     return step if isinstance(step, int) else 0
+
+
+def _all_or_one(target: Any, several_name: str, one_name: str) -> list[Any]:
+    several, one = getattr(target, several_name, None), getattr(target, one_name, None)
+    if isinstance(several, Sequence) and several:
+        return list(several)
+    return [] if one is None else [one]

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from tdb.finder.optimizers import parameters_of
+from tdb.target import parameters_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.finder.by_hand import HandUpdate
 from tdb.finder.models import Root, Trained, find_trained, leaves_of, names_around, objects_around
-from tdb.finder.optimizers import Optimizers, parameters_of
-from tdb.target import Training
+from tdb.finder.optimizers import Optimizers
+from tdb.target import Training, parameters_of
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdb.captures import is_tensor
 from tdb.finder.models import parts_of
+from tdb.target import parameters_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -117,9 +118,3 @@ class Optimizers:
     def _number_of(self, parameter: Tensor) -> int | None:
         known = self._of_parameter.get(id(parameter))
         return known[1] if known is not None and known[0]() is parameter else None
-
-
-def parameters_of(optimizers: Iterable[Any]) -> list[Tensor]:
-    """Return all parameters of optimizers, each once."""
-    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
-    return list({id(each): each for group in groups for each in group["params"]}.values())
