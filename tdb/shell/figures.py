@@ -25,7 +25,7 @@ from tdb.results import Picture
 from tdb.serialise import to_array
 from tdb.shell.windows import Windows, has_display
 from tdb.views.figure import caption, draw
-from tdb.views.number import printable
+from tdb.views.number import printable, takes_only_ascii
 from tdb.views.sketch import sketch
 from tdb.views.terminal import COLORED, graphics_of, iterm2, kitty, lines_of
 
@@ -156,11 +156,7 @@ class FigureSink:
 
     @property
     def _ascii_only(self) -> bool:
-        try:
-            "▀░±".encode(self._out.encoding or "ascii")
-        except (UnicodeEncodeError, LookupError):
-            return True
-        return False
+        return takes_only_ascii(self._out.encoding)
 
     def _resolved(self) -> str:
         """Return the mode that holds now; without a person there are no windows."""

@@ -23,6 +23,7 @@ from tdb.shell.writing import Textual, data_of, write
 from tdb.step import BOUNDARY
 from tdb.stopping import moment
 from tdb.views import plain_text, renderable
+from tdb.views.number import takes_only_ascii
 
 if TYPE_CHECKING:
     from tdb.commands.binding import Options
@@ -83,11 +84,7 @@ class Show:
     @property
     def ascii_only(self) -> bool:
         """Whether the output's encoding can do no more than ASCII."""
-        try:
-            "─×█".encode(self.out.encoding or "ascii")
-        except (UnicodeEncodeError, LookupError):
-            return True
-        return False
+        return takes_only_ascii(self.out.encoding)
 
     @property
     def _width(self) -> int:

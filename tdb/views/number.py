@@ -17,6 +17,15 @@ _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))
 _IN_ASCII = str.maketrans({"±": "+-", "×": "x", **dict(zip(BLOCKS, "_.-=+*#@", strict=True))})
 
 
+def takes_only_ascii(encoding: str | None) -> bool:
+    """Return whether an encoding lacks what tables and figures are drawn with."""
+    try:
+        "─×█▀░±".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
 def printable(text: str, *, ascii_only: bool = False) -> str:
     r"""Return `text` with control characters written as `\x1b`: text from a user never drives the terminal."""
     text = text.translate(_UNSEEN)
