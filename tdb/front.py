@@ -135,18 +135,19 @@ class Reader(Protocol):
 def still_running(session: Session, seconds: float = inf, meanwhile: Meanwhile | None = None) -> Iterator[None]:
     """Give a chance to do something while training runs, every few hundredths of a second, and later more rarely."""
     deadline = time.monotonic() + seconds
-    for pause in pauses(session):
-        limit = min(pause if meanwhile is None else ANSWER_SECONDS, seconds)
-        if session.controller.wait(limit) != RUNNING or time.monotonic() >= deadline:
+    for pause in pauses(session, meanwhile):
+        if session.controller.wait(min(pause, seconds)) != RUNNING or time.monotonic() >= deadline:
             return
         if meanwhile is not None and meanwhile.is_answered:
             return
         yield
 
 
-def pauses(session: Session) -> Iterator[float]:
+def pauses(session: Session, meanwhile: Meanwhile | None) -> Iterator[float]:
     """Give how many seconds to wait until the next look at what has happened: more while nobody wants anything."""
     began = time.monotonic()
+    while meanwhile is not None:
+        yield ANSWER_SECONDS
     while True:
         quiet = time.monotonic() - max(began, session.main_thread.served_at)
         yield min(max(POLL_SECONDS, quiet / QUIET_POLLS), LONGEST_POLL_SECONDS)

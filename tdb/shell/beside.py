@@ -55,7 +55,7 @@ class LinesFront(PlainFront):
         """
         del goal
         deadline = time.monotonic() + seconds
-        for pause in pauses(session):
+        for pause in pauses(session, meanwhile):
             status = session.controller.wait(min(pause, seconds))
             if status == STOPPED or time.monotonic() >= deadline or (meanwhile is not None and meanwhile.is_answered):
                 return

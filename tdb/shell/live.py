@@ -102,9 +102,12 @@ class Pace:
         self._seen: list[tuple[float, int]] = []
 
     def at(self, tick: int) -> float:
-        """Return the pace, now that training stands at `tick`; what was seen after it is of before it went back."""
+        """Return the pace, now that training stands at `tick`; what was seen after it is of before it went back.
+
+        How long the script took until its first step says nothing of its steps.
+        """
         now = time.monotonic()
-        self._seen = [*(entry for entry in self._seen if now - entry[0] < 5.0 and entry[1] <= tick), (now, tick)]
+        self._seen = [*(entry for entry in self._seen if now - entry[0] < 5.0 and 0 < entry[1] <= tick), (now, tick)]
         seconds, ticks = now - self._seen[0][0], tick - self._seen[0][1]
         return ticks / seconds if seconds > 0 else 0.0
 
