@@ -182,7 +182,8 @@ class FocusLayer:
             self.forget_step()
             self._put_hooks_on()
             self.following = True
-        self._before = self._batch.begin_step(self._rows(self._weight()))
+        left = self._batch.left
+        self._before = self._batch.begin_step(self._rows(self._weight())) if left is None else left
         self._grad = self._output = None
 
     def forget_step(self) -> None:

@@ -119,30 +119,39 @@ class StepBatch:
         self._weights = initial.new_empty(self.size + 2, *initial.shape)
         self._grads = initial.new_empty(self.size + 1, *initial.shape)
         self._outputs: Tensor | None = None
+        # Views of their places: to make them anew takes longer than to copy into them.
+        self._weight_at, self._grad_at = self._weights.unbind(), self._grads.unbind()
+        self._output_at: tuple[Tensor, ...] = ()
         self._initial = InitialRows(initial)
         # Memory to compute in: fresh memory of this size is not there until it is touched, page by page.
         self._change: Array = np.empty(initial.shape, self._initial.rows.dtype)
         self._spread: Array = np.empty(0)
 
+    @property
+    def left(self) -> Tensor | None:
+        """The weight [D, F] that the last step has left, if the step ahead is the one after it."""
+        return self._weight_at[self._next] if self._joined else None
+
     def begin_step(self, weight: Tensor) -> Tensor:
         """Keep the weight [D, F] before the step ahead, and return the copy."""
         if not self._joined:
             self._next += bool(self._places)  # there lies what the last step has left
-            self._weights[self._next].copy_(weight)
-        return self._weights[self._next]
+            self._weight_at[self._next].copy_(weight)
+        return self._weight_at[self._next]
 
     def keep_grad(self, grad: Tensor) -> Tensor:
         """Keep the step's gradient [D, F], and return the copy."""
-        return self._grads[self._next].copy_(grad)
+        return self._grad_at[self._next].copy_(grad)
 
     def keep_output(self, output: Tensor) -> Tensor | None:
         """Keep the layer's output [N, D] and return the copy; None if it is of another size than those that wait."""
         if self._outputs is None or (self._outputs.shape[1:] != output.shape and not self.waiting):
             self._outputs = output.new_empty(self.size + 1, *output.shape)
+            self._output_at = self._outputs.unbind()
             self._spread = np.empty_like(self._outputs.numpy())
         if self._outputs.shape[1:] != output.shape:
             return None
-        return self._outputs[self._next].copy_(output)
+        return self._output_at[self._next].copy_(output)
 
     def fits(self, kind: Kind) -> bool:
         """Return whether a step can wait together with those that do."""
@@ -150,7 +159,7 @@ class StepBatch:
 
     def end_step(self, weight: Tensor, kind: Kind) -> None:
         """Keep the weight [D, F] after the step: it waits; what else is known of it has been kept."""
-        self._weights[self._next + 1].copy_(weight)
+        self._weight_at[self._next + 1].copy_(weight)
         self._kind = kind
         self._places.append(self._next)
         self._next += 1

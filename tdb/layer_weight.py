@@ -95,7 +95,8 @@ def as_rows(weight: Tensor, *, transposed: bool = False) -> Tensor:
         dense = view_as_real(dense.resolve_conj())
     elif dense.itemsize < SMALLEST_FLOAT:
         dense = dense.float()
-    return (dense.transpose(0, 1) if transposed else dense).flatten(1)
+    rows = dense.transpose(0, 1) if transposed else dense
+    return rows if rows.dim() == 2 else rows.flatten(1)
 
 
 def has_lazy(model: nn.Module | None) -> bool:
