@@ -23,7 +23,7 @@ from tdb.commands import Command, all_commands
 from tdb.commands.binding import Parameter, bind
 from tdb.controller import DebugController
 from tdb.elsewhere.answers import Collected
-from tdb.errors import StateError, UsageError, did_you_mean
+from tdb.errors import StateError, UsageError
 from tdb.journal import Entry, standing
 from tdb.launch import Run, Script
 from tdb.queries import array_of
@@ -200,16 +200,13 @@ class ScriptSession:
             TdbError: as the shell would say.
         """
         self._session.adopt_panels()
-        command = self._session.registry.find(name)
-        if command is None:
-            near = did_you_mean(name, self._session.registry.names())
-            raise UsageError(f"no command {name!r}", near or "`help` lists the commands")
+        command = self._session.registry.named(name)
         try:
             inspect.signature(command.function).bind(self._session, *arguments, **words)
         except TypeError as error:
             raise UsageError(f"{name}: {error}", command.way_out) from None
         kinds = {parameter.name: parameter for parameter in command.parameters}
-        places = [each for each in command.parameters if each.role in ("positional", "variadic")]
+        places = command.places
         given = []
         for index, argument in enumerate(arguments):
             place = places[min(index, len(places) - 1)]

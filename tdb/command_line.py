@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tdb.errors import UsageError
-from tdb.files import is_there
+from tdb.files import is_there, text_in
 from tdb.recording import Recording, parse_recording
 
 TAKES_VALUE = {"-c", "--command", "-x", "--execute", "--on-error", "--figures", "--training-thread"}
@@ -106,11 +105,7 @@ def replay_line(arguments: Sequence[str], *, json: bool, figures: str) -> Comman
     made.add_argument("--json", action="store_true", default=json, help="answer in JSON")
     options = made.parse_args(arguments)
     path = Path(options.file)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    recording = parse_recording(text, str(path))
+    recording = parse_recording(text_in(path), str(path))
     _enter_environment(recording, arguments)
     origin = recording.origin
     if not origin.is_module and not is_there(Path(origin.target)) and is_there(path.parent / origin.target):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tdb.errors import TdbError
+from tdb.errors import TdbError, UsageError
 
 
 def is_there(path: Path) -> bool:
@@ -58,6 +58,18 @@ def must_be_replaceable(path: Path) -> None:
         raise TdbError(f"cannot write {path}: it is a device or a pipe, and no file")
     if not os.access(target.parent, os.W_OK):
         raise TdbError(f"cannot write {path}: its folder is read-only")
+
+
+def text_in(path: Path) -> str:
+    """Return the text of a file that the user has named.
+
+    Raises:
+        UsageError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 @contextmanager

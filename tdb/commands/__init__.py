@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from tdb.commands.binding import Parameter, parameters_of, usage_of, way_out
+from tdb.errors import UsageError, did_you_mean
 
 Running = Literal["now", "queued", "no", "yes"]
 ENTRY_POINTS = "tdb.commands"
@@ -63,6 +64,11 @@ class Command:
         """The lines under "Example:" in the docstring."""
         _, _, lines = self.document.partition("Example:\n")
         return [line.strip() for line in lines.splitlines() if line.strip()]
+
+    @property
+    def places(self) -> list[Parameter]:
+        """The parameters that are told by where they stand; the last one may take several words."""
+        return [each for each in self.parameters if each.role in ("positional", "variadic")]
 
     @property
     def way_out(self) -> str:
@@ -131,6 +137,17 @@ class Registry:
     def find(self, word: str) -> Command | None:
         """Return the command with this name or short form; nothing is guessed from a prefix."""
         return self._names.get(word)
+
+    def named(self, word: str) -> Command:
+        """Return the command with this name or short form.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if word not in self._names:
+            near = did_you_mean(word, self._names)
+            raise UsageError(f"no command {word!r}", near or "`help` lists the commands")
+        return self._names[word]
 
     def names(self) -> list[str]:
         """Return every name and short form."""

@@ -217,10 +217,7 @@ def help_(session: Session, name: CommandName | None = None) -> Result:
         data = {each.name: each.summary for each in session.registry}
         notes = [HELP_NOTE, OPTIONS_NOTE]
         return Result(parts, data, notes if any(data.values()) else [NO_HELP, *notes])
-    known = session.registry.find(name)
-    if known is None:
-        near = did_you_mean(name, session.registry.names())
-        raise UsageError(f"no command {name!r}", near or "`help` lists the commands")
+    known = session.registry.named(name)
     short = f"   Short: {', '.join(known.short)}" if known.short else ""
     data = {"usage": known.usage, "short": " ".join(known.short), "help": known.document}
     said = known.document or NO_HELP

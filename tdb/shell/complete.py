@@ -55,7 +55,7 @@ class ShellCompleter(Completer):
         if last is not None and last.role == "word":
             yield from last.kind.complete(self._session)
             return
-        places = [each for each in command.parameters if each.role in ("positional", "variadic")]
+        places = command.places
         taken = sum(word not in named for word in before)
         if places:  # the last one takes the rest
             yield from places[min(taken, len(places) - 1)].kind.complete(self._session)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tdb.commands.binding import Options, bind
 from tdb.commands.flow import Quit
 from tdb.errors import TdbError, UsageError
+from tdb.files import text_in
 from tdb.results import Result
 from tdb.shell.at_stop import AtStop
 from tdb.shell.bugs import logged, was_interrupted
@@ -142,10 +143,7 @@ class Interpreter:
         Raises:
             UsageError: the file cannot be read, is a Python script, or sources itself without end.
         """
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        text = text_in(path)
         if path.suffix == ".py":
             raise UsageError(f"{path} is a Python script, and no file of commands", f"`tdb {path}` runs it under tdb")
         if self._depth >= DEEPEST_SOURCE:
