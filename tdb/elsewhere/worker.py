@@ -31,7 +31,10 @@ def main() -> None:
     descriptor, front = map(int, sys.argv[1:3])
     end_with(front, front_handle(front))
     channel = Channel(Connection(descriptor))
-    message = channel.take()
+    try:
+        message = channel.take()
+    except EOFError:
+        return  # the way was given up before it began
     assert message is not None
     order: Order = message[1]
     from tdb.shell.interpreter import Interpreter

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -237,7 +239,9 @@ def test_who_leaves_while_training_runs_there_lets_the_script_end_as_it_would(
 TERMINATES_THE_FRONT = """
 import os
 import signal
+import subprocess
 import threading
+from multiprocessing import Pipe
 from pathlib import Path
 import tdb
 
@@ -263,3 +267,11 @@ def test_a_front_that_is_terminated_on_the_way_takes_the_other_process_with_it_i
     lines = [f"set checkpoints.forks {copies}", "step", "until 4", "goto 3"]
     ended = run_tdb(tmp_path, *(word for line in lines for word in ("-c", line)))
     assert (ended.returncode, ended.stderr) == (143, "")
+
+
+def test_a_process_that_is_not_wanted_any_more_when_it_has_started_ends_in_silence() -> None:
+    ours, theirs = Pipe()
+    command = [sys.executable, "-m", "tdb.elsewhere.worker", str(theirs.fileno()), str(os.getpid())]
+    ours.close()
+    ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
