@@ -329,7 +329,7 @@ def test_a_heatmap_has_a_row_a_feature_and_a_column_a_step() -> None:
     assert list(matrix.row_ids) == list(range(7))
     assert not matrix.signed
     assert heat(history, "grad").signed
-    with pytest.raises(UsageError, match=r"no win_rate is recorded at these steps"):
+    with pytest.raises(UsageError, match=r"no win_rate is recorded from step 100 to the last"):
         heat(history, "win_rate", first=100)
 
 

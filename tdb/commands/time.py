@@ -17,6 +17,7 @@ from tdb.counted import counted
 from tdb.errors import StateError, UsageError
 from tdb.expressions import compile_expression, evaluate_history
 from tdb.features import GENERIC_STATUS, panel_of
+from tdb.history import between
 from tdb.results import Curves, Page, Result, Table, Text
 from tdb.this_step import NO_LOSS, has_no_loss
 from tdb.travel.route import by_best
@@ -213,10 +214,9 @@ def _found(
     steps: Array, held: Array, which: Which, within: Within, notes: list[str], left_out: Sequence[int] | Array = ()
 ) -> Result:
     # Only now, and not before the condition was evaluated: at the first of them it may look back.
-    first, last = within[0] or 0, np.inf if within[1] is None else within[1]
-    wanted = (steps >= first) & (steps <= last)
+    wanted = between(steps, *within)
     if not wanted.any():
-        raise UsageError(f"no step is recorded from {first} to {'the last' if within[1] is None else last}")
+        raise over_time.nothing_recorded("step", *within)
     steps, held = steps[wanted], held[wanted]
     table, steps = over_time.find(steps, held, which, left_out), steps[held]
     data = {"steps": steps, "first": steps[0] if steps.size else None, "last": steps[-1] if steps.size else None}

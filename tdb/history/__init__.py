@@ -26,5 +26,6 @@ with the old list. A reader can therefore be late by some steps, but never sees 
 from tdb.history.budget import Budget
 from tdb.history.density import Span
 from tdb.history.history import History
+from tdb.history.recorded import between
 
-__all__ = ["Budget", "History", "Span"]
+__all__ = ["Budget", "History", "Span", "between"]

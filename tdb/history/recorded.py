@@ -94,7 +94,7 @@ class Recorded:
         snapshot = metrics.series.snapshot()
         steps = snapshot.column("step")
         rows = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
-        chosen = _between(rows, steps, first, last)
+        chosen = rows & between(steps, first, last)
         return steps[chosen], metrics.values(snapshot, name)[chosen]
 
     def is_beside(self, name: str, other: str) -> bool:
@@ -132,7 +132,7 @@ class Recorded:
         """
         snapshot = self._steps.snapshot()
         columns = {name: snapshot.column(name) for name in STEP.names or ()}
-        chosen = _between(self.of_branch(columns["timeline"], columns["tick"], timeline), columns["step"], first, last)
+        chosen = self.of_branch(columns["timeline"], columns["tick"], timeline) & between(columns["step"], first, last)
         return {name: values[chosen] for name, values in columns.items()}
 
     def marks(self, timeline: int | None = None) -> dict[int, str]:
@@ -147,7 +147,7 @@ class Recorded:
         snapshot = self._left_out.snapshot()
         steps = snapshot.column("step")
         rows = self.of_branch(snapshot.column("timeline"), snapshot.column("tick"), timeline)
-        missing: Array = steps[_between(rows, steps, first, last)]
+        missing: Array = steps[rows & between(steps, first, last)]
         return np.setdiff1d(missing, self.range(first, last, timeline)["step"])  # training stopped there
 
     def tables(self, stop: tuple[int, str] | None = None) -> dict[str, dict[str, Array]]:
@@ -233,9 +233,11 @@ class Recorded:
         return lineage.chosen(timelines, ticks, ahead=timeline is not None)
 
 
-def _between(rows: Array, steps: Array, first: int | None, last: int | None) -> Array:
+def between(steps: Array, first: int | None, last: int | None) -> Array:
+    """Return which of `steps` [n] lie from `first` to `last`, both in; None is the first or the last there is."""
+    chosen = np.ones(steps.shape, dtype=bool)
     if first is not None:
-        rows = rows & (steps >= first)
+        chosen &= steps >= first
     if last is not None:
-        rows = rows & (steps <= last)
-    return rows
+        chosen &= steps <= last
+    return chosen

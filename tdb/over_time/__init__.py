@@ -15,7 +15,7 @@ from tdb.over_time.curves import (
     trajectory_curves,
 )
 from tdb.over_time.features import feature_summary, gini, heat, summary_page, top_share
-from tdb.over_time.find import find, recorded
+from tdb.over_time.find import find, nothing_recorded, recorded
 from tdb.over_time.sparklines import sparkline, sparkline_table
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "gini",
     "heat",
     "loss_curve",
+    "nothing_recorded",
     "pair_curves",
     "pair_matrix",
     "recorded",

@@ -14,6 +14,8 @@ import numpy as np
 
 from tdb.counted import counted
 from tdb.errors import UsageError, did_you_mean
+from tdb.history import between
+from tdb.over_time.find import nothing_recorded
 from tdb.results import Curves, Matrix, Table
 
 if TYPE_CHECKING:
@@ -195,24 +197,17 @@ def _curves(
     gaps: Sequence[int] | Array = (),
 ) -> Curves:
     """Cut all lines to the steps asked for, and say in one line what they show."""
-    low = -np.inf if first is None else first
-    high = np.inf if last is None else last
     shown: Lines = {}
     for label, (steps, values) in lines.items():
-        here = (steps >= low) & (steps <= high)
+        here = between(steps, first, last)
         shown[label] = (steps[here], values[here])
     taken = np.concatenate([np.empty(0, np.int64), *(steps for steps, _ in shown.values())])
     if not len(taken):
-        where = (
-            ""
-            if first is None and last is None
-            else f" from step {first or 0} to {'the last' if last is None else last}"
-        )
-        raise UsageError(f"no {name} is recorded{where}", "step, then ask again" if not where else "")
+        raise nothing_recorded(name, first, last)
     return Curves(
         shown,
         y_name=name,
-        marks={step: word for step, word in (marks or {}).items() if low <= step <= high},
+        marks={step: word for step, word in (marks or {}).items() if (first or 0) <= step <= (last or step)},
         colors=colors or {},
         gaps=gaps,
         log=log,

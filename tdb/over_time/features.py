@@ -8,7 +8,7 @@ import numpy as np
 
 from tdb.counted import counted
 from tdb.errors import UsageError
-from tdb.over_time.find import recorded
+from tdb.over_time.find import nothing_recorded, recorded
 from tdb.results import Curves, Matrix, Page, Table
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def feature_summary(
     """
     names = [metric] if status is None else [metric, status.metric]
     steps, found = recorded(history, names, first, last)
-    values = _of_features(metric, steps, found[metric])
+    values = _of_features(metric, found[metric], first, last)
     columns: dict[str, Array] = {"step": steps}
     if status is not None:
         deciding = found[status.metric]
@@ -110,7 +110,7 @@ def heat(history: History, metric: str, first: int | None = None, last: int | No
         UsageError: as in `feature_summary`.
     """
     steps, found = recorded(history, [metric], first, last)
-    values = _of_features(metric, steps, found[metric])
+    values = _of_features(metric, found[metric], first, last)
     known = values[np.isfinite(values)]
     extent = f"values {known.min():.4g} to {known.max():.4g}" if known.size else "none of them finite"
     return Matrix(
@@ -126,11 +126,11 @@ def heat(history: History, metric: str, first: int | None = None, last: int | No
     )
 
 
-def _of_features(metric: str, steps: Array, values: Array) -> Array:
+def _of_features(metric: str, values: Array, first: int | None, last: int | None) -> Array:
     if values.ndim != 2:
         raise UsageError(
             f"{metric} is one value a step, not one a feature", f"`find {metric} > 0` and `loss` look at it"
         )
-    if not len(steps):
-        raise UsageError(f"no {metric} is recorded at these steps")
+    if not len(values):
+        raise nothing_recorded(metric, first, last)
     return values

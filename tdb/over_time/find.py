@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdb.counted import counted
+from tdb.errors import UsageError
 from tdb.results import Table
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def recorded(
     for own, _ in found.values():
         steps = np.intersect1d(steps, own)
     return steps, {name: values[_last_of_each(own, steps)] for name, (own, values) in found.items()}
+
+
+def nothing_recorded(what: str, first: int | None, last: int | None) -> UsageError:
+    """Return what is to be raised where nothing of `what` is recorded from one step to another."""
+    if first is None and last is None:
+        return UsageError(f"no {what} is recorded", "step, then ask again")
+    return UsageError(f"no {what} is recorded from step {first or 0} to {'the last' if last is None else last}")
 
 
 def _last_of_each(own: Array, steps: Array) -> Array:

@@ -250,7 +250,7 @@ def test_what_was_recorded_survives_a_crash(make_session: Make, tmp_path: Path) 
         ("find win_rate >", "the expression ends too early"),
         ("find loss > 0 from x", "find from takes a step, not 'x'"),
         ("find loss > 0 from", "find from takes a step. Example: find loss < 0.1 from 100 to 500 first"),
-        ("find loss > 0 from 9000", "no step is recorded from 9000 to the last"),
+        ("find loss > 0 from 9000", "no step is recorded from step 9000 to the last"),
         ("set history.budget 1", "set history.budget takes a size from 64KiB, such as 256MiB, not '1'"),
         ("set optimizer.lr nan", "set optimizer.lr takes a number, not 'nan'. Now: 0.001"),
         ("set optimizer.lr inf", "set optimizer.lr takes a number, not 'inf'. Now: 0.001"),
