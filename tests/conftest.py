@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,12 @@ from tests.preloaded import Preloaded
 ROOT = Path(__file__).parents[1]
 # Nothing that is waited for here takes a hundredth of it on a quiet machine; whoever waits longer is stuck.
 PATIENCE = 120.0
+
+
+def pytest_configure() -> None:
+    """Let programs hear SIGINT also where the tests run in the background of a script, which has them ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
