@@ -27,7 +27,7 @@ def train(steps):
         optimizer.step()
 
 controller.pause()
-thread = threading.Thread(target=train, args=(100_000,))
+thread = threading.Thread(target=train, args=(1_000_000,))
 thread.start()
 controller.wait()
 """

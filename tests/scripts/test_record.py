@@ -118,7 +118,7 @@ def test_what_is_no_recording(place: Place) -> None:
 
 def test_a_stop_by_hand_is_recorded_as_the_step_it_came_at(place: Place) -> None:
     lines = "record by_hand.tdb\nuntil 3\ncontinue &\npause\nstep\n"
-    place.tdb("loop.py", "1000000", stdin=lines)
+    place.tdb("loop.py", "1000000000", stdin=lines)
     recorded = (place.folder / "by_hand.tdb").read_text().splitlines()
     stop = recorded[recorded.index("# continue &: stopped by hand") + 1]
     assert stop.startswith("until ")
