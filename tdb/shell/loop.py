@@ -26,6 +26,7 @@ from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.utils import is_dumb_terminal
 
+from tdb.front import pauses
 from tdb.shell.complete import ShellCompleter
 from tdb.standing import RUNNING
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from tdb.shell.live import TerminalFront
 
 TOOLBAR_SECONDS = 0.5
-ATTEND_SECONDS = 0.1
 
 # A program that drives the terminal waits for "(tdb) ": a last space without any style would be a move of the cursor.
 WRITTEN = "fg:ansidefault"
@@ -126,7 +126,7 @@ class Prompt:
 
     async def _attend(self) -> None:
         """While the prompt waits, show what training prints and say when it stops."""
-        while True:
+        for pause in pauses(self._session, None):
             self._session.main_thread.attend()
             lines = self._front.output.take()
             stopped = self._interpreter.stop_untold
@@ -140,7 +140,7 @@ class Prompt:
                 print(self._interpreter.prompt, half_typed, sep="", end="", flush=True)  # noqa: T201 - the prompt
             elif lines or stopped:
                 await run_in_terminal(lambda lines=lines, stopped=stopped: self._show(lines, stopped))  # type: ignore[misc]
-            await asyncio.sleep(ATTEND_SECONDS)
+            await asyncio.sleep(pause)
 
     def _show(self, lines: list[str], stopped: bool) -> None:
         for line in lines:
