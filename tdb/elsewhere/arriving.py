@@ -19,7 +19,7 @@ from tdb.expressions import compile_expression
 from tdb.standing import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
 from tdb.travel.asking import asking
-from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, differs
+from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, rows_that_differ
 from tdb.travel.route import Landing
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def compare(session: Session, carried: Carried) -> Comparison:
         if not alike.any() or was.shape != values.shape:
             continue
         compared.update(common[alike].tolist())
-        for place in np.flatnonzero(alike & differs(was, values).reshape(len(common), -1).any(axis=1)):
+        for place in np.flatnonzero(alike & rows_that_differ(was, values)):
             comparison.compare_metric(int(common[place]), name, *np.atleast_1d(was[place], values[place]))
     comparison.metrics = len(compared)
     return comparison

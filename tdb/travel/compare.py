@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdb.results import Curves, Table
+from tdb.travel.known import rows_that_differ
 
 if TYPE_CHECKING:
     from tdb.results import Array
@@ -91,9 +92,8 @@ def pair_of(
     (steps_one, one), (steps_other, other) = columns
     common, in_one, in_other = np.intersect1d(steps_one, steps_other, return_indices=True)
     a, b = one[in_one], other[in_other]
-    differs = (a != b) & ~(np.isnan(a) & np.isnan(b))
-    differs = differs.reshape(len(common), -1).any(axis=1) if len(common) else np.zeros(0, bool)
-    first = int(common[np.argmax(differs)]) if differs.any() else None
+    differing = common[rows_that_differ(a, b)]
+    first = int(differing[0]) if len(differing) else None
     lines = ((steps_one, _mean(one)), (steps_other, _mean(other)))
     return Pair(metric, names, lines, common, np.stack([_mean(a), _mean(b)]), first, tuple(forks))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -169,3 +170,10 @@ def differs(one: Array, other: Array) -> Array:
         one == other
     )
     return differs
+
+
+def rows_that_differ(one: Array, other: Array) -> Array:
+    """Return which rows [n] of two arrays [n] or [n, D] differ in any bit; see `differs`."""
+    where = differs(one, other)
+    found: Array = where.reshape(len(where), math.prod(where.shape[1:])).any(axis=1)
+    return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tdb.travel.compare import pair_of
 
-VALUES = st.sampled_from([0.0, 1.0, 2.5, math.nan])
+VALUES = st.sampled_from([0.0, -0.0, 1.0, 2.5, math.nan])
 BRANCH = st.dictionaries(st.integers(1, 12), st.lists(VALUES, min_size=2, max_size=2))
 
 
