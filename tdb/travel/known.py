@@ -175,5 +175,5 @@ def differs(one: Array, other: Array) -> Array:
 def rows_that_differ(one: Array, other: Array) -> Array:
     """Return which rows [n] of two arrays [n] or [n, D] differ in any bit; see `differs`."""
     where = differs(one, other)
-    found: Array = where.reshape(len(where), math.prod(where.shape[1:])).any(axis=1)
-    return found
+    by_row: Array = where.reshape(len(where), math.prod(where.shape[1:]))
+    return np.asarray(by_row.any(axis=1))
