@@ -50,11 +50,16 @@ class Ended:
 
 
 class Place:
-    """A folder to run things in, with an environment that has nothing of the user's own."""
+    """A folder to run things in, with an environment that has nothing of the user's own.
+
+    Attributes:
+        patience: how long a program may take to its end, in seconds.
+    """
 
     def __init__(self, folder: Path, preloaded: Preloaded | None = None) -> None:
         self.folder = folder
         self.preloaded = preloaded
+        self.patience = PATIENCE
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
         self.environ = {
             **kept,
@@ -76,7 +81,7 @@ class Place:
         """Run Python to its end."""
         if self.preloaded is not None:
             return Ended(
-                *self.preloaded.run(arguments, self.folder, self.environ | environment, stdin.encode(), PATIENCE)
+                *self.preloaded.run(arguments, self.folder, self.environ | environment, stdin.encode(), self.patience)
             )
         ended = subprocess.run(
             [sys.executable, *arguments],
@@ -84,7 +89,7 @@ class Place:
             env=self.environ | environment,
             input=stdin.encode(),
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=self.patience,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
