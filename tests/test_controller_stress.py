@@ -137,7 +137,8 @@ class Storm(threading.Thread):
 
     def do_halt(self) -> None:
         self.controller.pause()
-        self.controller.wait(0.005)  # until it has stopped, if nobody resumes it meanwhile
+        while self.controller.is_paused and self.controller.wait(0.005) != "stopped":
+            pass  # unless somebody resumes it meanwhile
 
 
 LOOKS = {"state": 6, "batch": 6, "data": 3, "keys": 1, "call": 3, "boundary": 2, "peek": 1, "wait": 1}
