@@ -16,6 +16,7 @@ from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
+from tdb.interruptible import Interruptible
 from tdb.journal import Journal
 from tdb.main_thread import MainThread
 from tdb.settings import Settings
@@ -307,9 +308,14 @@ class Session:
         def evaluate() -> Any:
             return self.names.run(text, frame, module, self.convenience(), lasting=self.status not in OVER)
 
-        if not self.settings["guard"]:
-            return self.controller.gate.call(evaluate)
-        return self.controller.call(evaluate, user_code=True)
+        evaluation = Interruptible(evaluate)
+        try:
+            if not self.settings["guard"]:
+                return self.controller.gate.call(evaluation)
+            return self.controller.call(evaluation, user_code=True)
+        except KeyboardInterrupt:  # it came here; left alone, an endless loop would hold training for ever
+            evaluation.interrupt()
+            raise
 
     def convenience(self) -> dict[str, Any]:
         """Return the values of `$_step`, `$_epoch`, `$_`, `$_exception`, `$_bpnum`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -232,6 +233,32 @@ def test_ten_hasty_interrupts_are_one_question_and_not_three(
     hang.unlink()
     terminal.type("n")
     assert terminal.until_prompt().count("Ctrl-C again offers to quit") == 1
+
+
+def test_ctrl_c_ends_what_was_typed_and_not_the_run(
+    open_terminal: Open, write_script: Write, tell: Callable[[str], Path], tmp_path: Path
+) -> None:
+    terminal = open_terminal(write_script(TOLD))
+    terminal.until_prompt()
+    terminal.line("step")
+    os.mkfifo(tmp_path / "begun")
+
+    def endless() -> None:
+        for line in ('exec("while True: pass")', "sum(1 for _ in iter(int, 1))"):
+            terminal.mark()
+            terminal.type(f'open("begun", "w").close() or {line}\r')
+            (tmp_path / "begun").read_text()  # there is something to read when it runs
+            terminal.type("\x03")
+            terminal.until_prompt()
+            assert "7" in terminal.line("p 3 + 4")
+
+    endless()
+    assert "> step 2 " in terminal.line("step")
+    tell("crash")
+    assert "as told" in terminal.line("continue")
+    endless()
+    terminal.type("q\r")
+    assert terminal.until_end() == 3
 
 
 def test_a_crash_is_looked_at_and_the_terminal_left_as_it_was(
