@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdb.breakpoint_hook import STOPS_HERE
+from tdb.commands.flow import Quit
 from tdb.elsewhere.carried import Carried, set_points, set_up
 from tdb.elsewhere.following import follow_again, follow_from_here
 from tdb.elsewhere.known_branches import Columns, KnownBranches
 from tdb.elsewhere.on_the_way import OnTheWay
-from tdb.elsewhere.serving import SentFront, SentShow, muted
-from tdb.errors import StateError, UsageError, in_words
+from tdb.elsewhere.serving import SentFront, SentShow, Server, muted
+from tdb.errors import StateError, TdbError, UsageError, in_words
 from tdb.expressions import compile_expression
+from tdb.shell.bugs import logged
 from tdb.standing import OVER, READY, RUNNING
 from tdb.step import BOUNDARY
 from tdb.travel.asking import asking
@@ -23,6 +26,7 @@ from tdb.travel.known import ONLY_WHERE_CAPTURED, Comparison, rows_that_differ
 from tdb.travel.route import Landing
 
 if TYPE_CHECKING:
+    from tdb.elsewhere.channel import Channel
     from tdb.session import Session
     from tdb.shell.interpreter import Interpreter
 
@@ -85,6 +89,23 @@ def arrive(interpreter: Interpreter, route: str, goal: int, carried: Carried) ->
         hits=on_the_way.hits,
     )
     return landing if asked is None else asked.told_by(landing)
+
+
+def arrive_and_serve(interpreter: Interpreter, channel: Channel, route: str, goal: int, carried: Carried) -> None:
+    """Arrive as `arrive` does, and serve the front; where training does not arrive, tell it why, and return."""
+    try:
+        landing = arrive(interpreter, route, goal, carried)
+    except TdbError as error:
+        channel.send("not arrived", error.message, error.hint)
+    except (EOFError, ConnectionError, Quit):
+        os._exit(1)  # the front has gone on the way, or is about to: there is nobody to tell
+    except BaseException as error:  # noqa: BLE001 - a mistake of ours, told where somebody reads it
+        told = logged(error, interpreter.log_file)
+        channel.send("not arrived", told.message, told.hint)
+    else:
+        server = Server(interpreter, channel)
+        server.arrived(landing)
+        server.serve()
 
 
 def _left_behind(session: Session, carried: Carried) -> list[str]:

@@ -18,15 +18,14 @@ from multiprocessing.reduction import recv_handle
 from typing import TYPE_CHECKING, Any
 
 from tdb.active import set_active_controller
-from tdb.elsewhere.arriving import arrive
+from tdb.elsewhere.arriving import arrive_and_serve
 from tdb.elsewhere.carried import Carried
 from tdb.elsewhere.channel import Channel, end_with, flush_streams, front_handle
 from tdb.elsewhere.copying import exact_copy, release_openmp, why_not
 from tdb.elsewhere.forks import NAME, Fork
 from tdb.elsewhere.front_routes import routes_of_the_front
-from tdb.elsewhere.serving import SentFront, SentShow, Server, unmute
+from tdb.elsewhere.serving import SentFront, SentShow, unmute
 from tdb.elsewhere.streams import SentStream
-from tdb.errors import TdbError, in_words
 from tdb.shell.line_ends import note_line_ends
 from tdb.travel.pace import LEAST_STEPS, Pace
 
@@ -171,19 +170,8 @@ class Keeper:
         def work() -> None:
             if finder is not None:
                 finder.thread.aside = threading.get_ident()
-            try:
-                landing = arrive(interpreter, NAME, step, carried)  # type: ignore[arg-type]
-            except TdbError as error:
-                channel.send("not arrived", error.message, error.hint)
-                os._exit(1)
-            except (EOFError, ConnectionError):
-                os._exit(1)  # the front has gone on the way: there is nobody to tell
-            except BaseException as error:  # noqa: BLE001 - told where somebody reads it
-                channel.send("not arrived", f"a bug in tdb: {in_words(error)}", "")
-                os._exit(1)
-            server = Server(interpreter, channel)  # type: ignore[arg-type]
-            server.arrived(landing)
-            server.serve()
+            arrive_and_serve(interpreter, channel, NAME, step, carried)  # type: ignore[arg-type]
+            os._exit(1)
 
         threading.Thread(target=work, name="tdb-serving", daemon=True).start()
         return WOKEN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from tdb.commands import all_commands
 from tdb.controller import DebugController
-from tdb.elsewhere.arriving import arrive
+from tdb.elsewhere.arriving import arrive_and_serve
 from tdb.elsewhere.channel import Channel, end_with, front_handle
 from tdb.elsewhere.front_routes import routes_of_the_front
 from tdb.elsewhere.keeper import Keeper
-from tdb.elsewhere.serving import SentFront, SentShow, Server
+from tdb.elsewhere.serving import SentFront, SentShow
 from tdb.elsewhere.streams import sent_output
-from tdb.errors import TdbError
 from tdb.launch import Run, Script
 from tdb.session import Session
 from tdb.shell.line_ends import line_ends_noted
@@ -50,29 +48,7 @@ def main() -> None:
     show = SentShow(session, channel)
     interpreter = Interpreter(session, show, order.log_file)  # type: ignore[arg-type]
     with sent_output(show.output) if order.captures else line_ends_noted(sys.stdout, sys.stderr):
-        serve_from(interpreter, channel, order)
-
-
-def serve_from(interpreter: object, channel: Channel, order: Order) -> None:
-    """Arrive at the step asked for, say so, and serve."""
-    from tdb.shell.bugs import logged
-    from tdb.shell.interpreter import Interpreter
-
-    assert isinstance(interpreter, Interpreter)
-    try:
-        landing = arrive(interpreter, order.route, order.step, order.carried)
-    except TdbError as error:
-        channel.send("not arrived", error.message, error.hint)
-        return
-    except (EOFError, ConnectionError):
-        os._exit(1)  # the front has gone on the way: there is nobody to tell
-    except Exception as error:  # noqa: BLE001 - a mistake of ours, told where somebody reads it
-        told = logged(error, order.log_file)
-        channel.send("not arrived", told.message, told.hint)
-        return
-    server = Server(interpreter, channel)
-    server.arrived(landing)
-    server.serve()
+        arrive_and_serve(interpreter, channel, order.route, order.step, order.carried)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def logged(error: Exception, log_file: Path) -> TdbError:
+def logged(error: BaseException, log_file: Path) -> TdbError:
     """Write the traceback of a bug to a log file, and return the line that says so; what is no bug is only told."""
     if is_out_of_memory(error):
         return TdbError("there is not enough memory for this answer", in_words(error))
