@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Generic, TypeVar
+from contextlib import AbstractContextManager, suppress
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from tdb.raising import raise_in_thread
 
@@ -14,6 +14,14 @@ Result = TypeVar("Result")
 
 NOTICES_WITHIN = 1000
 """Turns of a loop of Python in which a thread notices what was raised in it; the first, but for what swallows it."""
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """Who hears of a Ctrl-C in another way than by a KeyboardInterrupt, as where that is another process."""
+
+    def listening(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]:
+        """Call `interrupt` if there is one meanwhile."""
 
 
 class Interruptible(Generic[Result]):

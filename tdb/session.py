@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.armed import Armed
@@ -16,7 +17,7 @@ from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
-from tdb.interruptible import Interruptible
+from tdb.interruptible import Interruptible, Listens
 from tdb.journal import Journal
 from tdb.main_thread import MainThread
 from tdb.settings import Settings
@@ -309,10 +310,12 @@ class Session:
             return self.names.run(text, frame, module, self.convenience(), lasting=self.status not in OVER)
 
         evaluation = Interruptible(evaluate)
+        listening = self.front.listening(evaluation.interrupt) if isinstance(self.front, Listens) else nullcontext()
         try:
-            if not self.settings["guard"]:
-                return self.controller.gate.call(evaluation)
-            return self.controller.call(evaluation, user_code=True)
+            with listening:
+                if not self.settings["guard"]:
+                    return self.controller.gate.call(evaluation)
+                return self.controller.call(evaluation, user_code=True)
         except KeyboardInterrupt:  # it came here; left alone, an endless loop would hold training for ever
             evaluation.interrupt()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from tdb.travel.route import Landing
 
 POLL_SECONDS = 0.02
+QUICK_SECONDS = 0.2
+"""What takes longer is listened for."""
 STATE_SECONDS = 0.2
 END_SECONDS = 10.0
 
@@ -133,6 +136,33 @@ class SentFront:
             if time.monotonic() - told > STATE_SECONDS:
                 told = time.monotonic()
                 self._channel.send("state", state_of(session), session.whereabouts())
+
+    @contextmanager
+    def listening(self, interrupt: Callable[[], object]) -> Iterator[None]:
+        """Call `interrupt` if the front wants what takes so long to stop, or has gone."""
+        is_done = threading.Event()
+
+        def listen() -> None:
+            is_done.wait(QUICK_SECONDS)
+            while not is_done.is_set():
+                try:
+                    message = self._channel.take(POLL_SECONDS)
+                except EOFError:  # the server comes to that next
+                    interrupt()
+                    return
+                if message is not None:
+                    interrupt()
+                if message is not None and message[0] != "pause":  # the front closes
+                    self._channel.give_back(message)
+                    return
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            listener.join()
 
     def confirm(self, question: str) -> bool:
         """Let the front ask."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def test_a_session_in_a_terminal(
     terminal.until(r"running  step \d+")
     assert "> step" in terminal.line("pause")
     assert "KeyError" in terminal.line("p {}[1]")
+    os.mkfifo(tmp_path / "begun")
+    terminal.mark()
+    terminal.type('open("begun", "w").close() or exec("while True: pass")\r')
+    (tmp_path / "begun").read_text()
+    terminal.type("\x03")
+    assert "KeyboardInterrupt" in terminal.until_prompt()
     assert "> step 1" in terminal.line("restart")
     assert len(_processes_in(tmp_path)) >= 2  # the prompt's and the one that trains
     terminal.type("quit\r")
