@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tdb.travel import taking
 from tests.travel.training import Prompt
 
 
@@ -21,3 +23,9 @@ def start() -> Iterator[Callable[..., Prompt]]:
     yield begin
     for prompt in begun:
         prompt.close()
+
+
+@pytest.fixture
+def checkpoint_at_each_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a checkpoint takes: on a slow machine it may be more than a person shall wait for."""
+    monkeypatch.setattr(taking, "LONGEST", math.inf)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import signal
@@ -23,7 +22,7 @@ from torch import nn
 from tdb.errors import StateError, TdbError
 from tdb.step import Position
 from tdb.target import Training
-from tdb.travel import files, spill, taking
+from tdb.travel import files, spill
 from tdb.travel.checkpoints import MOST_IN_FILES, Checkpoint, Checkpoints
 from tdb.travel.plain import decoded, encoded
 from tdb.travel.slots import Slots
@@ -138,11 +137,11 @@ def test_states_of_all_shapes_come_back_from_json() -> None:
         encoded({"lock": __import__("threading").Lock()}, lift)
 
 
+@pytest.mark.usefixtures("checkpoint_at_each_stop")
 def test_what_does_not_fit_into_memory_goes_to_files(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "SHARE", 1e9)
-    monkeypatch.setattr(taking, "LONGEST", math.inf)  # at each stop one is taken, on a slow machine too
     expected = undisturbed("control")
     prompt = start("control")
     settings, checkpoints = prompt.session.settings, prompt.controller.travel.checkpoints

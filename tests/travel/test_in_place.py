@@ -319,6 +319,7 @@ def test_a_checkpoint_with_a_name_is_kept(start: Start) -> None:
     assert prompt.do("goto", 10).data["checkpoint"] == 9
 
 
+@pytest.mark.usefixtures("checkpoint_at_each_stop")
 def test_a_boundary_that_is_kept_for_the_way_back_is_listed_once(start: Start) -> None:
     prompt = start("control")
     prompt.do("step", 10)

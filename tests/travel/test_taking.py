@@ -41,6 +41,7 @@ def test_checkpoints_take_their_share_of_the_time_or_less_whatever_comes_in_betw
     assert len(taken) * cost <= 1.1 * SHARE * step * steps + cost  # the first is before all steps
 
 
+@pytest.mark.usefixtures("checkpoint_at_each_stop")
 def test_going_back_from_where_it_was_told_to_stop_takes_one_step_again(start: Start) -> None:
     prompt = start("control")
     prompt.do("until", "30")
