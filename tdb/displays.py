@@ -58,6 +58,11 @@ class Displays:
         self._displays[display.number] = display
         return display
 
+    def take_back(self, display: Display) -> None:
+        """Be as if the display had not been added, which was the last one."""
+        del self._displays[display.number]
+        self._last = display.number - 1
+
     def remove(self, words: list[str]) -> None:
         """Remove displays by number or by text; none of them if one does not exist.
 

@@ -69,7 +69,7 @@ def display(session: Session, expression: Displayed | None = None) -> Result:
         return replace(untried, notes=[str(error)])
     except TdbError:
         if made.number not in before:
-            session.displays.remove([str(made.number)])
+            session.displays.take_back(made)
             _look_back(session)
         raise
 

@@ -98,7 +98,7 @@ def test_displays_are_shown_at_every_stop_with_the_old_value(make_session: Make)
         (tdb) display 1/0
         *** 1/0 cannot be computed: division by zero
         (tdb) display later
-        8: later
+        6: later
         no metric, key or variable 'later' in this step. See `keys` and `sources`. It may be captured later
         (tdb) undisplay later
         (tdb) display continue
