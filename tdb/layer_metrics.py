@@ -133,11 +133,9 @@ class StepBatch:
         return self._weight_at[self._next] if self._joined else None
 
     def begin_step(self, weight: Tensor) -> Tensor:
-        """Keep the weight [D, F] before the step ahead, and return the copy."""
-        if not self._joined:
-            self._next += bool(self._places)  # there lies what the last step has left
-            self._weight_at[self._next].copy_(weight)
-        return self._weight_at[self._next]
+        """Keep the weight [D, F] before the step ahead, where the last step has not left it; return the copy."""
+        self._next += bool(self._places)  # there lies what the last step has left
+        return self._weight_at[self._next].copy_(weight)
 
     def keep_grad(self, grad: Tensor) -> Tensor:
         """Keep the step's gradient [D, F], and return the copy."""

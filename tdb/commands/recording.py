@@ -71,23 +71,28 @@ class RecordingFile:
         written_whole(self.path, transcript.begin(self._origin(), self._session.journal.entries, self._date))
         self._transcript = transcript
 
+    @property
+    def _whole(self) -> Transcript | None:
+        """The transcript, if all of it stands in the file."""
+        return self._transcript if is_there(self.path) else None
+
     def write_what_is_missing(self) -> None:
         """Write the file anew if what stands in it is not all.
 
         Raises:
             TdbError: it cannot be written.
         """
-        if self._transcript is None or not is_there(self.path):
+        if self._whole is None:
             self.write()
             self._failed = False
 
     def take(self, entry: Entry) -> None:
         """Add an entry to the file; if that fails, say so once."""
         try:
-            if self._transcript is None or not is_there(self.path):
+            if (whole := self._whole) is None:
                 self.write_what_is_missing()
             else:
-                appended(self.path, self._transcript.go_on(self._origin(), entry))
+                appended(self.path, whole.go_on(self._origin(), entry))
         except TdbError as error:
             self._transcript = None
             if not self._failed:

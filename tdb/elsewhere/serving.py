@@ -150,9 +150,10 @@ class SentFront:
                 except EOFError:  # the server comes to that next
                     interrupt()
                     return
-                if message is not None:
-                    interrupt()
-                if message is not None and message[0] != "pause":  # the front closes
+                if message is None:
+                    continue
+                interrupt()
+                if message[0] != "pause":  # the front closes
                     self._channel.give_back(message)
                     return
 

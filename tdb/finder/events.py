@@ -88,7 +88,6 @@ class Events:
         self._clearing = Patches()
         self._called: frozenset[int] = frozenset()
         self._calls: list[Handle] = []
-        self._losses: list[Handle] = []
         self._handles: list[Handle] = []
 
     def put_on(self) -> None:
@@ -97,7 +96,7 @@ class Events:
         from torch.optim import Optimizer
 
         self.look_on()
-        self._losses = [
+        self._handles += [
             around_backward(self._first.differentiating, self._listener.differentiated),
             after_scaling(self._listener.scaled),
         ]
@@ -123,9 +122,9 @@ class Events:
 
     def await_optimizer(self) -> None:
         """Tell nothing but that an optimizer was made."""
-        for handle in (*self._handles, *self._losses):
+        for handle in self._handles:
             handle.remove()
-        self._handles, self._losses = [], []
+        self._handles = []
         tidy()
         self.ignore_clearing()
         self.listen_to(())

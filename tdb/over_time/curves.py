@@ -7,7 +7,7 @@ smoothed line cannot show an effect before its cause.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -207,7 +207,7 @@ def _curves(
     return Curves(
         shown,
         y_name=name,
-        marks={step: word for step, word in (marks or {}).items() if (first or 0) <= step <= (last or step)},
+        marks=dict(compress(marks.items(), between(np.array([*marks], np.int64), first, last))) if marks else {},
         colors=colors or {},
         gaps=gaps,
         log=log,

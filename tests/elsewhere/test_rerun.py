@@ -239,9 +239,7 @@ def test_who_leaves_while_training_runs_there_lets_the_script_end_as_it_would(
 TERMINATES_THE_FRONT = """
 import os
 import signal
-import subprocess
 import threading
-from multiprocessing import Pipe
 from pathlib import Path
 import tdb
 

@@ -177,23 +177,27 @@ def test_what_does_not_fit_into_memory_goes_to_files(
     assert not folder.exists()
 
 
+WEIGHT = torch.zeros(1024)
+
+
+def after_steps(checkpoints: Checkpoints, first: int, last: int) -> list[Checkpoint]:
+    """Take a checkpoint after each of these steps; return those that are in files then."""
+    for step in range(first, last + 1):
+        copied = Snapshot(checkpoints.slots.copy({("parameter", "weight"): WEIGHT}, {}), {})
+        checkpoints.add(Checkpoint(Position(step, step), 0, copied), step)
+    return [each for each in checkpoints if each.file is not None]
+
+
 def test_files_that_are_gone_leave_their_room_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "SHARE", 1e9)
-    weight = torch.zeros(1024)
-    checkpoints = Checkpoints(limit=4 * weight.nbytes)
+    checkpoints = Checkpoints(limit=4 * WEIGHT.nbytes)
     checkpoints.spill = Spill(tmp_path)
 
-    def after_steps(first: int, last: int) -> list[Checkpoint]:
-        for step in range(first, last + 1):
-            copied = Snapshot(checkpoints.slots.copy({("parameter", "weight"): weight}, {}), {})
-            checkpoints.add(Checkpoint(Position(step, step), 0, copied), step)
-        return [each for each in checkpoints if each.file is not None]
-
-    in_files = after_steps(1, 100)
+    in_files = after_steps(checkpoints, 1, 100)
     assert len(in_files) == 4 * MOST_IN_FILES
     for each in in_files[10:]:
         checkpoints.forget(each)  # as where the file is damaged
-    assert len(after_steps(101, 200)) == 4 * MOST_IN_FILES
+    assert len(after_steps(checkpoints, 101, 200)) == 4 * MOST_IN_FILES
     checkpoints.spill.close()
 
 
@@ -201,22 +205,15 @@ def test_when_the_disk_is_full_what_is_in_files_can_be_gone_back_to_until_the_fo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "SHARE", 1e9)
-    weight = torch.zeros(1024)
-    checkpoints = Checkpoints(limit=4 * weight.nbytes)
+    checkpoints = Checkpoints(limit=4 * WEIGHT.nbytes)
     checkpoints.spill_to(Spill(tmp_path))
 
-    def after_steps(first: int, last: int) -> list[Checkpoint]:
-        for step in range(first, last + 1):
-            copied = Snapshot(checkpoints.slots.copy({("parameter", "weight"): weight}, {}), {})
-            checkpoints.add(Checkpoint(Position(step, step), 0, copied), step)
-        return [each for each in checkpoints if each.file is not None]
-
-    in_files = after_steps(1, 20)
+    in_files = after_steps(checkpoints, 1, 20)
     assert checkpoints.spill is not None
     folder = checkpoints.spill.folder
     for step in range(30):  # where the next file would be
         (folder / f"step-{step}-{len(in_files) + 1}.safetensors").mkdir()
-    assert after_steps(21, 30) == in_files
+    assert after_steps(checkpoints, 21, 30) == in_files
     assert [each.snapshot.tensors.keys() for each in in_files] == [{("parameter", "weight")}] * len(in_files)
     (notice,) = checkpoints.notices
     assert notice.startswith("checkpoints do not go to files any more: cannot write")
