@@ -17,7 +17,7 @@ from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.frames import Namespace
 from tdb.front import PlainFront
-from tdb.interruptible import Interruptible, Listens
+from tdb.interruptible import Evaluation, Listens
 from tdb.journal import Journal
 from tdb.main_thread import MainThread
 from tdb.settings import Settings
@@ -309,7 +309,7 @@ class Session:
         def evaluate() -> Any:
             return self.names.run(text, frame, module, self.convenience(), lasting=self.status not in OVER)
 
-        evaluation = Interruptible(evaluate)
+        evaluation = Evaluation(evaluate)
         listening = self.front.listening(evaluation.interrupt) if isinstance(self.front, Listens) else nullcontext()
         try:
             with listening:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pdb
 import sys
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from tdb.frames import HERE, is_own
+from tdb.interruptible import Interruptible
 from tdb.under_pdb.streams import CommandsOfPdb, PythonInPdb, WordsOfPdb
 
 if TYPE_CHECKING:
@@ -44,10 +42,7 @@ class StepDebugger(PlainPdb):
         self._has_begun = False
         self._has_left = False
         self._is_interrupted = False
-        self._commanded_in: int | None = None  # the thread in which a command of pdb runs
-        self._interrupting = threading.Lock()
-        self._is_due = False  # an exception was sent to that thread, and has not come yet
-        self._interruption = _interruption(self)
+        self._interruptible = Interruptible()
 
     # ---- the training thread, at a boundary ------------------------------------------------------------------------
 
@@ -75,17 +70,11 @@ class StepDebugger(PlainPdb):
 
     def interrupt(self) -> None:
         """Do what Ctrl-C does in pdb: end the command that runs, or stop the program at its next call or line."""
-        with self._interrupting:
-            if self._commanded_in is None:
-                self._is_interrupted = True
-                # What `c` and `n` run through is not traced line by line, and may never call anything.
-                frames = [] if self._hidden is not None else frames_above(self._thread, self._frames)
-                self._trace_frames(frames)
-            elif not self._is_due:
-                self._is_due = True
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._commanded_in), ctypes.py_object(self._interruption)
-                )
+        if not self._interruptible.interrupt():
+            self._is_interrupted = True
+            # What `c` and `n` run through is not traced line by line, and may never call anything.
+            frames = [] if self._hidden is not None else frames_above(self._thread, self._frames)
+            self._trace_frames(frames)
 
     def completions(self, line: str) -> list[str]:
         """Return what pdb's own completion offers for the last word of a line."""
@@ -101,25 +90,14 @@ class StepDebugger(PlainPdb):
 
     def interaction(self, *arguments: Any) -> None:
         """Read and run commands; a Ctrl-C that comes as they end must not reach training."""
-        self._commanded_in = threading.get_ident()
+        self._interruptible.begin()
         try:
             try:
                 super().interaction(*arguments)
             finally:
-                self._end_of_commands()
+                self._interruptible.end()
         except KeyboardInterrupt:
-            self._end_of_commands()
-
-    def note_interruption(self) -> None:
-        """The exception that Ctrl-C sent has come."""
-        self._is_due = False
-
-    def _end_of_commands(self) -> None:
-        with self._interrupting:
-            self._commanded_in = None
-        with suppress(KeyboardInterrupt):
-            while self._is_due:  # it was raised in this thread, which has not come to notice it
-                time.sleep(0)
+            self._interruptible.end()
 
     # ---- the trace -------------------------------------------------------------------------------------------------
 
@@ -218,17 +196,3 @@ def frames_above(thread: int, frames: list[FrameType]) -> list[FrameType]:
         above.append(frame)
         frame = frame.f_back
     return above
-
-
-def _interruption(debugger: StepDebugger) -> type[KeyboardInterrupt]:
-    """Return a KeyboardInterrupt that tells when it has come: one raised in another thread comes when it will."""
-
-    class Interruption(KeyboardInterrupt):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)
-            debugger.note_interruption()
-
-    # pdb shows its type, which is to be the one that its users know.
-    Interruption.__name__ = Interruption.__qualname__ = KeyboardInterrupt.__name__
-    Interruption.__module__ = KeyboardInterrupt.__module__
-    return Interruption
