@@ -43,8 +43,14 @@ class Keeper(Protocol):
     def due(self) -> int:
         """The tick from which a boundary has something to do here."""
 
-    def arrive(self, position: Position, *, is_stepped: bool) -> str:
-        """A step is complete; return why training stops here: in a copy that was woken it does, otherwise empty."""
+    def arrive(self, position: Position, before: Finished, *, is_stepped: bool) -> str:
+        """A step is complete; return why training stops here: in a copy that was woken it does, otherwise empty.
+
+        Args:
+            position: the step.
+            before: the one before it.
+            is_stepped: training is being stepped.
+        """
 
 
 class LoopSide:
@@ -72,6 +78,7 @@ class LoopSide:
         self._under_way = self.captures.under_way
         self._finished: Finished = Position()
         self._unrecorded: list[Finished] = []  # finished steps on their way to history
+        self._handed_over: Finished = Position()  # the last of those that have gone there
         self._attention = gate.attention
         self._quiet_until = 0  # the tick up to which a boundary has nothing to do but to take note
         self._busy_at = 0.0  # and the wall time
@@ -279,8 +286,7 @@ class LoopSide:
     def record_rest(self) -> None:
         """Record the steps that have come together: no boundary of theirs will."""
         if self._unrecorded:
-            unrecorded, self._unrecorded = self._unrecorded, []
-            self.recorder.record(self.timeline, unrecorded, metrics=False)
+            self.recorder.record(self.timeline, self._hand_over(), metrics=False)
         self.recorder.flush()
 
     @property
@@ -339,6 +345,12 @@ class LoopSide:
             self.notices.append(str(error))
         self._begin_to_record()
 
+    def _hand_over(self) -> list[Finished]:
+        """Return the finished steps that are not in history yet, and keep none of them."""
+        unrecorded, self._unrecorded = self._unrecorded, []
+        self._handed_over = unrecorded[-1]
+        return unrecorded
+
     def _passes(self) -> bool:
         """Return whether only a stop check had to be asked here, which wants neither a stop nor a capture.
 
@@ -354,8 +366,7 @@ class LoopSide:
             is_another = self.captures.layer.has_another_form
             if is_another:
                 self._keep_up()
-            unrecorded, self._unrecorded = self._unrecorded, []
-            self.recorder.record(self.timeline, unrecorded, metrics=True)
+            self.recorder.record(self.timeline, self._hand_over(), metrics=True)
             if is_another:  # the hooks were those of the layer as it was
                 self._look_ahead()
                 return
@@ -382,7 +393,8 @@ class LoopSide:
             self.captures.end(whole=True)
         if self.captures.layer.has_another_form:
             self._keep_up()
-        unrecorded, self._unrecorded = self._unrecorded, []
+        before = self._unrecorded[-2] if len(self._unrecorded) > 1 else self._handed_over
+        unrecorded = self._hand_over()
         if left_out:
             self.recorder.leave_out(self.timeline, unrecorded)
         else:
@@ -390,11 +402,11 @@ class LoopSide:
             self.recorder.record(self.timeline, unrecorded, metrics=metrics)
             if skipped:
                 self.recorder.history.mark(self.position.step, LEFT_OUT, self.position.tick)
-        self.travel.arrive(self.position)
+        self.travel.arrive(self.position, before)
         woken = ""
         if self.keeper is not None:
             self.question.look(self.position)
-            woken = self.keeper.arrive(self.position, is_stepped=self._gate.is_paused)
+            woken = self.keeper.arrive(self.position, before, is_stepped=self._gate.is_paused)
         # The step before the last is looked at, so that the last one is captured: looking goes on after the end.
         ahead_of_last = self._is_last(self.position.step + 1)
         is_busy = ahead_of_last or bool(woken) or self.question.is_answered or self.travel.wants_boundary(self.position)

@@ -35,7 +35,7 @@ EVERY = 10
 NEVER = 2**62
 """More steps than any run takes."""
 
-LONGEST_WAIT = 1.0
+LONGEST_WAIT = 2.0
 """Seconds of a free run that history may be behind, or one step if that takes longer."""
 
 MOST_WAITING = 512

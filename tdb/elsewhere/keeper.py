@@ -31,7 +31,7 @@ from tdb.travel.pace import LEAST_STEPS, Pace
 
 if TYPE_CHECKING:
     from tdb.session import Session
-    from tdb.step import Position
+    from tdb.step import Finished, Position
 
 WOKEN = "a copy goes on here"
 REAP_SECONDS = 1.0
@@ -64,18 +64,17 @@ class Keeper:
         self._next = 0
         self._children: list[int] = []
 
-    def arrive(self, position: Position, *, is_stepped: bool) -> str:
+    def arrive(self, position: Position, before: Finished, *, is_stepped: bool) -> str:
         """Set a copy aside if one is due; return why training stops here, which it does in a copy that was woken."""
         tick, began = position.tick, time.perf_counter()
         is_due = tick >= self._next or (is_stepped and began - self._last > RESTING_SECONDS)
         if tick < self.due and not is_due:
             return ""
-        if is_stepped:
-            self._pace.interrupted()
-        self._pace.arrived(tick, began)
+        if not is_stepped:
+            self._pace.arrived(position, before)
         woken = self._keep(position, began) if is_due else ""
-        self._pace.left(tick, time.perf_counter())
-        self.due = self._pace.look(tick, self._next)
+        self._pace.left(tick, time.time())
+        self.due = self._next
         return woken
 
     def _keep(self, position: Position, began: float) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tdb.step import Finished, Position
 
 SHARE = 0.003
 """Of training time, at most. What a copy does to the caches makes the steps after it slower, too."""
@@ -23,13 +27,13 @@ SPANS, COSTS = 8, 5
 class Pace:
     """Decides when the next checkpoint is due, from what the last ones cost and how long steps take.
 
-    One step is timed before each checkpoint, because nobody knows what else happens in all the others between two.
+    The step before each checkpoint is timed, because nobody knows what else happens in all the others between two.
     """
 
     def __init__(self) -> None:
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._spans: deque[float] = deque(maxlen=SPANS)
-        self._last: tuple[int, float] | None = None
+        self._left = (-1, 0.0)
 
     @property
     def cost(self) -> float:
@@ -49,23 +53,20 @@ class Pace:
         near = min(NEAR_STEPS, round(NEAR_SECONDS / self.step))
         return max(LEAST_STEPS, near, round(self.cost / (SHARE * self.step)))
 
-    @staticmethod
-    def look(tick: int, due: int) -> int:
-        """Return the next boundary to tell of after that of `tick`: the one before the checkpoint, then its own."""
-        return due - 1 if tick < due - 1 else due
+    def arrived(self, position: Position, before: Finished) -> None:
+        """A boundary is reached, whose checkpoint is not taken yet; not of one before which training stood still.
 
-    def arrived(self, tick: int, now: float) -> None:
-        """A boundary is reached, whose checkpoint is not taken yet."""
-        if self._last is not None and tick == self._last[0] + 1:
-            self._spans.append(now - self._last[1])
+        Args:
+            position: the boundary.
+            before: the one before it.
+        """
+        tick, began = self._left if self._left[0] == position.tick - 1 else (before[0], before[-1])
+        if tick == position.tick - 1 and position.wall_time > began:  # clocks are set back, too
+            self._spans.append(position.wall_time - began)
 
     def left(self, tick: int, now: float) -> None:
-        """A boundary is left."""
-        self._last = tick, now
-
-    def interrupted(self) -> None:
-        """Training stood still: the time until the next boundary tells nothing."""
-        self._last = None
+        """A boundary that took its time is left, at the wall time `now`."""
+        self._left = tick, now
 
     def took(self, seconds: float) -> None:
         """A checkpoint was taken."""

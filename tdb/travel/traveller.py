@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tdb.loop_side import LoopSide
     from tdb.passes.passes import Passes
+    from tdb.step import Finished
 
 
 class Traveller:
@@ -128,18 +129,22 @@ class Traveller:
         """The first step that can be gone back to; None if none can be."""
         return self.reach.data.horizon(self.checkpoints, self.floor, self.branches.now.timeline)
 
-    def arrive(self, position: Position) -> None:
-        """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end."""
+    def arrive(self, position: Position, before: Finished) -> None:
+        """A step is complete and recorded: take a checkpoint if one is due, and see whether the known steps end.
+
+        Args:
+            position: the step.
+            before: the one before it.
+        """
         if self.reach.state is None:
             self._arrive_without_state()
             return
         pace, stops = self._taking.pace, self._loop.stops()
         if position.tick < self.due and stops == self._stops_seen and self._loop.granted() is None:
             return  # as at most boundaries of a free run
-        if stops != self._stops_seen:
-            self._stops_seen = stops
-            pace.interrupted()
-        pace.arrived(position.tick, time.perf_counter())
+        if stops == self._stops_seen:
+            pace.arrived(position, before)
+        self._stops_seen = stops
         known = self._loop.recorder.known
         self._passing_again = known is not None or self.replay is not None
         if known is not None:
@@ -155,7 +160,7 @@ class Traveller:
             self._loop.notices.extend(self.checkpoints.notices)
             self.checkpoints.notices.clear()
         self._look_ahead(position)
-        pace.left(position.tick, time.perf_counter())
+        pace.left(position.tick, time.time())
 
     def wants_boundary(self, position: Position) -> bool:
         """Return whether the boundary of `position` has more to do than to be recorded."""
@@ -334,7 +339,7 @@ class Traveller:
 
     def _look_ahead(self, position: Position) -> None:
         stop, taking = foreseen(self._loop, position.step + 1), self._taking
-        due = [position.tick if self.replay is not None else taking.pace.look(position.tick, taking.due)]
+        due = [position.tick if self.replay is not None else taking.due]
         due += [position.tick + stop - position.step - FORESIGHT] if stop is not None else []
         due += self._course.next_turns(position.tick)
         self.due = max(position.tick + 1, min(due))

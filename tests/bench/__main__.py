@@ -15,7 +15,8 @@ from tests.bench.travel import travel
 
 METHOD = """\
 Arms take turns in one process, in an order that turns round by round; a figure is the median over the rounds of the
-ratio within a round, with its quartiles. One torch thread. The recipe's autoencoder, batch 128, 4,500 digits."""
+ratio within a round, with its quartiles. One torch thread. The recipe's autoencoder, batch 128, 4,500 digits unless
+a row says otherwise."""
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The BCL rule: a step beside one with the same formulas written as plain indexing, and the recipe in tdb's free run.
 
-A step is model, rule and Adam: the batches lie in memory.
+In the first a step is model, rule and Adam, and the batches lie in memory; the second is the recipe as it is, with its
+loader, on the full MNIST where there is a copy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bcl import BCLConfig, attach_bcl
 from bcl.health import BCLHealthTracker
 from bcl.panel import bcl_panel
 from recipes import data
+from recipes.batches import Loader
 from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
 from recipes.training import LAYER, HealthWatch
@@ -25,6 +27,7 @@ from tdb.controller import DebugController
 from tests.bcl.plain import PlainBCL
 from tests.bench.side_by_side import Arm, Row, in_turns, quartiles, ratio, spread, whole_ratio
 from tests.bench.spine import OneRun
+from tests.mnist import HAS_MNIST, SHARED
 
 STEPS, ROUNDS = 10, 100
 PROCESSES, FREE_ROUNDS = 5, 500  # rounds of ten steps: 5,000
@@ -32,11 +35,11 @@ WITH_STATE = "with-state"
 CONFIG = BCLConfig(som_lr=0.001)
 
 
-def trainer(batches: list[tuple[Tensor, Tensor]]) -> Trainer:
+def trainer(loader: Loader) -> Trainer:
     """Return a trainer of the recipe's model, without a rule."""
     torch.manual_seed(0)
     model = LinearAutoencoder()
-    return Trainer(model, torch.optim.Adam(model.parameters(), lr=1e-3), batches)
+    return Trainer(model, torch.optim.Adam(model.parameters(), lr=1e-3), loader)
 
 
 def rule() -> list[Row]:
@@ -73,13 +76,13 @@ def free_run() -> list[Row]:
 
     In several processes: where both lie in the memory of one decides more about a single figure than tdb does.
     """
-    rows = []
+    rows, digits = [], f"{len(load().train):,} digits"
     for arguments, what in (([], "in tdb's free run"), ([WITH_STATE], "with checkpoints, too")):
         ratios = []
         for _ in range(PROCESSES):
             command = [sys.executable, "-m", "tests.bench.rule", *arguments]
             ratios.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-        found, title = statistics.median(ratios), f"{FREE_ROUNDS * STEPS:,} steps of bcl-slow {what}"
+        found, title = statistics.median(ratios), f"{FREE_ROUNDS * STEPS:,} steps of bcl-slow, {digits}, {what}"
         measured = f"{found:.4f}x ({quartiles(ratios)})"
         rows.append(Row(f"{title}, {PROCESSES} processes", measured, "1.01x", found <= 1.01))
     return rows
@@ -88,21 +91,27 @@ def free_run() -> list[Row]:
 def one_process(*, with_state: bool) -> float:
     """Return the ratio of both in this process."""
     torch.set_num_threads(1)
-    batches = list(data.batches(data.load().train, 128))
-    arms = {"tdb": recipe(batches, DebugController, with_state=with_state), "alone": recipe(batches)}
+    digits = load().train
+    arms = {"tdb": recipe(digits, DebugController, with_state=with_state), "alone": recipe(digits)}
     return whole_ratio(in_turns(arms, FREE_ROUNDS), "tdb", "alone")
 
 
+def load() -> data.Data:
+    """Return the full MNIST where there is a copy, else the digits that the recipe trains on without one."""
+    return data.load(SHARED if HAS_MNIST else None)
+
+
 def recipe(
-    batches: list[tuple[Tensor, Tensor]],
+    digits: data.Digits,
     debugger: Callable[[], DebugController] | None = None,
     *,
     with_state: bool = False,
 ) -> Arm:
     """Return what takes ten steps of the recipe's bcl-slow, as `recipes.training` does."""
-    made = trainer(batches)
+    loader = data.batches(digits, 128)
+    made = trainer(loader)
     bcl = attach_bcl(made.model, LAYER, CONFIG)
-    watch = HealthWatch(BCLHealthTracker(), bcl, "bcl-slow", len(batches))
+    watch = HealthWatch(BCLHealthTracker(), bcl, "bcl-slow", len(loader))
     if debugger is None:
         return lambda: made.train(STEPS, watch.on_step, watch.record)
     controller = debugger()

@@ -11,9 +11,9 @@ import torch
 
 from recipes import data
 from tdb.errors import UsageError
+from tests.mnist import HAS_MNIST, SHARED
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_mnist = pytest.mark.skipif(not (SHARED / "MNIST").is_dir(), reason=f"no copy of MNIST in {SHARED}")
+needs_mnist = pytest.mark.skipif(not HAS_MNIST, reason=f"no copy of MNIST in {SHARED}")
 
 
 @pytest.fixture(scope="module")

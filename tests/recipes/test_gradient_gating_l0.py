@@ -19,8 +19,9 @@ from recipes import gradient_gating_l0 as recipe
 from recipes.conditions import ITERATIONS
 from recipes.trainer import Trainer
 from tests.conftest import PATIENCE
+from tests.mnist import SHARED
 from tests.recipes.conftest import after_step
-from tests.recipes.test_data import SHARED, needs_mnist
+from tests.recipes.test_data import needs_mnist
 
 pytestmark = pytest.mark.usefixtures("digits_read_once")
 

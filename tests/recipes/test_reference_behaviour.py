@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tdb
-from tests.recipes.test_data import SHARED, needs_mnist
+from tests.mnist import SHARED
+from tests.recipes.test_data import needs_mnist
 
 STEPS = (1, 51, 100, 300, 1000, 5000)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tdb.guard import generators
+from tdb.step import Position
 from tdb.travel.pace import LEAST_STEPS, NEAR_SECONDS, NEAR_STEPS, SHARE, Pace
 from tdb.travel.slots import LARGE, Slots
 from tests.travel.training import Prompt
@@ -25,17 +26,18 @@ Start = Callable[..., Prompt]
 def test_checkpoints_take_their_share_of_the_time_or_less_whatever_comes_in_between(cost: float, step: float) -> None:
     pace, chance, now, due, steps = Pace(), random.Random(0), 0.0, 0, 50_000
     taken: list[int] = []
+    before = Position()
     for tick in range(steps):
         now += step * (1 + 4 * (chance.random() < 0.3))  # another process, or another loop in turns with this one
-        if tick != pace.look(tick - 1, due):
-            continue
-        pace.arrived(tick, now)
+        here = Position(tick, wall_time=now)
         if tick >= due:
+            pace.arrived(here, before)
             now += cost
             taken.append(tick)
             pace.took(cost)
             due = tick + pace.interval
-        pace.left(tick, now)
+            pace.left(tick, now)
+        before = here
     wanted = max(LEAST_STEPS, min(NEAR_STEPS, NEAR_SECONDS / step), cost / (SHARE * step))
     assert np.median(np.diff(taken)) == pytest.approx(wanted, abs=1)
     assert len(taken) * cost <= 1.1 * SHARE * step * steps + cost  # the first is before all steps
