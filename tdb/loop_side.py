@@ -7,11 +7,11 @@ boundary may stop; whether it may is decided one boundary before.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tdb.captures import reading
@@ -203,10 +203,14 @@ class LoopSide:
         # Nothing here but what must be: between two steps all of this runs in cold caches.
         under_way, tick = self._under_way, self.tick_ahead
         self.tick_ahead, self.ended_by_hand = tick + 1, True
-        now, step = time.time(), under_way.step
+        now, step, loss = time(), under_way.step, under_way.loss
         if step is None:
             step = self._finished[1] + 1
-        finished = self._finished = (tick, step, under_way.epoch, reading(under_way.loss), now)
+        try:
+            loss = loss.item() if loss.is_cpu else reading(loss)
+        except (AttributeError, RuntimeError):  # it is no tensor, or not one element
+            loss = reading(loss)
+        finished = self._finished = (tick, step, under_way.epoch, loss, now)
         self._unrecorded.append(finished)
         is_quiet = tick < self._quiet_until and now < self._busy_at and not self._attention.is_set
         if not (is_quiet or self._is_soon_passed(tick, now)):
@@ -222,7 +226,7 @@ class LoopSide:
             loss: a number, or a tensor on its device that is the caller's own.
             epoch: the loop's epoch.
         """
-        tick, now = self.tick_ahead, time.time()
+        tick, now = self.tick_ahead, time()
         is_free = tick < self._busy_from and now < self._busy_at and not self._attention.is_set
         if not is_free or self._overhead is not None:
             return False
@@ -476,7 +480,7 @@ class LoopSide:
         self._runs_freely = not (goes_again or self._under_way.capturing)
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
         captures = self.captures
-        self._busy_at = time.time() + LONGEST_WAIT
+        self._busy_at = time() + LONGEST_WAIT
         if captures.layer.has_another_form:  # at the prompt
             self._keep_up()
         if self._left_out(tick + 1):
