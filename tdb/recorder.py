@@ -276,8 +276,9 @@ class Recorder:
     def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = self.rule()
         known = self.known if self.known is not None and position.tick <= self.known.until else None
-        if known is not None and panel is None and self._layer.captured != known.was_captured(position.tick):
-            return  # it was recorded with other metrics
+        differs = known is not None and panel is None and self._layer.captured != known.was_captured(position.tick)
+        if differs and self._ids is None:
+            return  # it was recorded with other metrics, or none, and nobody follows these
         batch = self._let_wait(panel)
         if batch is not None and batch.waiting == self._in_batch:  # it has other metrics than those that wait
             self.flush()

@@ -158,6 +158,29 @@ def test_clearing_drops_trajectories_and_keeps_watches() -> None:
     assert_alike(watches.get_trajectories()[2], run.expected(2, 0, range(6, 11)))
 
 
+def test_steps_before_the_watch_began_and_steps_missed_are_followed_when_they_are_taken_again() -> None:
+    watches = Watches()
+    weights = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
+    watches.add([0, 2], weights)
+
+    def take(*steps: int) -> None:
+        for step in steps:
+            record(watches, step, weights[[0, 2]] + step, ("win_rate",), np.full((1, 2), step / 100))
+
+    take(11, 12, 13)
+    take(6, 7)  # back to step 5, and on
+    take(6, 7, 8)
+    take(12, 13, 14, 20, 21)  # another branch, on from there
+    take(9, 15, 16, 17)  # and on again where nothing was followed
+    found = watches.trajectory(2)
+    assert found["step"].tolist() == [6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 20, 21]
+    np.testing.assert_allclose(found["win_rate"], found["step"] / 100, rtol=1e-6)
+    expected = [cosine(weights[2] + step, weights[2]) for step in found["step"]]
+    np.testing.assert_allclose(found["weight_cos_to_init"], expected, rtol=1e-6)
+    assert watches.pair(0, 2)[0].tolist() == found["step"].tolist()
+    assert found["segment"].tolist() == [1] * 13
+
+
 operation = st.one_of(
     st.tuples(st.just("step"), st.integers(1, 40), st.booleans()),
     st.tuples(st.just("add"), st.lists(st.integers(0, 5), max_size=3)),

@@ -148,9 +148,9 @@ class Known:
         self.comparison.compare_loss(position.step, was, np.nan if value is None else value)
 
     def compare_metrics(self, position: Position, names: tuple[str, ...], block: Array) -> None:
-        """Compare the metrics [m, D] of a step with those that are recorded of it."""
+        """Compare the metrics [m, D] of a step with those that are recorded of it, if those are of its kind."""
         recorded = self._blocks.get(position.tick)
-        if recorded is None:
+        if recorded is None or (ONLY_WHERE_CAPTURED in names) != self.was_captured(position.tick):
             return
         self.comparison.metrics += 1
         for name, values in zip(names, block, strict=True):

@@ -53,11 +53,16 @@ class Group:
             )
         self.series = Series(budget, dtype)
         self.newest = -1  # tick of the last row
+        self._recorded: list[tuple[int, int]] = []  # first and last tick of steps in a row that are
 
     def _dtype(self, metrics: int) -> np.dtype[Any]:
         n = len(self.ids)
         fields = [("products", "f4", (n, n)), ("initial", "f4", (n,)), ("values", "f4", (metrics, n))]
         return np.dtype([("tick", "i8"), ("step", "i8"), ("timeline", "i4"), *fields], align=True)
+
+    def cannot_take(self, tick: int) -> bool:
+        """Return whether training has gone back to a step that is not recorded here, and can't be: ticks only grow."""
+        return tick < self.newest and not any(first <= tick <= last for first, last in self._recorded)
 
     def append(self, timeline: int, places: Array, rows: Array, names: tuple[str, ...], blocks: Array | None) -> None:
         """Write k rows; arguments as in `Watches.append`."""
@@ -72,7 +77,15 @@ class Group:
             np.vecdot(rows[:, :, None], rows[:, None], out=records["products"])
             np.vecdot(rows, self._initial, out=records["initial"])
         self.series.extend(records if new.all() else records[new])
-        self.newest = max(self.newest, int(places[-1, 0]))
+        if new.any():
+            self._take_note(int(places[new.argmax(), 0]), int(places[-1, 0]))
+
+    def _take_note(self, first: int, last: int) -> None:
+        """Steps from one tick to another were written."""
+        if self._recorded and self.newest + 1 == first:
+            first, _ = self._recorded.pop()
+        self._recorded.append((first, last))
+        self.newest = last
 
     def close(self) -> None:
         """No more will come."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tdb.errors import TdbError
 from tdb.watches.course import Course
-from tdb.watches.watches import Watches
+from tdb.watches.watches import Watches, must_be_watched
 
 if TYPE_CHECKING:
     from tdb.history import History
@@ -115,6 +115,7 @@ class WatchedLayers:
         """
         gone = list(ids)
         if self._layer.info is None:
+            must_be_watched(gone, self._early)
             self._early = [feature for feature in self._early if feature not in gone]
         else:
             self.in_focus.remove(gone)

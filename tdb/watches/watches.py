@@ -71,10 +71,7 @@ class Watches:
             UsageError: a feature is not watched.
         """
         gone = set(ids)
-        watched = self.get_watched()
-        if strangers := sorted(gone.difference(watched)):
-            known = ", ".join(map(str, watched)) or "none"
-            raise UsageError(f"feature {strangers[0]} is not watched", f"Watched: {known}")
+        must_be_watched(gone, self.get_watched())
         self._begin({feature: row for feature, row in self._initial.items() if feature not in gone})
 
     def replace(self, ids: Iterable[int], weights: Any) -> None:
@@ -126,8 +123,11 @@ class Watches:
         Raises:
             UsageError: there is not one row for each watched feature.
         """
-        if self._current is not None:
-            self._current.append(timeline, places, host(rows), names, blocks)
+        group = self._current
+        if group is not None and group.cannot_take(int(places[0, 0])):
+            group = self._follow_anew(group)
+        if group is not None:
+            group.append(timeline, places, host(rows), names, blocks)
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -248,6 +248,13 @@ class Watches:
         if group is not None:
             self._groups = (*self._groups, group)
 
+    def _follow_anew(self, group: Group) -> Group:
+        """Go on in a group like this one, for steps that it cannot take any more."""
+        again = Group(self._budget, group.names, self._initial, group.segments, group.began, self._step())
+        group.close()
+        self._groups, self._current = (*self._groups, again), again
+        return again
+
     def _joined(self, parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
         """Return the columns of several groups as one, each step once: the branch's, in the order of its ticks.
 
@@ -259,3 +266,14 @@ class Watches:
         if self._of_branch is not None:
             rows = rows[self._of_branch(columns["timeline"], columns["tick"])[rows]]
         return {name: values[rows] for name, values in columns.items()}
+
+
+def must_be_watched(ids: Iterable[int], watched: Sequence[int]) -> None:
+    """Make sure that features are among those that are watched.
+
+    Raises:
+        UsageError: one is not.
+    """
+    if strangers := sorted(set(ids).difference(watched)):
+        known = ", ".join(map(str, watched)) or "none"
+        raise UsageError(f"feature {strangers[0]} is not watched", f"Watched: {known}")

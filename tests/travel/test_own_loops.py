@@ -235,6 +235,25 @@ def test_walks_in_time(kind: str, start: Callable[..., Prompt]) -> None:
     assert losses["epoch"].tolist() == [1 + step // BATCHES for step in range(STEPS)]
 
 
+def test_features_watched_after_going_back_are_followed_through_steps_taken_again(start: Callable[..., Prompt]) -> None:
+    expected, prompt = undisturbed("list"), start("list")
+    prompt.do("until", "14")
+    prompt.do("watch", "5")
+    prompt.do("until", "17")
+    prompt.do("goto", 4)
+    prompt.do("watch", "3", "5")
+    prompt.do("until", "16")
+    watches = prompt.controller.recorder.watches
+    assert watches.trajectory(3)["step"].tolist() == list(range(5, 17))
+    assert prompt.do("goto", 7).data["differences"] == []
+    assert watches.trajectory(3)["step"].tolist() == [5, 6, 7]
+    prompt.do("watch", "5")
+    prompt.do("goto", 2)
+    prompt.do("until", "20")
+    assert watches.trajectory(5)["step"].tolist()[-18:] == list(range(3, 21))
+    assert prompt.digest() == expected[20]
+
+
 def test_a_branch_with_another_rate_goes_on_over_the_ends_of_epochs(start: Callable[..., Prompt]) -> None:
     plain_run, changed = undisturbed("augmented", rate=0.02), undisturbed("augmented", rate=0.3, at=9)
     prompt = start("augmented", cuts=False)
