@@ -397,6 +397,25 @@ def test_find_tells_when_a_condition_held_as_exactly_as_history_knows(rows: list
         assert list(zip(*columns, strict=True)) == chosen
 
 
+def test_what_lies_beyond_the_steps_asked_for_tells_when_a_condition_began_and_ended() -> None:
+    steps, held = np.arange(1, 21), np.array([4 <= step <= 15 for step in range(1, 21)])
+
+    def ends(first: int | None, last: int | None) -> tuple[str, str, str]:
+        table = find(steps, held, within=(first, last))
+        return table.columns["began"][0], table.columns["ended"][0], table.note
+
+    assert ends(4, 15) == ("step 4", "step 15", "held at 12 of 12 recorded steps from 4 to 15")
+    assert ends(5, 14) == ("before step 5", "after step 14", "held at 10 of 10 recorded steps from 5 to 14")
+    assert ends(2, None) == ("step 4", "step 15", "held at 12 of 19 recorded steps from 2 to 20")
+    steps, held = steps[::3], held[::3]  # 1, 4, 7, 10, 13, 16, 19
+    assert ends(3, 14) == (
+        "between step 1 and 4",
+        "between step 13 and 16",
+        "held at 4 of 4 recorded steps from 4 to 13; steps are missing in 5 places, where it is not known",
+    )
+    assert find(steps, held, within=(17, 18)).note == "no steps are recorded"
+
+
 def test_find_says_how_much_it_cannot_know() -> None:
     steps = np.array([1, 2, 3, 10, 20, 21])
     held = np.array([False, False, True, True, False, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,13 +24,11 @@ from tdb.travel.route import by_best
 
 if TYPE_CHECKING:
     from tdb.history import History, Span
+    from tdb.over_time.find import Which, Within
     from tdb.panel import StatusRule
     from tdb.results import Array
     from tdb.session import Session
     from tdb.travel.route import Way
-
-Which = Literal["first", "last", "all"]
-Within: TypeAlias = "tuple[int | None, int | None]"
 
 
 def _history(session: Session) -> History:
@@ -217,8 +215,7 @@ def _found(
     wanted = between(steps, *within)
     if not wanted.any():
         raise over_time.nothing_recorded("step", *within)
-    steps, held = steps[wanted], held[wanted]
-    table, steps = over_time.find(steps, held, which, left_out), steps[held]
+    table, steps = over_time.find(steps, held, which, within, left_out), steps[held & wanted]
     data = {"steps": steps, "first": steps[0] if steps.size else None, "last": steps[-1] if steps.size else None}
     return Result([table], {**data, "table": table}, notes)
 

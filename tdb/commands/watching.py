@@ -124,6 +124,9 @@ def traj(
     names = [word for word in metrics_and_ids if not looks_like_ids(word)]
     features = ids or watches.features()
     marks, gaps = session.marks(), session.controller.recorder.history.left_out()
+    if pairs and (names or log):
+        what = f"no {names[0]}" if names else "they have no logarithm"
+        raise UsageError(f"traj pairs draws cosines of weights, and {what}", "Example: traj pairs 0 31 from 100 to 500")
     if pairs:
         curves = [over_time.pair_curves(watches, ids, from_, to, smooth, marks, gaps)]
     else:

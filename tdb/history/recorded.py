@@ -100,10 +100,12 @@ class Recorded:
     def is_beside(self, name: str, other: str) -> bool:
         """Return whether another metric is recorded of the layer, too, of which `metric(name)` is.
 
+        What `range` has of each step, as its loss, is of no layer.
+
         Raises:
             UsageError: no such metric was recorded.
         """
-        return other in self._metrics(name, None).names
+        return name not in (STEP.names or ()) and other in self._metrics(name, None).names
 
     def at(self, step: int) -> dict[str, Any]:
         """Return what is recorded of one step: the columns of `range`, the metrics by name, and its mark or "".

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from tdb.counted import counted
 from tdb.errors import UsageError
+from tdb.history import between
 from tdb.results import Table
 
 if TYPE_CHECKING:
     from tdb.history import History
     from tdb.results import Array
+
+Which = Literal["first", "last", "all"]
+Within: TypeAlias = "tuple[int | None, int | None]"
+"""The first and the last step that count; None where all do."""
+
+EVERYWHERE: Within = (None, None)
 
 
 def recorded(
@@ -68,6 +75,7 @@ class Stretch:
         before: the recorded step before it, at which the condition did not hold; None if there is none.
         after: the recorded step after it, likewise.
         count: how many recorded steps it has.
+        is_cut: whether the condition held at `before`, too, and whether at `after`: they lie beyond what was asked for.
     """
 
     first: int
@@ -75,10 +83,13 @@ class Stretch:
     before: int | None
     after: int | None
     count: int
+    is_cut: tuple[bool, bool] = (False, False)
 
     @property
     def began(self) -> str:
         """When it began to hold, as exactly as history knows."""
+        if self.is_cut[0]:
+            return f"before step {self.first}"
         if self.before is None:
             return f"step {self.first}" if self.first <= 1 else f"step {self.first} or earlier"
         return f"step {self.first}" if self.first - self.before <= 1 else f"between step {self.before} and {self.first}"
@@ -86,20 +97,24 @@ class Stretch:
     @property
     def ended(self) -> str:
         """When it held for the last time, as exactly as history knows."""
+        if self.is_cut[1]:
+            return f"after step {self.last}"
         if self.after is None:
             return f"holds at step {self.last}, the last recorded"
         return f"step {self.last}" if self.after - self.last <= 1 else f"between step {self.last} and {self.after}"
 
 
-def stretches(steps: Array, held: Array, which: Literal["first", "last", "all"] = "all") -> list[Stretch]:
+def stretches(steps: Array, held: Array, which: Which = "all", within: Within = EVERYWHERE) -> list[Stretch]:
     """Return the stretches of recorded `steps` [n] at which `held` [n] bool is True, or only the first or last one.
+
+    What lies beyond `within` makes no stretch, but tells when one began and ended.
 
     Raises:
         ValueError: there is not one truth value for each step.
     """
     if held.shape != steps.shape or held.dtype != bool:
         raise ValueError(f"held is {held.dtype} {list(held.shape)}, expected bool {list(steps.shape)}")
-    edges = np.flatnonzero(np.diff(held, prepend=False, append=False))
+    edges = np.flatnonzero(np.diff(held & between(steps, *within), prepend=False, append=False))
     begins, ends = edges[::2], edges[1::2] - 1
     chosen = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}[which]
     return [
@@ -109,13 +124,18 @@ def stretches(steps: Array, held: Array, which: Literal["first", "last", "all"] 
             before=int(steps[begin - 1]) if begin > 0 else None,
             after=int(steps[end + 1]) if end + 1 < len(steps) else None,
             count=int(end - begin + 1),
+            is_cut=(bool(begin > 0 and held[begin - 1]), bool(end + 1 < len(steps) and held[end + 1])),
         )
         for begin, end in zip(begins[chosen], ends[chosen], strict=True)
     ]
 
 
 def find(
-    steps: Array, held: Array, which: Literal["first", "last", "all"] = "all", left_out: Sequence[int] | Array = ()
+    steps: Array,
+    held: Array,
+    which: Which = "all",
+    within: Within = EVERYWHERE,
+    left_out: Sequence[int] | Array = (),
 ) -> Table:
     """Return when a condition held: a row for each stretch of steps, or only the first or the last.
 
@@ -126,9 +146,10 @@ def find(
         steps: [n], the recorded steps.
         held: [n] bool, whether the condition held at each.
         which: "first", "last" or "all".
+        within: the first and the last step that count, None if all do.
         left_out: [k], the steps that were left out by `overhead`.
     """
-    found = stretches(steps, held, which)
+    found = stretches(steps, held, which, within)
     columns: dict[str, Sequence[Any]] = {
         "began": [stretch.began for stretch in found],
         "ended": [stretch.ended for stretch in found],
@@ -136,14 +157,17 @@ def find(
         "last": [stretch.last for stretch in found],
         "steps": [stretch.count for stretch in found],
     }
-    return Table(columns, note=_note(steps, held, np.asarray(left_out, np.int64)))
+    return Table(columns, note=_note(steps, held, within, np.asarray(left_out, np.int64)))
 
 
-def _note(steps: Array, held: Array, left_out: Array) -> str:
-    if not len(steps):
+def _note(every: Array, held: Array, within: Within, left_out: Array) -> str:
+    wanted = between(every, *within)
+    if not wanted.any():
         return "no steps are recorded"
+    steps, held = every[wanted], held[wanted]
     times = f"held at {int(held.sum()):,} of" if held.any() else "never held at the"
-    gaps = int((np.diff(steps) > 1).sum()) + int(steps[0] > 1)
+    begin, end = max(within[0] or 1, 1), every[-1] if within[1] is None else min(within[1], every[-1])
+    gaps = int((np.diff(steps) > 1).sum()) + int(steps[0] > begin) + int(steps[-1] < end)
     missing = f"; steps are missing in {counted(gaps, 'place')}, where it is not known" if gaps else ""
     kept_out = int(((left_out > steps[0]) & (left_out < steps[-1])).sum())
     missing += f" ({counted(kept_out, 'step')} left out by `overhead`)" if kept_out else ""

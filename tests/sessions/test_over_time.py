@@ -112,6 +112,14 @@ def test_find_says_when(watched: TypingSession) -> None:
     assert watched.answer(f"find win_rate[31] < 0.01 last to {expected[0]}")["last"] == expected[0]
 
 
+def test_find_between_steps_says_what_is_known_beyond_them(watched: TypingSession) -> None:
+    table = watched.answer("find step > 3 from 10 to 20")["table"]
+    assert table["rows"] == [["before step 10", "after step 20", 10, 20, 11]]
+    assert table["note"] == "held at 11 of 11 recorded steps from 10 to 20"
+    rows = watched.answer("find step > 14 and step < 18 from 10 to 20")["table"]["rows"]
+    assert rows == [["step 15", "step 17", 15, 17, 3]]
+
+
 def test_find_from_a_step_may_look_back_before_it(watched: TypingSession) -> None:
     fell = watched.answer("find delta(loss) < 0")["steps"]
     assert watched.answer(f"find delta(loss) < 0 from {fell[5]}")["steps"] == fell[5:]
@@ -243,6 +251,9 @@ def test_what_was_recorded_survives_a_crash(make_session: Make, tmp_path: Path) 
         ("watch clear 3", "watch clear forgets all trajectories, and takes no features"),
         ("watch 3 +4", "watch either replaces the set or adds to it"),
         ("unwatch 5", "feature 5 is not watched. Watched: "),
+        ("traj pairs win_rate", "traj pairs draws cosines of weights, and no win_rate. Example: traj pairs 0 31"),
+        ("traj pairs log", "traj pairs draws cosines of weights, and they have no logarithm"),
+        ("summary loss", "loss is one value a step, not one a feature: `find loss > 0` and `loss` look at it"),
         ("traj wnrate", "no trajectory of 'wnrate'. Did you mean: win_rate"),
         ("traj from 5000", "no weight_cos_to_init is recorded from step 5000"),
         ("heat nothing", "no metric 'nothing' in history. Recorded: "),
