@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tdb.errors import TdbError, UsageError
 
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
 
 def is_there(path: Path) -> bool:
     """Return whether there is anything at `path`; what this user may not know of is not, where `Path.exists` raises."""
@@ -41,13 +43,13 @@ def must_be_replaceable(path: Path) -> None:
     """Make sure that a file can be put at `path`, as far as that can be known before.
 
     Raises:
-        TdbError: it is a folder, a device or a pipe, or its own folder is not there, or read-only.
+        TdbError: it is a folder, a device or a pipe, it or its folder is read-only, or its folder is not there.
     """
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
-        mode = stat.S_IFREG
+        mode = stat.S_IFREG | WRITABLE
         if not target.parent.is_dir():
             raise TdbError(f"cannot write {path}: No such file or directory", "Does its folder exist?") from None
     except OSError as error:
@@ -58,6 +60,8 @@ def must_be_replaceable(path: Path) -> None:
         raise TdbError(f"cannot write {path}: it is a device or a pipe, and no file")
     if not os.access(target.parent, os.W_OK):
         raise TdbError(f"cannot write {path}: its folder is read-only")
+    if not mode & WRITABLE:  # whoever has protected it wants it as it is: the system would let it be replaced
+        raise TdbError(f"cannot write {path}: it is read-only")
 
 
 def text_in(path: Path) -> str:
@@ -76,7 +80,7 @@ def text_in(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to, and move it into place when that has succeeded.
 
-    A link stays a link: what it leads to is replaced.
+    A link stays a link: what it leads to is replaced. Who may read a file that was there may read the new one.
 
     Raises:
         TdbError: the file cannot be written, or `path` is a device or a pipe; what was there is as it was.
@@ -91,15 +95,22 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        temporary.chmod(_mode_at(path))
         temporary.replace(path)
     except OSError as error:
         raise TdbError(f"cannot write {shown}: {error.strerror or error}") from None
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _mode_at(path: Path) -> int:
+    """Return the permissions of the file at `path`, or those of a new one if there is none."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def written_whole(path: Path, text: str) -> str:

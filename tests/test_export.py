@@ -275,6 +275,20 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_may_read_and_write_a_file_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("what was there before")
+    path.chmod(0o640)
+    export(path, *a_run())
+    assert (path.stat().st_mode & 0o777, path.read_text()[:2]) == (0o640, '{"')
+    path.write_text("what was there before")
+    path.chmod(0o444)
+    with pytest.raises(TdbError, match=r"cannot write .*/run.json: it is read-only"):
+        export(path, *a_run())
+    assert path.read_text() == "what was there before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupt_leaves_the_old_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
