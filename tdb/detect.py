@@ -20,6 +20,7 @@ from tdb.anomaly import Anomaly, entries_of, floats, wrong_in
 from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled
 from tdb.captures import has_numbers
 from tdb.frames import HERE, is_own, is_torch, place_of
+from tdb.function_mode import FunctionMode
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled
@@ -71,7 +72,7 @@ class Detection:
         self._made: dict[Any, _Made] = {}
         self._handles: list[Handle | RemovableHandle] = []
         self._patches = Patches()
-        self._mode: Any = None
+        self._mode: FunctionMode | None = None
         self._meant = False  # somebody has asked for infinities, and may hand them on
         self._recorded: tuple[bool, bool] | None = None
         self._compiled_before = count_compiled()
@@ -110,8 +111,8 @@ class Detection:
         self._names = {id(module): name or type(module).__name__ for name, module in named}
         self._handles.append(register_module_forward_pre_hook(self._enter_module))
         self._handles.append(register_module_forward_hook(self._leave_module, always_call=True))
-        self._mode = _mode(self._operate)
-        self._mode.__enter__()
+        self._mode = FunctionMode(self._operate)
+        self._mode.put_on()
 
     def take_off(self) -> None:
         """The step is over: leave nothing behind."""
@@ -122,7 +123,7 @@ class Detection:
         if self._has_compiled and not self.blind:  # in this very step
             self.blind = PARTLY_COMPILED
         if self._mode is not None:
-            self._mode.__exit__(None, None, None)
+            self._mode.take_off()
         if not self._recorded[0]:
             torch.autograd.set_detect_anomaly(*self._recorded)
         for handle in self._handles:
@@ -232,22 +233,6 @@ class Detection:
                 module = made.module if made is not None else ""
                 name = f"the gradient of {made.operation} ({node.name()})" if made is not None else node.name()
                 self.anomalies.append(Anomaly(what, "backward", name, module, place, source, entries_of(value)))
-
-
-def _mode(operate: Callable[..., Any]) -> Any:
-    """Return a mode that lets `operate` call each of torch's functions."""
-    from torch.overrides import TorchFunctionMode
-
-    operate = never_compiled(operate)
-
-    class Watching(TorchFunctionMode):
-        def __torch_function__(self, function: Any, types: Any, arguments: Any = (), words: Any = None) -> Any:
-            del types
-            if is_being_compiled():
-                return function(*arguments, **(words or {}))
-            return operate(function, arguments, words or {})
-
-    return Watching()
 
 
 def _node_of(value: Tensor) -> Any:

@@ -270,6 +270,29 @@ for number, (x, y) in enumerate(loader, 1):
     assert finished(session) == "Training finished after 4 steps"
 
 
+@pytest.mark.parametrize("on", ["auto", "backward"])
+def test_detection_ends_with_a_step_that_ends_in_a_backward_pass(script: Callable[..., TypingSession], on: str) -> None:
+    """Torch has taken all modes off there, and puts them on again whatever happens."""
+    session = script("""
+weight = torch.zeros(6, 3, requires_grad=True)
+for x, y in loader:
+    weight.grad = None
+    loss = nn.functional.cross_entropy(x @ weight, y)
+    loss.backward()
+    with torch.no_grad():
+        weight -= 0.1 * weight.grad
+modes = torch.overrides._get_current_function_mode_stack()
+""")
+    session.type(f"set step.on {on}")
+    for _ in range(2):
+        assert "no anomaly" in session.type("detect")
+    session.type("detect;;phase")
+    assert finished(session) == "Training finished after 4 steps"
+    assert session.session.run is not None
+    assert vars(session.session.run.module)["modes"] == []
+    assert torch.Tensor.backward.__module__ == "torch._tensor"
+
+
 def test_a_loop_that_says_itself_where_its_steps_are_takes_no_other_answer(
     script: Callable[..., TypingSession],
 ) -> None:

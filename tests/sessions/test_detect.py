@@ -105,3 +105,36 @@ def test_a_mask_of_infinities_is_meant(make_session: Make) -> None:
         'outputs = model(inputs).masked_fill(torch.eye(5, 3).bool(), float("-inf")).view(5, 3).softmax(1)',
     )
     assert "no anomaly" in make_session(loop(masked)).type("detect")
+
+
+IN_A_MODE = loop(
+    f"""
+            with Own():{PLAIN.replace(chr(10), chr(10) + "    ")}
+                controller.wait_if_paused()
+            left.extend(map(type, torch.overrides._get_current_function_mode_stack()))
+            continue"""
+).replace(
+    "\n    torch.manual_seed(0)",
+    """
+
+    class Own(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), words=None):
+            return function(*arguments, **(words or {}))
+
+
+    left = []
+    torch.manual_seed(0)""",
+)
+
+
+def test_a_step_that_begins_and_ends_inside_a_mode_of_the_script(make_session: Make) -> None:
+    """The script leaves its own mode, and not that of `detect` in its place."""
+    plain, session = make_session(IN_A_MODE), make_session(IN_A_MODE)
+    plain.type("continue")
+    for line in ("detect", "step", "detect", "detect"):
+        session.type(line)
+    session.type("continue")
+    assert session.session.status == "finished"
+    assert session.session.run is not None
+    assert [each.__name__ for each in vars(session.session.run.module)["left"]] == ["Watching"] * 2
+    assert weights_of(session) == weights_of(plain)
