@@ -14,7 +14,7 @@ from typing import Any
 
 from tdb.autograd import never_compiled
 from tdb.handle import Handle
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 
 Before = Callable[[Any, Any], bool]
 """Called with the roots and the gradients that `torch.autograd.backward` is given; returns whether to call `After`."""
@@ -72,4 +72,4 @@ def _telling(plain: Callable[..., None]) -> Callable[..., None]:
             if any(each is pair for each in _told):
                 pair[1]()
 
-    return never_compiled(backward)
+    return never_compiled(passed_over(backward))

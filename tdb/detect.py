@@ -24,7 +24,7 @@ from tdb.function_mode import FunctionMode
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.model_capture import is_compiled
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 from tdb.update_hooks import after_updates, before_updates
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Detection:
                     handle.remove()
                 self._when = before
 
-        return never_compiled(backward)
+        return never_compiled(passed_over(backward))
 
     def _nodes(self, tensors: Any) -> list[tuple[Any, _Made | None]]:
         """Return the nodes of the graph behind tensors, each with what made it or what it is a part of."""

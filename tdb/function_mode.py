@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 from tdb.autograd import is_being_compiled, never_compiled
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 
 Operate = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """Called with a function of torch and its arguments; returns what the function returns."""
@@ -51,7 +51,7 @@ class FunctionMode:
                 if was_here and self._is_on:
                     _put_below(self._mode)
 
-        return never_compiled(backward)
+        return never_compiled(passed_over(backward))
 
 
 def _mode(operate: Operate) -> Any:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from tdb.handle import Handle
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 
 Function = Callable[[Any, Any], object]
 
@@ -37,6 +37,7 @@ def _forget(function: Function) -> None:
 
 
 def _telling(plain: Callable[..., Any]) -> Callable[..., Any]:
+    @passed_over
     @functools.wraps(plain)
     def scale(scaler: Any, outputs: Any) -> Any:
         scaled = plain(scaler, outputs)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tdb.autograd import is_being_compiled
 from tdb.handle import Handle
-from tdb.patches import Patches
+from tdb.patches import Patches, passed_over
 
 Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], object]
 After = Callable[[Any, Any], object]
@@ -40,6 +40,7 @@ class _Calls:
     def _telling(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         kind, inherited = self._kind, "__call__" not in vars(self._kind)
 
+        @passed_over
         @functools.wraps(plain)
         def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             is_told = not is_being_compiled() and type(module) is kind

@@ -57,8 +57,13 @@ def losses_in_words(session: Session, loss: float | None) -> list[str]:
     losses = record.data.get("losses")
     if isinstance(losses, Mapping) and record.clock.tick == session.controller.position.tick:
         found = {name: number(value) for name, value in losses.items()}
-        return [f"{name} {value:.4f}" for name, value in found.items() if value is not None]
-    return [f"loss {loss:.4f}"] if loss is not None else []
+        return [f"{name} {loss_text(value)}" for name, value in found.items() if value is not None]
+    return [f"loss {loss_text(loss)}"] if loss is not None else []
+
+
+def loss_text(loss: float) -> str:
+    """Return a loss in four decimals, or in four digits where those would say nothing of its size."""
+    return f"{loss:.4f}" if loss == 0 or 1e-3 <= abs(loss) < 1e6 else f"{loss:.4g}"
 
 
 def source_line(place: Place | None) -> str:

@@ -163,6 +163,7 @@ class Events:
     def _telling_grad(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         told = never_compiled(self._listener.graded)
 
+        @passed_over
         @functools.wraps(plain)
         def grad(
             outputs: Any,
@@ -181,6 +182,7 @@ class Events:
         return grad
 
     def _telling_scaler_step(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        @passed_over
         @functools.wraps(plain)
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             updated: list[Any] = []
@@ -196,6 +198,7 @@ class Events:
         return step
 
     def _telling_clearing(self, plain: Callable[..., None]) -> Callable[..., None]:
+        @passed_over
         @functools.wraps(plain)
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> None:
             if not is_being_compiled():

@@ -19,6 +19,7 @@ from tdb.commands.flow import Quit
 from tdb.errors import INTERRUPTED_STATUS
 from tdb.front import still_running
 from tdb.main_thread import MainThread
+from tdb.stopping import loss_text
 
 if TYPE_CHECKING:
     from tdb.front import Meanwhile
@@ -281,7 +282,7 @@ def live_line(session: Session, pace: Pace, goal: int | None, progress: str) -> 
     speed = pace.at(state["tick"])
     words = [f"step {state['step']}"]
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
-    words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
+    words += [f"loss {loss_text(state['loss'])}"] if state["loss"] is not None else []
     words += [f"{speed:.0f} steps/s"] if speed >= 10 else [f"{speed:.2g} steps/s"] if speed else []
     if goal is not None and speed:
         seconds = max(0, goal - state["step"]) / speed

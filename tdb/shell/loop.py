@@ -29,6 +29,7 @@ from prompt_toolkit.utils import is_dumb_terminal
 from tdb.front import pauses
 from tdb.shell.complete import ShellCompleter
 from tdb.standing import RUNNING
+from tdb.stopping import loss_text
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -152,7 +153,7 @@ class Prompt:
         state = self._session.state()
         words = [state["status"], f"step {state['step']}"]
         words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
-        words += [f"loss {state['loss']:.4f}"] if state["loss"] is not None else []
+        words += [f"loss {loss_text(state['loss'])}"] if state["loss"] is not None else []
         if state["status"] == RUNNING:
             words.append(f"{self._front.pace.at(state['tick']):.0f} steps/s")
         words += [self._front.output.progress] if self._front.output.progress else []

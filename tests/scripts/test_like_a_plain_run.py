@@ -222,3 +222,29 @@ def test_what_torch_warns_of_what_the_script_calls_is_said_of_the_scripts_line(t
     assert [plain.error.count(warning) for warning in ("ordered collections", "Longer was reported")] == [1, 2]
     assert debugged.error == plain.error
     assert "Training finished after 3 steps" in debugged.out
+
+
+def test_what_torch_warns_of_in_a_backward_pass_is_said_of_the_same_line(torch_place: Place) -> None:
+    """However the step is looked at."""
+    script = torch_place.write(
+        "passes.py",
+        """
+        import warnings
+        import torch
+        from torch import nn
+        warnings.simplefilter("always")
+        model = nn.Linear(2, 3)
+        model.register_full_backward_hook(lambda module, given, came: None)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(5):
+            optimizer.zero_grad()
+            model(torch.ones(4, 2)).square().sum().backward()
+            optimizer.step()
+        """,
+    )
+    looks = [word for each in ("step", "detect", "phase loss", "step", "continue") for word in ("-c", each)]
+    plain, debugged = torch_place.python(script), torch_place.tdb(*looks, script)
+    warned, as_plain = ([line for line in each.error.splitlines() if "Warning: " in line] for each in (debugged, plain))
+    assert warned == as_plain
+    assert len(warned) == 5
+    assert "Training finished after 5 steps" in debugged.out

@@ -211,3 +211,26 @@ def test_a_script_that_leaves_with_a_status(make_session: Make) -> None:
     """)
     assert session.session.run is not None
     assert session.session.run.exit_code == 5
+
+
+def test_a_loss_of_any_size_is_told_from_zero(make_session: Make) -> None:
+    make_session("""
+        import tdb
+
+        controller = tdb.active_controller()
+        controller.begin()
+        for step, loss in enumerate([0.25, 0.00031416, 1.5e-9, 0.0, 2.5e12], 1):
+            controller.capture_batch([step], loss, step)
+            controller.wait_if_paused()
+    """).play("""
+        (tdb) step
+        > step 1  loss 0.2500 ...
+        (tdb) step
+        > step 2  loss 0.0003142 ...
+        (tdb) step
+        > step 3  loss 1.5e-09 ...
+        (tdb) step
+        > step 4  loss 0.0000 ...
+        (tdb) step
+        > step 5  loss 2.5e+12 ...
+    """)
