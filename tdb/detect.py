@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tdb.anomaly import Anomaly, entries_of, floats, wrong_in
 from tdb.autograd import count_compiled, inside_backward, is_being_compiled, never_compiled
 from tdb.captures import has_numbers
+from tdb.files import as_shown
 from tdb.frames import HERE, is_own, is_torch, place_of
 from tdb.function_mode import FunctionMode
 from tdb.handle import Handle
@@ -254,12 +255,5 @@ def _recorded_place(lines: Any) -> tuple[str, str]:
     own = str(Path(torch.__file__).parent)
     for match in filter(None, (_LINE.match(line) for line in reversed(list(lines)))):
         if not match["file"].startswith((own, HERE, "<frozen")):
-            return f"{_shown(match['file'])}({match['line']}) {match['function']}", match["source"].strip()
+            return f"{as_shown(Path(match['file']))}({match['line']}) {match['function']}", match["source"].strip()
     return "", ""
-
-
-def _shown(file: str) -> str:
-    from pathlib import Path
-
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -45,7 +45,7 @@ def must_be_replaceable(path: Path) -> None:
     Raises:
         TdbError: it is a folder, a device or a pipe, it or its folder is read-only, or its folder is not there.
     """
-    target = Path(os.path.realpath(path))
+    target = _meant_by(path)
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
@@ -62,6 +62,22 @@ def must_be_replaceable(path: Path) -> None:
         raise TdbError(f"cannot write {path}: its folder is read-only")
     if not mode & WRITABLE:  # whoever has protected it wants it as it is: the system would let it be replaced
         raise TdbError(f"cannot write {path}: it is read-only")
+
+
+def _meant_by(path: Path) -> Path:
+    """Return where a path leads to, through all links."""
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError:
+        raise TdbError(f"cannot write {path}: the working folder has gone", "Name the file from / on") from None
+
+
+def as_shown(path: Path) -> str:
+    """Return a path as it is shown: relative to the working folder, if that is there and the path lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def text_in(path: Path) -> str:
@@ -86,7 +102,7 @@ def replacing(path: Path) -> Iterator[Path]:
         TdbError: the file cannot be written, or `path` is a device or a pipe; what was there is as it was.
     """
     must_be_replaceable(path)
-    shown, path = path, Path(os.path.realpath(path))
+    shown, path = path, _meant_by(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)

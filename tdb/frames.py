@@ -19,6 +19,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tdb.errors import TdbError, in_words
+from tdb.files import as_shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,12 +136,8 @@ def place_of(frame: FrameType, line: int | None = None) -> Place:
     """Return where a frame is, or one of its lines, the file relative to the working folder if it lies below it."""
     path = Path(frame.f_code.co_filename)
     line = line or frame.f_lineno or 0  # none between two lines of a running thread
-    try:
-        shown = str(path.relative_to(Path.cwd()))
-    except ValueError:
-        shown = str(path)
     source = linecache.getline(str(path), line, frame.f_globals).strip()
-    return Place(shown, line, frame.f_code.co_name, source)
+    return Place(as_shown(path), line, frame.f_code.co_name, source)
 
 
 def compiled(text: str, mode: str) -> CodeType:

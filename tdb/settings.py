@@ -12,7 +12,7 @@ from tdb.errors import TdbError, UsageError, did_you_mean
 from tdb.files import is_there
 
 SMALLEST_BUDGET = 64 * 2**10
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def _choice(*words: str) -> Callable[[str], str]:
@@ -62,7 +62,10 @@ def _folder(text: str) -> Path | None:
     """Return a folder; None for "off"."""
     if text == "off":
         return None
-    path = Path(text).expanduser().absolute()
+    try:
+        path = Path(text).expanduser().absolute()
+    except FileNotFoundError:
+        raise UsageError(f"a folder or off, and the working folder of {text} has gone") from None
     if is_there(path) and not path.is_dir():
         raise UsageError(f"a folder or off, and {text} is a file")
     return path
@@ -70,7 +73,7 @@ def _folder(text: str) -> Path | None:
 
 def bytes_of(text: str) -> int:
     """Return a size such as 256MiB, 1GiB or 65536 in bytes; raises UsageError for anything else, or too little."""
-    match = re.fullmatch(r"(\d{1,18})\s*([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)(?:iB|B)?", text, re.IGNORECASE)
     size = 0 if match is None else int(match[1]) * _UNITS[match[2].upper()]
     if size < SMALLEST_BUDGET:
         raise UsageError(f"a size from 64KiB, such as 256MiB, not {text!r}")
@@ -79,7 +82,7 @@ def bytes_of(text: str) -> int:
 
 def size_of(number: int) -> str:
     """Return a number of bytes as `bytes_of` reads it, in the largest unit that divides it."""
-    unit = next((unit for unit in "GMK" if number % _UNITS[unit] == 0), "")
+    unit = next((unit for unit in "TGMK" if number % _UNITS[unit] == 0), "")
     return f"{number // _UNITS[unit]}{unit}iB" if unit else str(number)
 
 

@@ -60,6 +60,22 @@ def test_a_pipe_is_no_file_and_a_link_stays_one(session: TypingSession) -> None:
     assert len(rows("far.csv")) == 3
 
 
+def test_a_working_folder_that_has_gone_is_in_the_way_of_files_alone(session: TypingSession, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    for line in ("export run.json", "save s.tdb", "metrics -o m.csv"):
+        name = line.split()[-1]
+        said = f"*** cannot write {name}: the working folder has gone. Name the file from / on\n"
+        assert session.type(line) == said
+    said = "*** set checkpoints.spill takes a folder or off, and the working folder of spilled has gone. Now: off\n"
+    assert session.type("set checkpoints.spill spilled") == said
+    assert session.type("step").startswith("> step 14 ")
+    assert "optimizer.step()" in session.type("where")
+    assert session.type(f"export {tmp_path / 'run.json'}").startswith(f"{tmp_path / 'run.json'}: 14 steps")
+
+
 def test_options_after_an_expression_and_what_an_answer_can_be(session: TypingSession) -> None:
     assert session.type("find loss > 0 -o found.csv") == "wrote found.csv\n"
     assert len(rows("found.csv")) == 1
