@@ -18,11 +18,21 @@ from tdb.autograd import inside_backward, is_transformed, never_compiled
 from tdb.captures import is_tensor
 from tdb.counted import counted
 from tdb.errors import NotCapturedError, StateError
+from tdb.followed import Followed, Kept
 from tdb.generic_metrics import Initial, generic_metrics
 from tdb.handle import Handle
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import HostView, Kind, StepBatch, can_wait, host_rows, in_host_memory, steps_together
-from tdb.layer_weight import as_rows, form_of, gradient_of, has_form, is_computed, trained_for, weight_of
+from tdb.layer_weight import (
+    as_rows,
+    form_of,
+    gradient_of,
+    has_form,
+    has_plain_weight,
+    is_computed,
+    trained_for,
+    weight_of,
+)
 from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.module_calls import after_calls
 from tdb.step import Progress, not_yet
@@ -44,11 +54,13 @@ class FocusLayer:
         name: of the layer in its model.
         info: what is known of it; None as long as there is none.
         following: hooks stay on from step to step, and what they keep goes to the batch of steps that wait.
+        short_way: to that; None for a layer that is not like most.
+        followed: the same while it is gone.
         hooks_fire: not in a model that was compiled before.
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "captures": ("begin_step", "follow_step", "forget_step", "end_step", "_keep_output", "_keep_grad")
+        "captures": ("begin_step", "follow_step", "forget_step", "end_step", "keep_output", "keep_grad")
     }
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -61,14 +73,13 @@ class FocusLayer:
         self._optimizer: Any = None
         self._initial: Initial | None = None
         self._host_view = HostView()
-        self._before: Tensor | None = None
-        self._grad: Tensor | None = None
+        self._kept = Kept()
         self._grad_before: tuple[Tensor | None, int] = None, 0  # what the step before has left, and its version
-        self._can_wait = self._waits = False  # the output may be kept for several steps; it lies in the batch
         self.following = False
+        self.short_way: Followed | None = None
+        self.followed: Followed | None = None
         self._batch: StepBatch | None = None
         self._weight_batch: WeightBatch | None = None
-        self._output: Tensor | None = None
         self._handles: list[Handle | RemovableHandle] = []
         self._class: type[Any] = object  # of the layer, when hooks were put on
         self.hooks_fire = True
@@ -94,6 +105,9 @@ class FocusLayer:
             in_host = in_host_memory(weights)
             self._weight_batch = WeightBatch(weights) if in_host else None
             self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
+            self.short_way = None
+            if self._batch is not None and chosen.kind == "Linear" and has_plain_weight(module):
+                self.short_way = Followed(module, self._kept, self._batch, self.keep_output, self.keep_grad)
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
 
@@ -110,7 +124,7 @@ class FocusLayer:
     def let_go(self) -> None:
         """There is no layer with features any more."""
         self.forget_step()
-        self._module = self.info = self._batch = self._weight_batch = None
+        self._module = self.info = self._batch = self._weight_batch = self.short_way = None
 
     @property
     def title(self) -> str:
@@ -130,7 +144,7 @@ class FocusLayer:
     @property
     def captured(self) -> bool:
         """Whether the step was captured from its start."""
-        return self._before is not None
+        return self._kept.before is not None
 
     @property
     def capturing(self) -> bool:
@@ -140,12 +154,12 @@ class FocusLayer:
     @property
     def has_begun(self) -> bool:
         """Whether anything was done in the step that is captured."""
-        return self._output is not None or self._grad is not None
+        return self._kept.output is not None or self._kept.grad is not None
 
     @property
     def has_kept_grad(self) -> bool:
         """Whether the update of the step was about to be made."""
-        return self._grad is not None
+        return self._kept.grad is not None
 
     @property
     def has_new_grad(self) -> bool:
@@ -158,7 +172,7 @@ class FocusLayer:
         """The step ahead is captured: keep the weight as it is, and watch the layer's output and gradient."""
         self.forget_step()
         if self._module is not None:
-            self._before = self.weights()
+            self._kept.before = self.weights()
             grad = gradient_of(self._module)
             self._grad_before = grad, 0 if grad is None else _version(grad)
             self._put_hooks_on()
@@ -168,8 +182,8 @@ class FocusLayer:
         if self._module is None or self.captured or not capture.captured:
             return
         before, grad, output = capture.of_layer(self._module)
-        self._before = None if before is None else self._rows(before).clone()
-        self._grad = None if grad is None else self._rows(grad).clone()
+        self._kept.before = None if before is None else self._rows(before).clone()
+        self._kept.grad = None if grad is None else self._rows(grad).clone()
         if output is not None and self._module.training:
             self._take_output(output)
 
@@ -180,25 +194,27 @@ class FocusLayer:
             return
         if not (self.following and self._handles):
             self.forget_step()
+            self.followed = self.short_way
             self._put_hooks_on()
             self.following = True
-        left = self._batch.left
-        self._before = self._batch.begin_step(self._rows(self._weight())) if left is None else left
-        self._grad = self._output = None
+        if self.followed is not None and self.followed.begin_step():
+            return
+        self._kept.before = self._batch.begin_step(lambda: self._rows(self._weight()))
+        self._kept.grad = self._kept.output = None
 
     def forget_step(self) -> None:
         """What was captured belongs to a step that is over: what is looked at must not mix the two."""
-        if not (self._handles or self.captured or self._grad is not None or self._output is not None):
+        if not (self._handles or self.captured or self._kept.grad is not None or self._kept.output is not None):
             return
         self.end_step()
-        self._before = self._grad = self._output = None
+        self._kept.before = self._kept.grad = self._kept.output = None
         if self._batch is not None:
             self._batch.part()
 
     def end_step(self) -> None:
         """The step is over: take the hooks off."""
         self._take_hooks_off()
-        self.following = False
+        self.following, self.followed = False, None
         self._grad_before = None, 0
 
     def step_is_over(self) -> None:
@@ -207,11 +223,12 @@ class FocusLayer:
             self.end_step()
 
     def _put_hooks_on(self) -> None:
+        keeping = self if self.followed is None else self.followed
         self._class = type(self._module)
         if self.hooks_fire:
-            self._handles.append(after_calls(self._class, self._keep_output))
+            self._handles.append(after_calls(self._class, keeping.keep_output))
         if hasattr(self._optimizer, "register_step_pre_hook"):
-            self._handles.append(self._optimizer.register_step_pre_hook(never_compiled(self._keep_grad)))
+            self._handles.append(self._optimizer.register_step_pre_hook(never_compiled(keeping.keep_grad)))
 
     def _look_at_class(self) -> None:
         """Put the hooks on anew if the layer has got another class, as where a parametrization is registered."""
@@ -224,7 +241,8 @@ class FocusLayer:
             handle.remove()
         self._handles = []
 
-    def _keep_output(self, module: nn.Module, output: Any) -> None:
+    def keep_output(self, module: nn.Module, output: Any) -> None:
+        """A module of the layer's class has given an output."""
         # A forward without gradients is no training; in a backward pass a checkpointed part is computed once more.
         if module is not self._module or at_the_prompt() or inside_backward():
             return
@@ -238,24 +256,25 @@ class FocusLayer:
     def _take_output(self, output: Tensor) -> None:
         if output.dim() == 1:  # of one input that is not in a batch
             output = output[None]
-        self._output = None
-        self._can_wait = self.info is not None and self.info.kind == "Linear" and can_wait(output)
-        if self.following and self._can_wait and self._batch is not None:
-            self._output = self._batch.keep_output(output.flatten(0, -2))
-        self._waits = self._output is not None
-        if self._output is None:
-            self._output = output.clone()  # an in-place activation would overwrite it
+        self._kept.output = None
+        self._kept.can_wait = self.info is not None and self.info.kind == "Linear" and can_wait(output)
+        if self.following and self._kept.can_wait and self._batch is not None:
+            self._kept.output = self._batch.keep_output(output.flatten(0, -2))
+        self._kept.waits = self._kept.output is not None
+        if self._kept.output is None:
+            self._kept.output = output.clone()  # an in-place activation would overwrite it
 
-    def _keep_grad(self, *_: Any) -> None:
+    def keep_grad(self, *_: Any) -> None:
+        """An update is about to be made."""
         # Loops that clear gradients right after the update leave none for the boundary.
         rows = self._module_grad()
         if rows is None or at_the_prompt():
             return
-        before, batch = self._before, self._batch
+        before, batch = self._kept.before, self._batch
         if self.following and batch is not None and before is not None and before.shape == rows.shape:
-            self._grad = batch.keep_grad(rows)
+            self._kept.grad = batch.keep_grad(rows)
         else:
-            self._grad = rows.clone()
+            self._kept.grad = rows.clone()
 
     # ---- what can be looked at -------------------------------------------------------------------------------------
 
@@ -285,7 +304,7 @@ class FocusLayer:
         """
         if not self._progress.has_gradients:
             raise not_yet("gradients", self._progress)
-        grad = self._grad if self._grad is not None else self._module_grad()
+        grad = self._kept.grad if self._kept.grad is not None else self._module_grad()
         if grad is None:
             raise self._no_gradient()
         return grad.clone()
@@ -304,11 +323,11 @@ class FocusLayer:
         Raises:
             StateError: the step was not captured.
         """
-        if self._before is None:
+        if self._kept.before is None:
             raise NotCapturedError("the weight before this step was not captured")
         if not self._progress.has_update:
             raise not_yet("update of the weights", self._progress)
-        return self.weights() - self._before
+        return self.weights() - self._kept.before
 
     def forces(self, parts: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
         """Return the parts of the step's change by name, each [D, F]: "grad" first; they add up to `combined`.
@@ -327,20 +346,20 @@ class FocusLayer:
 
         As a user looks at them, on any device; for recording see `let_wait`.
         """
-        grad = self._grad if self._grad is not None else self._module_grad()
+        grad = self._kept.grad if self._kept.grad is not None else self._module_grad()
         return generic_metrics(
             self._rows(self._weight()),
             grad if self._progress.has_gradients else None,
-            self._before if self._progress.has_update else None,
+            self._kept.before if self._progress.has_update else None,
             self._features_last(),
             self._initial,
         )
 
     def _features_last(self) -> Tensor | None:
         """Return the layer's output [N, D], of all images and positions; None if there is none that has a mean."""
-        if self._output is None or self.info is None or self.info.kind == "Embedding":
+        if self._kept.output is None or self.info is None or self.info.kind == "Embedding":
             return None
-        return self._output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2)
+        return self._kept.output.movedim(-ROW_LAYERS[self.info.kind], -1).flatten(0, -2)
 
     # ---- steps whose metrics are computed together -----------------------------------------------------------------
 
@@ -352,17 +371,17 @@ class FocusLayer:
         Args:
             captured_only: more is wanted of the weight than its metrics.
         """
-        if self._before is None:
-            return None if captured_only or self._output is not None else self._let_weight_wait()
+        if self._kept.before is None:
+            return None if captured_only or self._kept.output is not None else self._let_weight_wait()
         batch, others, weight = self._batch, self._weight_batch, self._weight()
         if batch is None or not in_host_memory(weight):
             return None
-        if self._output is not None and not self._can_wait:
+        if self._kept.output is not None and not self._kept.can_wait:
             return None
         if others is not None and others.waiting:
             return others
-        grad = self._grad if self._grad is not None else self._module_grad()
-        kind = Kind(grad is not None, self._output is not None)
+        grad = self._kept.grad if self._kept.grad is not None else self._module_grad()
+        kind = Kind(grad is not None, self._kept.output is not None)
         if not batch.fits(kind) or not self._put_in(batch, grad):
             self._look_at_class()
             return batch
@@ -385,14 +404,15 @@ class FocusLayer:
 
     def _put_in(self, batch: StepBatch, grad: Tensor | None) -> bool:
         """Put what a step has left into the batch, unless it is there already; return whether it fits."""
-        if self._before is not None and not self.following:
+        before = self._kept.before
+        if before is not None and not self.following:
             batch.part()
-            batch.begin_step(self._before)
-        if self._output is not None and not self._waits:
-            if batch.keep_output(self._output.flatten(0, -2)) is None:
+            batch.begin_step(lambda: before)
+        if self._kept.output is not None and not self._kept.waits:
+            if batch.keep_output(self._kept.output.flatten(0, -2)) is None:
                 return False
-            self._waits = True
-        if grad is not None and not (self.following and self._grad is not None):
+            self._kept.waits = True
+        if grad is not None and not (self.following and self._kept.grad is not None):
             batch.keep_grad(grad)
         return True
 

@@ -69,6 +69,11 @@ def form_of(module: nn.Module) -> tuple[Any, ...]:
     return weight.shape, weight.dtype, weight.device
 
 
+def has_plain_weight(module: nn.Module) -> bool:
+    """Return whether a layer's weight is a parameter of its own."""
+    return _plain_weight(module) is not None
+
+
 def has_form(module: nn.Module, form: tuple[Any, ...]) -> bool:
     """Return whether `form_of` gives `form`; in the shortest way, on whatever device."""
     weight = _plain_weight(module)

@@ -245,7 +245,9 @@ class LoopSide:
             others: whose methods are timed besides those of what records and captures.
         """
         self.stop_measuring()
-        overhead.begin([self, self.question, self.captures.layer, self.captures.model, self.recorder, *others])
+        layer = self.captures.layer
+        others = (*others, layer.short_way) if layer.short_way is not None else others
+        overhead.begin([self, self.question, layer, self.captures.model, self.recorder, *others])
         self._overhead = overhead
 
     def stop_measuring(self) -> None:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tdb.beside import Beside, Job
 from tdb.errors import StateError, in_words
 from tdb.history import History
 from tdb.rule_batch import RuleBatch
 from tdb.some_metrics import SomeMetrics
 from tdb.step import Position
-from tdb.waiting import Batch, Place, Together, Waiting, computed, in_order
+from tdb.waiting import Batch, Computed, Place, Together, Waiting, in_order
 from tdb.watches import WatchedLayers
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Recorder:
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "metrics": ("_metrics", "_record_metrics", "_metrics_of_batch", "let_wait"),
+        "metrics": ("_metrics", "_record_metrics", "_append_waiting", "let_wait"),
         "watches": ("_append_watched",),
         "history": ("record", "flush", "_append"),
     }
@@ -77,6 +78,8 @@ class Recorder:
         self._in_batch = 0  # how many
         self._held = 0  # bytes of the others
         self._rule_batch: RuleBatch | None = None
+        self._beside = Beside()
+        self._aside: tuple[list[Waiting | SomeMetrics | Place], Job[Computed | None]] | None = None
         self._recorded_at = 0.0  # wall time
 
     # ---- any thread ------------------------------------------------------------------------------------------------
@@ -185,13 +188,20 @@ class Recorder:
                 self._has_no_metrics(error)
         if steps and not self._may_wait(steps[-1][-1]):
             self._recorded_at = steps[-1][-1]
-            self.flush()
+            if self.known is None and self._in_batch and self._batch is not None and self._batch.is_large:
+                self._set_aside()
+            else:
+                self.flush()
 
     def let_wait(self, timeline: int, finished: Finished) -> bool:
         """Let the metrics of a step of a free run wait that is to be recorded later; return whether it may be.
 
         If not, it is to be recorded at once, with metrics: `record` knows whether they wait already.
         """
+        followed = self._layer.followed
+        if followed is not None and self._batch is followed.batch and followed.end_step():
+            self._waits_in(followed.batch, (timeline, finished, None))
+            return not followed.batch.full
         panel = self.rule()
         if (panel is None or self._ids is not None) and self._layer.has_another_form:
             return False
@@ -221,19 +231,9 @@ class Recorder:
 
     def flush(self) -> None:
         """Record all that waits: history and trajectories are complete then."""
-        finished, self._finished, self._finished_steps = self._finished, [], 0
-        for timeline, handfuls in groupby(finished, key=itemgetter(0)):
-            self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
-        waiting, self._waiting, self._held = self._waiting, [], 0
-        in_batch, self._in_batch = self._in_batch, 0
-        try:
-            for some in in_order(waiting, self._metrics_of_batch() if in_batch else None):
-                if isinstance(some, Together):
-                    self._append(some)
-                else:
-                    some.record(self.history)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._give_up(error)
+        self._append_steps()
+        self._append_aside()
+        self._append_waiting(*self._take())
 
     def leave_out(self, timeline: int, steps: Sequence[Finished]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
@@ -330,6 +330,44 @@ class Recorder:
             self._layer.copy_rows(self._ids, rows)
         return batch
 
+    def _set_aside(self) -> None:
+        """Have the metrics of what waits computed beside training; what was set aside before them is recorded."""
+        self._append_steps()
+        self._append_aside()
+        waiting, compute = self._take()
+        self._aside = waiting, self._beside.begin(compute)
+
+    def _append_steps(self) -> None:
+        finished, self._finished, self._finished_steps = self._finished, [], 0
+        for timeline, handfuls in groupby(finished, key=itemgetter(0)):
+            self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
+
+    def _append_aside(self) -> None:
+        if self._aside is not None:
+            (waiting, job), self._aside = self._aside, None
+            self._append_waiting(waiting, job.result)
+
+    def _take(self) -> tuple[list[Waiting | SomeMetrics | Place], Callable[[], Computed | None]]:
+        """Return what waits, which does so no more, and what computes the metrics of those in the batch."""
+        waiting, self._waiting, self._held = self._waiting, [], 0
+        in_batch, self._in_batch = self._in_batch, 0
+        if not in_batch:
+            return waiting, lambda: None
+        assert self._batch is not None
+        return waiting, self._batch.take(self._ids)
+
+    def _append_waiting(
+        self, waiting: list[Waiting | SomeMetrics | Place], compute: Callable[[], Computed | None]
+    ) -> None:
+        try:
+            for some in in_order(waiting, compute()):
+                if isinstance(some, Together):
+                    self._append(some)
+                else:
+                    some.record(self.history)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._give_up(error)
+
     def _append(self, some: Together) -> None:
         """Record steps, or compare those that are known."""
         (timeline, _, known), steps = some.places[0], some.steps()
@@ -351,10 +389,6 @@ class Recorder:
         import torch
 
         return names, torch.stack([found[name] for name in names]).detach().float().cpu().numpy()
-
-    def _metrics_of_batch(self) -> tuple[tuple[str, ...], Array, Array | None]:
-        assert self._batch is not None
-        return computed(self._batch, self._ids)
 
     def _row_shape(self) -> tuple[int, int] | None:
         """Return (w, F) of the weights of w watched features; None if there are none."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from tdb.panel import Recorded
     from tdb.results import Array
+    from tdb.waiting import Computed
 
 MOST_STEPS = 64
 MOST_BYTES = 2**20
@@ -28,7 +30,10 @@ class RuleBatch:
 
     Attributes:
         waiting: how many steps wait.
+        is_large: see `tdb.waiting.Batch`.
     """
+
+    is_large = False
 
     def __init__(self, recorded: Recorded, parts: Sequence[Tensor], row_shape: tuple[int, int] | None) -> None:
         self.waiting = 0
@@ -54,20 +59,17 @@ class RuleBatch:
         self.waiting += 1
         return None if self._rows is None else self._rows[self.waiting - 1]
 
-    def metrics(self) -> tuple[tuple[str, ...], Array]:
-        """Return the names of the m metrics, and their values [k, m, D] at the k steps that wait."""
+    def take(self, ids: Array | None) -> Callable[[], Computed]:
+        """Let the steps that wait go, see `tdb.waiting.Batch`."""
+        del ids
+        parts, rows = self._parts, None if self._rows is None else self._rows[: self.waiting]
+        waiting, self.waiting, self._parts = self.waiting, 0, []
+        return partial(self._computed, waiting, parts, rows)
+
+    def _computed(self, waiting: int, kept: list[Tensor], rows: Array | None) -> Computed:
         import torch
 
-        parts = torch.stack(self._parts).detach()
-        found = self._recorded.columns(parts.reshape(self.waiting, self._count, -1))
+        parts = torch.stack(kept).detach()
+        found = self._recorded.columns(parts.reshape(waiting, self._count, -1))
         blocks: Array = torch.stack(list(found.values()), dim=1).float().cpu().numpy()
-        return tuple(found), blocks
-
-    def rows(self, ids: Array) -> Array | None:
-        """Return the weights [k, w, F] of the watched features `ids` [w]: not a copy."""
-        del ids
-        return None if self._rows is None else self._rows[: self.waiting]
-
-    def release(self) -> None:
-        """Nothing waits any more."""
-        self.waiting, self._parts = 0, []
+        return tuple(found), blocks, rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -16,25 +16,33 @@ if TYPE_CHECKING:
     from tdb.travel.known import Known
 
 
+Computed: TypeAlias = "tuple[tuple[str, ...], Array, Array | None]"
+"""Of n steps the names of their m metrics, the values [n, m, D], and the weights [n, w, F] of the watched features."""
+
+
 class Batch(Protocol):
-    """Where k steps wait for their metrics, to be computed together."""
+    """Where steps wait for their metrics, to be computed together."""
 
     @property
     def waiting(self) -> int:
-        """k, how many steps wait."""
+        """How many steps wait."""
 
     @property
     def full(self) -> bool:
         """Whether no other step may wait."""
 
-    def metrics(self) -> tuple[tuple[str, ...], Array]:
-        """Return the names of the m metrics, and their values [k, m, D]."""
+    @property
+    def is_large(self) -> bool:
+        """Whether computing takes so long that it is better done beside training."""
 
-    def rows(self, ids: Array) -> Array | None:
-        """Return the weights [k, w, F] of the watched features `ids` [w]."""
+    def take(self, ids: Array | None) -> Callable[[], Computed]:
+        """Let the steps that wait go, and return what computes what was missing of them.
 
-    def release(self) -> None:
-        """Nothing waits any more."""
+        To be called before another step waits here; if the batch is large, before `take` is called once more.
+
+        Args:
+            ids: [w], the watched features; None if there are none.
+        """
 
 
 Place: TypeAlias = "tuple[int, Finished, Known | None]"
@@ -82,27 +90,14 @@ class Together(NamedTuple):
         return np.array([finished[:2] for _, finished, _ in self.places], np.int64)
 
 
-def computed(batch: Batch, ids: Array | None) -> tuple[tuple[str, ...], Array, Array | None]:
-    """Return what was missing of the steps that wait in a batch, which do so no more: the last fields of `Together`.
-
-    Args:
-        batch: the batch.
-        ids: [w], the watched features; None if there are none.
-    """
-    names, blocks = batch.metrics()
-    rows = None if ids is None else batch.rows(ids)
-    batch.release()
-    return names, blocks, rows
-
-
 def in_order(
-    waiting: Sequence[Waiting | SomeMetrics | Place], batch: tuple[tuple[str, ...], Array, Array | None] | None
+    waiting: Sequence[Waiting | SomeMetrics | Place], batch: Computed | None
 ) -> Iterator[Together | SomeMetrics]:
     """Give what waits in its order, steps together that follow each other and are alike.
 
     Args:
         waiting: the steps; of those in a batch only which they are.
-        batch: what `computed` gives of the latter, if there are any.
+        batch: what was computed of the latter, if there are any.
     """
     taken = 0
     for kind, some in groupby(waiting, key=_kind):

@@ -6,6 +6,8 @@ there than must be, and the rest for many steps together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tdb.results import Array
+    from tdb.waiting import Computed
 
 MOST_STEPS = 64
 SMALL = 2**14
@@ -30,7 +33,10 @@ class WeightBatch:
 
     Attributes:
         waiting: how many steps wait.
+        is_large: see `tdb.waiting.Batch`.
     """
+
+    is_large = False
 
     def __init__(self, initial: Tensor) -> None:
         self.waiting = 0
@@ -62,11 +68,16 @@ class WeightBatch:
         """Whether no other step may wait."""
         return self.waiting == MOST_STEPS
 
-    def metrics(self) -> tuple[tuple[str, ...], Array]:
-        """Return the names of the m metrics, and their values [n, m, D] at the steps that wait."""
-        products = self._products[:, : self.waiting]
+    def take(self, ids: Array | None) -> Callable[[], Computed]:
+        """Let the steps that wait go, see `tdb.waiting.Batch`."""
+        del ids  # nobody watches features in steps that are not captured
+        waiting, self.waiting = self.waiting, 0
+        return partial(self._computed, waiting)
+
+    def _computed(self, waiting: int) -> Computed:
+        products = self._products[:, :waiting]
         if self._weights is not None and self._grads is not None:
-            weights, grads = self._weights[: self.waiting], self._grads[: self.waiting]
+            weights, grads = self._weights[:waiting], self._grads[:waiting]
             self._multiply(weights, grads if self._has_grad else None, products)
         with np.errstate(invalid="ignore", divide="ignore"):
             norm = np.sqrt(products[0])
@@ -74,16 +85,7 @@ class WeightBatch:
             if self._has_grad:
                 found["grad_norm"] = np.sqrt(products[1])
             found["cos_to_init"] = self._initial.cosine(products[2], norm)
-            return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind")
-
-    def rows(self, ids: Array) -> Array | None:
-        """Return None: nobody watches features in steps that are not captured."""
-        del ids
-        return None
-
-    def release(self) -> None:
-        """Nothing waits any more."""
-        self.waiting = 0
+            return tuple(found), np.stack(list(found.values()), axis=1, dtype=np.float32, casting="same_kind"), None
 
     def _multiply(self, weight: Array, grad: Array | None, products: Array) -> None:
         """Compute products of rows [3, ..., D] of weights and gradients [..., D, F]: w w, g g, w w0."""

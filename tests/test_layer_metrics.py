@@ -47,6 +47,7 @@ def train(
     sizes: tuple[int, ...] = (8,),
     layer: tuple[int, int] = (6, 5),
     at_step: Callable[[int], object] = abs,
+    inside: Callable[[str, int], object] = lambda *_: None,
 ) -> list[dict[str, Tensor]]:
     """Train one linear layer, and return what the metrics of every step are."""
     torch.manual_seed(0)
@@ -61,15 +62,19 @@ def train(
         with torch.no_grad():
             output = nn.functional.linear(inputs, weight, model[0].bias)
         loss = (model(inputs) ** 2).mean()
+        inside("forward", step)
         if clear == "before":
             optimizer.zero_grad()
         torch.autograd.backward(loss)
+        inside("backward", step)
+        weight = model[0].weight
         before, grad = weight.detach().clone(), weight.grad.clone()
         controller.capture_batch(inputs, loss, step)
         optimizer.step()
+        inside("update", step)
         if clear != "before":
             optimizer.zero_grad(set_to_none=clear == "to none")
-        expected.append(oracle(weight.detach(), before, grad, output, initial))
+        expected.append(oracle(model[0].weight.detach(), before, grad, output, initial))
         at_step(step)
         controller.wait_if_paused()
     controller.finish("finished")
@@ -173,6 +178,55 @@ def test_the_step_at_which_training_stops_is_whole_although_others_wait(controll
     np.testing.assert_allclose([float(norm) for _, norm in seen], [e["grad_norm"].norm() for e in expected], rtol=1e-4)
 
 
+@pytest.mark.parametrize("phase", ["forward", "backward", "update"])
+@pytest.mark.parametrize("every", [1, 3, 16, 17])
+def test_history_is_complete_whenever_it_is_asked_for_inside_a_step(
+    controller: DebugController, phase: str, every: int
+) -> None:
+    controller.recorder.dense = True
+
+    def look(now: str, step: int) -> None:
+        if now == phase and step % every == 0 and step > 1:
+            controller.recorder.flush()
+            assert controller.recorder.history.metric("update_norm")[0].tolist() == list(range(1, step))
+
+    expected = train(controller, inside=look)
+    compare(controller.recorder.history, expected, list(range(1, STEPS + 1)))
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward", "update"])
+def test_what_else_passes_through_the_layer_is_no_part_of_the_step(controller: DebugController, phase: str) -> None:
+    """An evaluation, of as many inputs or of others, and a pass of a model that is not being trained."""
+    controller.recorder.dense = True
+
+    def evaluate(now: str, step: int) -> None:
+        model = controller.target.model
+        if now == phase and step % 2 == 0:
+            with torch.no_grad():
+                model(torch.randn(8 if step % 4 else 5, 6))
+            model.eval()
+            model(torch.randn(8, 6))
+            model.train()
+
+    compare(controller.recorder.history, train(controller, inside=evaluate), list(range(1, STEPS + 1)))
+
+
+def test_a_weight_that_has_got_other_memory_or_is_another_parameter(controller: DebugController) -> None:
+    controller.recorder.dense = True
+
+    def exchange(now: str, step: int) -> None:
+        layer, optimizer = controller.target.model[0], controller.target.optimizer
+        if (now, step % 5) == ("update", 0):
+            layer.weight.data = layer.weight.data.clone() * 2
+        if (now, step) == ("update", 22):
+            layer.weight = nn.Parameter(layer.weight.detach() + 1)
+            optimizer.param_groups[0]["params"][0] = layer.weight
+
+    expected = train(controller, inside=exchange, clear="to none")
+    compare(controller.recorder.history, expected, list(range(1, STEPS + 1)), ("weight_norm", "cos_to_init"))
+    compare(controller.recorder.history, expected, list(range(1, STEPS + 1)), ("update_norm",))
+
+
 def test_weights_that_are_no_numbers_are_recorded_and_training_goes_on(controller: DebugController) -> None:
     controller.recorder.dense = True
 
@@ -211,15 +265,14 @@ def test_a_step_has_the_same_bits_however_many_wait_with_it() -> None:
         before, after, grad, output = (torch.randn(*size) for size in [(33, 101)] * 3 + [(17, 33)])
         for batch in (together, alone):
             batch.part()
-            batch.begin_step(before)
+            batch.begin_step(before.clone)
             batch.keep_grad(grad)
             batch.keep_output(output)
             batch.end_step(after, kind)
-        names, values = alone.metrics()
-        alone.release()
+        names, values, _ = alone.take(None)()
         found.append(values[0])
     assert names == tuple(GENERIC_METRICS)
-    np.testing.assert_array_equal(together.metrics()[1], np.stack(found))
+    np.testing.assert_array_equal(together.take(None)()[1], np.stack(found))
 
 
 @pytest.mark.parametrize("size", [(3, 7), (3, SMALL)])
@@ -233,9 +286,8 @@ def test_a_weight_has_the_same_bits_however_many_wait_with_it(size: tuple[int, i
         for batch in (together, alone):
             assert batch.put(weight.numpy(), grad.numpy())
         assert not together.put(weight.numpy(), None)  # it has other metrics
-        found.append(alone.metrics()[1][0])
-        alone.release()
-    np.testing.assert_array_equal(together.metrics()[1], np.stack(found))
+        found.append(alone.take(None)()[1][0])
+    np.testing.assert_array_equal(together.take(None)()[1], np.stack(found))
 
 
 class ForeseesAll(StopCheck):
