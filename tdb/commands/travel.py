@@ -36,10 +36,14 @@ def go_to(session: Session, way: Way, step: int) -> StopReport:
 def before_first(session: Session) -> int:
     """Return the step before the first that can be taken again: of this loop in place, of the whole run elsewhere."""
     travel = session.controller.travel
-    if not travel.why_not:
-        return travel.floor
+    return before_run(session) if travel.why_not else travel.floor
+
+
+def before_run(session: Session) -> int:
+    """Return the step before the first that was recorded of the whole run, whichever loop took it."""
+    floor = session.controller.travel.floor
     steps, _ = session.controller.recorder.history.loss()
-    return min(travel.floor, int(steps[0]) - 1) if len(steps) else travel.floor
+    return min(floor, int(steps[0]) - 1) if len(steps) else floor
 
 
 def need_still(session: Session) -> None:
@@ -63,7 +67,7 @@ def back(session: Session, count: Steps = 1) -> Result:
     need_still(session)
     here = session.controller.position.step
     goal = here - count
-    most = here - before_first(session)
+    most = here - before_run(session)
     if count > most:
         raise UsageError(f"there {'is 1 step' if most == 1 else f'are {most} steps'} to go back, not {count}")
     return by_best(session, goal, go_to, goal)

@@ -151,6 +151,8 @@ for number in range(30):
     optimizer.step()
 """
 
+MADE_ANEW = "optimizer = torch.optim.Adam(model.parameters())"
+
 
 def test_a_script_that_crashes_after_going_back_crashes_in_the_epoch_it_went_back_to(begin: Begin) -> None:
     session = begin(SCRIPT, "0")
@@ -219,3 +221,13 @@ def test_what_was_changed_before_it_was_asked_for_belongs_to_the_run_too(begin: 
     assert session.answer("p model.weight.tolist()")["value"] == weights
     assert "what was changed at step 5 was not done again: set optimizer.lr 0.03" in session.type("step")
     assert session.answer("branches")["now"] == "main"
+
+
+def test_back_reaches_as_far_as_goto(begin: Begin) -> None:
+    """Before the first step of the loop that goes back in place, another way leads."""
+    session = begin(NO_LOADER.replace("    model(", "    if number == 4:\n        " + MADE_ANEW + "\n    model("))
+    session.answer("set checkpoints.in_place on")
+    session.answer("step 6")
+    assert "there are 6 steps to go back, not 7" in session.type("back 7")
+    landing = session.answer("back 5")
+    assert (landing["route"], landing["step"], landing["differences"]) == ("re-run", 1, [])
