@@ -92,7 +92,7 @@ def model_rows(model: nn.Module, capture: ModelCapture) -> list[ModuleRow]:
             used = any(weight.grad is not None for weight in own.values())  # attention uses its projection's weight
             expected = capture.progress.complete and _computes(module) and not used
             _fill_output(row, capture.outputs.get(path), expected=expected)
-        row.remarks += _remarks(path, module, names, training=model.training)
+        row.remarks += _remarks(path, module, names, own.values(), training=model.training)
         rows.append(row)
     return rows
 
@@ -195,9 +195,11 @@ def _computes(module: nn.Module) -> bool:
     return inspect.getattr_static(type(module), "forward") is not torch.nn.Module.forward
 
 
-def _remarks(path: str, module: nn.Module, names: Mapping[int, str], *, training: bool) -> Iterator[str]:
+def _remarks(
+    path: str, module: nn.Module, names: Mapping[int, str], weights: Collection[_Weight], *, training: bool
+) -> Iterator[str]:
     own = list(module.named_parameters(recurse=False))
-    if own and not any(weight.requires_grad for _, weight in own):
+    if own and not any(weight.trainable or weight.moved for weight in weights):  # a GAN's may be so in turns
         yield "frozen"
     for name, weight in own:
         full = f"{path}.{name}" if path else name

@@ -256,3 +256,34 @@ def test_distributions_count_every_value(make_session: Make, tmp_path: Path) -> 
     assert "activations of 13 modules" in shown.type("step;; layers activations")
     assert "*** no weights in 'blok'" in shown.type("layers weights blok")
     assert "*** layers draws activations, gradients, weights, not first" in shown.type("layers first last")
+
+
+IN_TURNS = """
+    import torch
+    import tdb
+    from torch import nn
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2).requires_grad_(False))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    controller = tdb.attach(model, optimizer)
+    for step in range(1, 4):
+        model[0].requires_grad_(True)
+        loss = model(torch.randn(5, 4)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model[0].requires_grad_(False)
+        controller.capture_batch(None, loss, step)
+        controller.wait_if_paused()
+"""
+
+
+def test_a_layer_that_was_trained_in_this_step_is_not_frozen(make_session: Make) -> None:
+    """As the discriminator of a GAN, which is so while the generator has its turn."""
+    session = make_session(IN_TURNS)
+    session.type("step")
+    shown = session.type("layers")
+    assert "\n1: frozen" in shown
+    assert "0: frozen" not in shown
+    assert "0, 1: frozen" not in shown
