@@ -404,13 +404,23 @@ def test_a_smaller_budget_is_kept_at_once() -> None:
         History(100)
 
 
+def test_losses_do_not_give_way_in_vain_to_metrics_that_do_not_fit_any_more() -> None:
+    history = History(64 * MIB)
+    for step in range(1, 61):
+        append(history, 0, step, step, 0, 0.0, 0.5, {"a": np.ones(100_000)})
+        if step == 5:
+            history.budget.resize(MIB)
+    assert len(history.metric("a")[0]) < 5
+    assert history.loss()[0].tolist() == list(range(1, 61))
+
+
 def test_metrics_too_large_for_the_budget_are_left_out_and_that_is_said() -> None:
     history = History(SMALLEST)
     for step in range(1, 50):
         append(history, 0, step, step, 0, 0.0, 0.5, {"a": np.ones(100_000)})
     assert len(history.loss()[0]) == 49
     assert history.metric_names() == []
-    with pytest.raises(UsageError, match=r"metrics are not recorded: one step of them takes 0\.38 MiB"):
+    with pytest.raises(UsageError, match=r"metrics are not recorded: one step of them takes 391 KiB"):
         history.metric("a")
 
 

@@ -312,7 +312,7 @@ def test_mistakes_are_explained_and_change_nothing() -> None:
         watches.trajectory(9)
     with pytest.raises(UsageError, match=r"features 3 and 9 were never watched together. Trajectories: 3"):
         watches.pair(3, 9)
-    with pytest.raises(UsageError, match=r"64 watched features takes 0.0 MiB, more than history has room for"):
+    with pytest.raises(UsageError, match=r"64 watched features takes 16 KiB, more than history has room for"):
         watches.add(range(64), weights)
     with pytest.raises(UsageError, match=r"rows of shape \[2, 4\] for 1 watched features. Expected 1 x 4"):
         record(watches, 1, weights[:2])

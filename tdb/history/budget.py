@@ -51,8 +51,14 @@ class Budget:
             # Marks say what must stay, so they go only where they themselves are what fills the budget.
             giving = [series for series in self._series if series is not self.marks or 8 * series.nbytes > self.limit]
             largest_first = sorted(giving, key=lambda series: series.nbytes, reverse=True)
+            least = max((series.nbytes for series in giving), default=0) / 16
+            large = [series for series in largest_first if series.nbytes >= least]
+            small = largest_first[len(large) :]
+            # What takes next to nothing, as the losses beside wide metrics, gives way only where that is enough.
+            if sum(series.nbytes for series in small) < self.used + size - self.limit:
+                small = []
             # The newer halves give way only where no older half has anything left, as after a much smaller limit.
-            if not any(series.thin(share) for share in (0.5, 1.0) for series in largest_first):
+            if not any(series.thin(share) for some in (large, small) for share in (0.5, 1.0) for series in some):
                 return
 
     def holds(self, row_bytes: int) -> bool:
@@ -88,3 +94,8 @@ class Budget:
         """Forget `series`: its bytes are free again."""
         self._series.remove(series)
         self.used -= series.nbytes
+
+
+def size_in_words(size: int) -> str:
+    """Return a number of bytes as it is read: "1.5 MiB", "40 KiB"."""
+    return f"{size / MIB:,.1f} MiB" if size >= MIB else f"{size / 2**10:,.0f} KiB"

@@ -9,7 +9,7 @@ import numpy as np
 
 from tdb.captures import number
 from tdb.counted import counted
-from tdb.history.budget import MIB
+from tdb.history.budget import size_in_words
 from tdb.history.metrics import Metrics
 from tdb.history.recorded import STEP, Recorded
 
@@ -105,7 +105,7 @@ class History(Recorded):
             layer = f"{layer} ({counted(block.shape[1], 'feature')})"
         if layer not in self._layers:
             if not self.budget.holds(4 * block.size):
-                self._refused = f"metrics are not recorded: one step of them takes {4 * block.size / MIB:.2g} MiB"
+                self._refused = f"metrics are not recorded: one step of them takes {size_in_words(4 * block.size)}"
                 return None
             self._layers[layer] = Metrics(self.budget, names, block.shape[1:])
         self._features = self._layers[layer]

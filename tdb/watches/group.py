@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.errors import UsageError
-from tdb.history.budget import MIB
+from tdb.history.budget import size_in_words
 from tdb.history.metrics import every_name, metric_rows, placed
 from tdb.history.series import Series
 
@@ -46,9 +46,9 @@ class Group:
         self._lengths = np.sqrt(np.vecdot(self._initial, self._initial, dtype=np.float64))
         dtype = self._dtype(len(names))
         if not budget.holds(dtype.itemsize):
-            size = dtype.itemsize / MIB
             raise UsageError(
-                f"one step of {len(self.ids)} watched features takes {size:.1f} MiB, more than history has room for",
+                f"one step of {len(self.ids)} watched features takes {size_in_words(dtype.itemsize)}, more than history"
+                " has room for",
                 "Watch fewer, or raise history.budget",
             )
         self.series = Series(budget, dtype)
