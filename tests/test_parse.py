@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tdb.commands import all_commands
 from tdb.errors import UsageError
-from tdb.shell.parse import expanded, split_line, understand
+from tdb.shell.parse import expanded, is_command, pasted_lines, split_line, understand
 
 COMMANDS = all_commands()
 
@@ -43,6 +44,20 @@ def test_everything_else_is_python(line: str) -> None:
 def test_assigning_to_a_command_is_refused_with_a_hint_and_never_run(line: str) -> None:
     with pytest.raises(UsageError, match="In Python: !"):
         understand(line, COMMANDS)
+
+
+def test_what_was_pasted_is_commands_one_by_one_and_python_statements_whole() -> None:
+    def pasted(text: str) -> list[str]:
+        return pasted_lines(text, partial(is_command, registry=COMMANDS, aliases={"worst": "metrics top 3"}))
+
+    assert pasted("watch 0\r\nstep\n\nwatch\n") == ["watch 0", "step", "watch"]
+    assert pasted("x = 1\nstep\nworst\n  p x") == ["x = 1", "step", "worst", "  p x"]
+    loop = "for i in range(3):\n\n    if i:\n        print(i)\n    else:\n        pass\nelse:\n    print()"
+    assert pasted(f"{loop}\nstep") == [loop, "step"]
+    assert pasted("y = [\n1,\n]\np y\n") == ["y = [\n1,\n]", "p y"]
+    assert pasted("    x = 1\n    y = 2\n") == ["x = 1", "y = 2"]
+    assert pasted('text = """\nstep\n\n"""\nstep') == ['text = """\nstep\n\n"""', "step"]
+    assert pasted("\n \n") == []
 
 
 def test_a_bang_forces_python() -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from prompt_toolkit.utils import is_dumb_terminal
 
 from tdb.front import pauses
 from tdb.shell.complete import ShellCompleter
+from tdb.shell.parse import is_command, pasted_lines
 from tdb.standing import RUNNING
 from tdb.stopping import loss_text
 
@@ -80,14 +81,24 @@ class Prompt:
             Quit: the user left.
         """
         while True:
-            line = self._read()
-            if line.strip():
-                self._session.history.append(line.strip())
+            text = self._read()
             try:
-                self._interpreter.execute(line)
+                for line in self._typed(text):
+                    if line.strip():
+                        self._session.history.append(line.strip())
+                    self._interpreter.execute(line)
             except KeyboardInterrupt:
                 self._interpreter.show.line("")
             self._front.show_output()
+
+    def _typed(self, text: str) -> Iterator[str]:
+        """Give what was read line by line, as it would have been typed: several may have been pasted."""
+        if "\n" not in text or self._interpreter.reads:
+            yield text
+            return
+        named = partial(is_command, registry=self._session.registry, aliases=self._session.aliases)
+        for lines in pasted_lines(text, named):
+            yield from lines.splitlines() if self._interpreter.reads else [lines]
 
     def _read(self) -> str:
         """Return the next line; Ctrl-C clears it, Ctrl-D means quit."""

@@ -10,7 +10,9 @@ listed short form: `c.a`, `n()` and `j=1` are Python, as a pdb user expects.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from codeop import compile_command
+from collections.abc import Callable, Mapping
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from tdb.errors import UsageError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _FIRST_WORD = re.compile(r"([A-Za-z_][\w-]*|\?)(?=\s|&|$)")
 _PARAMETER = re.compile(r"%([1-9*])")
 _DEFINITION = re.compile(r"\s*alias\s+[A-Za-z_][\w-]*\s+[^\s=]")
+_CLAUSE = re.compile(r"(elif|else|except|finally)\b|[)\]}]")
 _ASSIGNMENT = re.compile(r"=(?!=)")
 
 
@@ -70,6 +73,31 @@ def _expanded(piece: str, aliases: Mapping[str, str], used: frozenset[str]) -> l
     return [each for part in split_line(text) for each in _expanded(part, aliases, used | {match[1]})]
 
 
+def goes_on(text: str) -> bool:
+    """Return whether text is the beginning of a Python statement that goes on in the next line."""
+    try:
+        return compile_command(text, symbol="exec") is None and not text.lstrip().startswith("#")
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
+        return False
+
+
+def pasted_lines(text: str, is_command: Callable[[str], bool]) -> list[str]:
+    """Return what was pasted as it would have been typed: one command after the other, Python statements whole.
+
+    Args:
+        text: several lines.
+        is_command: tells whether a line is a command, and so ends where it ends.
+    """
+    found: list[str] = []
+    for line in dedent(text).splitlines():
+        in_python = bool(found) and not is_command(found[-1])
+        if in_python and (line[:1].isspace() or _CLAUSE.match(line) or goes_on(found[-1].removeprefix("!"))):
+            found[-1] += f"\n{line}"
+        elif line.strip():
+            found.append(line)
+    return found
+
+
 def as_written(line: str) -> str:
     """Return a line that was read where the locale knows ASCII alone: what else there is in it was written as UTF-8."""
     if line.isascii():
@@ -78,6 +106,12 @@ def as_written(line: str) -> str:
         return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:  # half a character, which no locale has made
         return line
+
+
+def is_command(text: str, registry: Registry, aliases: Mapping[str, str]) -> bool:
+    """Return whether a line begins with the name of a command or an alias."""
+    match = _FIRST_WORD.match(text.lstrip())
+    return match is not None and (match[1] in aliases or registry.find(match[1]) is not None)
 
 
 def understand(text: str, registry: Registry) -> Typed:

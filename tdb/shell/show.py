@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -184,7 +185,7 @@ class Show:
         rows = sum(len(part) for part in parts if isinstance(part, Table))
         is_typed_at = isinstance(self.session.front, TerminalFront)  # by whoever would turn the pages
         wanted = self.terminal and is_typed_at and options.pager and self.session.settings["pager"]
-        return wanted and rows > max(0, self._console.height - 6)
+        return wanted and rows > max(0, self._console.height - 6) and _pager_is_there()
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.state()
@@ -205,6 +206,13 @@ def _fitting(text: str, width: int) -> str:
 
 def _between_words(line: str, width: int) -> list[str]:
     return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _pager_is_there() -> bool:
+    """Return whether the pager that the user has named can be found; where none is named, one is looked for."""
+    named = os.environ.get("MANPAGER") or os.environ.get("PAGER") or ""
+    program = next((word for word in named.split() if "=" not in word), None)
+    return program is None or program[0] in "'\"" or shutil.which(program) is not None
 
 
 @contextmanager

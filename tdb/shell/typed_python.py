@@ -9,6 +9,7 @@ from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
 from tdb.frames import compiled
 from tdb.results import Result, Text
+from tdb.shell.parse import goes_on
 from tdb.standing import READY
 from tdb.travel.edits import changes, note_python
 
@@ -24,9 +25,11 @@ def answer_python(session: Session, typed: Typed) -> Result:
     """Evaluate what was typed in the selected frame.
 
     Raises:
-        UsageError: it looks like a command, and there is none of this name.
+        UsageError: it looks like a command, and there is none of this name, or like the first line of several.
         TdbError: what the Python raised.
     """
+    if goes_on(typed.text):
+        raise UsageError("this is the first line of more Python", "`interact` reads Python of several lines")
     try:
         value = session.python(typed.text)
     except StateError:

@@ -414,6 +414,10 @@ def test_aliases(make_session: Make) -> None:
         (tdb) unalias to
         (tdb) to 5
         *** unknown command 'to' (nor Python)...
+        (tdb) for i in range(3):
+        *** this is the first line of more Python: `interact` reads Python of several lines
+        (tdb) rates = [
+        *** this is the first line of more Python: `interact` reads Python of several lines
     """)
 
 

@@ -108,6 +108,25 @@ def test_what_training_prints_stands_in_whole_lines_above_a_half_typed_one(
     assert terminal.until_end() == 0
 
 
+def test_lines_that_are_pasted_are_run_one_after_the_other(open_terminal: Open, write_script: Write) -> None:
+    terminal = open_terminal(write_script(TOLD))
+    terminal.until_prompt()
+    terminal.type("\x1b[200~step 2\r\nfor i in range(2):\r\n    print('turn', i)\r\nstep\r\n\x1b[201~")
+    terminal.until("step\n")
+    terminal.type("\r")
+    terminal.until(r"(?s)> step 2 .*turn 0\nturn 1\n> step 3 ")
+    terminal.until_line("(tdb)")
+    terminal.type("\x1b[200~break 5\ncommands\n  silent\n  p 'at', 5\nend\ncontinue\x1b[201~\r")
+    terminal.until(r"\('at', 5\)")
+    terminal.until_line("(tdb)")
+
+
+def test_a_pager_that_is_not_there_is_not_needed(open_terminal: Open, write_script: Write) -> None:
+    terminal = open_terminal(write_script(TOLD), PAGER="/nowhere/less -R", LESS="-i")
+    terminal.until_prompt()
+    assert "version" in terminal.line("help")
+
+
 def test_the_toolbar_completion_and_history(open_terminal: Open, write_script: Write, tmp_path: Path) -> None:
     (tmp_path / "look.tdb").write_text("state\n")
     terminal = open_terminal(write_script(TOLD), PAGER="echo options: $LESS", LESS="-i")
