@@ -72,7 +72,9 @@ class Followed:
         self._form, self._dtype = self._weight.shape, self._weight.dtype
         self._kept = kept
         self._other_output, self._other_grad = keep_output, keep_grad
-        self._like: tuple[Any, ...] = ()  # class, shape and dtype of the last output
+        self._tensor = torch.Tensor
+        self._shape: Any = None  # of the last output, None if it is not one like most
+        self._output_dtype: Any = None
         self._graph_task = torch._C._current_graph_task_id  # noqa: SLF001 - see `tdb.autograd`
         self._is_transformed = torch._C._functorch.is_functorch_wrapped_tensor  # noqa: SLF001 - likewise
 
@@ -80,9 +82,12 @@ class Followed:
         """The layer has given an output."""
         if module is not self._module:
             return
-        is_like = output.__class__, getattr(output, "shape", None), getattr(output, "dtype", None)
-        if is_like != self._like:
-            self._begin_with(output, is_like)
+        if (
+            output.__class__ is not self._tensor
+            or output.shape != self._shape
+            or output.dtype is not self._output_dtype
+        ):
+            self._begin_with(output)
         elif (
             output.requires_grad
             and module.training
@@ -92,7 +97,7 @@ class Followed:
         ):
             kept = self.batch.keep_output(output.detach())
             if kept is None:  # those that wait have outputs of another size
-                self._begin_with(output, is_like)
+                self._begin_with(output)
             else:
                 self._kept.output, self._kept.waits = kept, True
 
@@ -133,8 +138,9 @@ class Followed:
         kept.waits = False
         return True
 
-    def _begin_with(self, output: Any, is_like: tuple[Any, ...]) -> None:
+    def _begin_with(self, output: Any) -> None:
         before = self._kept.output
         self._other_output(self._module, output)
         if self._kept.output is not before:
-            self._like = is_like if self._kept.waits and output.dim() == 2 else ()
+            is_like_most = self._kept.waits and output.__class__ is self._tensor and output.dim() == 2
+            self._shape, self._output_dtype = (output.shape, output.dtype) if is_like_most else (None, None)

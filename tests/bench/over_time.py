@@ -20,7 +20,7 @@ from tdb.watches import Watches
 from tests.bench.side_by_side import Arm, Row, made_anew, quartiles
 from tests.bench.spine import OneRun, attached, trainer
 
-STEPS, ROUNDS, MAKINGS = 10, 600, 10
+STEPS, ROUNDS, MAKINGS = 10, 1200, 10
 MIB = 2**20
 WATCHED = [0, 15, 31, 47, 63]
 HANDFUL = 50  # steps come into history together
