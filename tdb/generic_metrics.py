@@ -18,13 +18,13 @@ GENERIC_METRICS = {
     "mean_activation": "mean of the layer's output for the feature, over the batch and all positions",
     "activation_std": "standard deviation of those outputs (of the batch itself: divided by their number)",
     "active_fraction": "share of those outputs that are above 0",
-    "cos_to_init": "cosine of the weights with what they were when their layer became the focus",
+    "cos_to_init": "cosine of the weights with what they were when their layer first became the focus",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Initial:
-    """What a weight was when its layer became the focus.
+    """What a weight was when its layer first became the focus.
 
     Attributes:
         rows: [D, F].

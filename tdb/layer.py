@@ -72,6 +72,8 @@ class FocusLayer:
         self._transposed = False
         self._optimizer: Any = None
         self._initial: Initial | None = None
+        # One that comes back is measured from what it was at first, as history and steps taken again know it.
+        self._initials: weakref.WeakKeyDictionary[nn.Module, tuple[Any, ...]] = weakref.WeakKeyDictionary()
         self._host_view = HostView()
         self._kept = Kept()
         self._grad_before: tuple[Tensor | None, int] = None, 0  # what the step before has left, and its version
@@ -100,8 +102,8 @@ class FocusLayer:
         if module is not self._module or form != self._form:
             self._module, self._form, self._transposed = module, form, chosen.kind in TRANSPOSED
             self.forget_step()
-            weights = self.weights()
-            self._initial = Initial(weights)
+            self._initial = self._initial_of(module)
+            weights = self._initial.rows
             in_host = in_host_memory(weights)
             self._weight_batch = WeightBatch(weights) if in_host else None
             self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
@@ -110,6 +112,15 @@ class FocusLayer:
                 self.short_way = Followed(module, self._kept, self._batch, self.keep_output, self.keep_grad)
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
+
+    def _initial_of(self, module: nn.Module) -> Initial:
+        """Return what the layer's weight was when it first became the focus in its present form."""
+        form, initial = self._initials.get(module, ((), None))
+        if initial is None or form != self._form:
+            initial = Initial(self.weights())
+            self._initials[module] = self._form, initial
+        assert isinstance(initial, Initial)
+        return initial
 
     @property
     def has_another_form(self) -> bool:
@@ -124,6 +135,7 @@ class FocusLayer:
     def let_go(self) -> None:
         """There is no layer with features any more."""
         self.forget_step()
+        self._initials.clear()
         self._module = self.info = self._batch = self._weight_batch = self.short_way = None
 
     @property

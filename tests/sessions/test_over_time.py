@@ -379,7 +379,9 @@ def test_the_state_names_watches_and_a_pace_without_the_time_at_stops(watched: T
 
 def test_words_that_name_no_feature_leave_the_watches_as_they_are(make_session: Make) -> None:
     session = make_session(recipe("--steps", "20"))
-    session.type("watch 3 17;; step 2")
+    session.type("watch 3 17")
+    assert session.type("unwatch 5") == "*** feature 5 is not watched. Watched: 3, 17\n"
+    session.type("step 2")
     for words in ("5:2", "8:8"):
         assert f"*** {words} is no feature now" in session.type(f"watch {words}")
     assert session.controller.get_watched() == [3, 17]

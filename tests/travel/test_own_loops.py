@@ -254,6 +254,22 @@ def test_features_watched_after_going_back_are_followed_through_steps_taken_agai
     assert prompt.digest() == expected[20]
 
 
+def test_a_layer_that_has_come_back_into_focus_is_compared_with_what_it_was_before(
+    start: Callable[..., Prompt],
+) -> None:
+    prompt = start("list")
+    prompt.do("step", 1)
+    prompt.do("watch", "0", "1")
+    for line in (("until", "5"), ("focus", "4"), ("until", "9"), ("focus", "0"), ("until", "14")):
+        prompt.do(*line)
+    for goal in (11, 7, 3):
+        answer = prompt.do("goto", goal)
+        assert answer.data["differences"] == [], answer.data
+    prompt.do("focus", "4")
+    assert prompt.do("goto", 8).data["differences"] == []
+    assert prompt.do("find", "max(cos_to_init) < 2 --replay").data["steps"].tolist() == list(range(1, 9))
+
+
 def test_a_branch_with_another_rate_goes_on_over_the_ends_of_epochs(start: Callable[..., Prompt]) -> None:
     plain_run, changed = undisturbed("augmented", rate=0.02), undisturbed("augmented", rate=0.3, at=9)
     prompt = start("augmented", cuts=False)
