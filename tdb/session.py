@@ -248,8 +248,12 @@ class Session:
                     break
         raise StateError("training did not reach the end of a step", "`where` shows what it is doing")
 
-    def ask(self, function: Callable[[], Value]) -> Value:
+    def ask(self, function: Callable[[], Value], *, of_a_step: bool = True) -> Value:
         """Compute something of this step in the training thread; while training runs, of its next whole step.
+
+        Args:
+            function: computes it.
+            of_a_step: it is of no use before the first step.
 
         Raises:
             StateError: no step has been taken yet.
@@ -257,7 +261,8 @@ class Session:
         if self.status == RUNNING:
             peeked = self.controller.peek(lambda record: function())  # noqa: ARG005
             return self.answer(peeked, at_a_stop=lambda: self.ask(function))
-        self.record()
+        if of_a_step:
+            self.record()
         return self.controller.call(function)
 
     def at_boundary(self, function: Callable[[], Value]) -> Value:

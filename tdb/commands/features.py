@@ -36,7 +36,7 @@ def focus(session: Session, layer: LayerName | None = None) -> Result:
     model = trained_model(session)
     unwatched = ""
     if layer is not None:
-        unwatched = session.ask(lambda: controller.move_focus(layer))
+        unwatched = session.ask(lambda: controller.move_focus(layer), of_a_step=False)
     found = layers_with_features(model)
     table = Table(
         {

@@ -59,7 +59,7 @@ def layers(
     if inside is not None:
         raise UsageError(f"layers draws {', '.join(WHAT)}, not {module}", "Example: layers activations encoder")
     notes = _what_is_missing(session)
-    rows = session.ask(lambda: model_rows(model, capture))
+    rows = session.ask(lambda: model_rows(model, capture), of_a_step=False)
     shown, hidden = chosen_rows(rows, module or "", DEEP if all_ else depth)
     parts: list[Part] = [tree_table(shown, rows, _note(rows, shown, hidden)), *remarks_text(shown if module else rows)]
     return Result(parts, {"layers": exact_table(shown), "captured": capture.captured}, notes)
@@ -72,7 +72,7 @@ def _distributions(session: Session, what: str, inside: str) -> Result:
         "gradients": lambda: gradients_of(model, capture),
         "weights": lambda: weights_of_model(model),
     }
-    found = session.ask(looks[what])
+    found = session.ask(looks[what], of_a_step=what != "weights")
     chosen = {name: array for name, array in found.items() if not inside or f"{name}.".startswith(f"{inside}.")}
     if not chosen:
         raise TdbError(f"no {what} in {inside!r}", did_you_mean(inside, [name for name, _ in model.named_modules()]))

@@ -287,3 +287,26 @@ def test_a_layer_that_was_trained_in_this_step_is_not_frozen(make_session: Make)
     assert "\n1: frozen" in shown
     assert "0: frozen" not in shown
     assert "0, 1: frozen" not in shown
+
+
+def test_the_model_is_looked_at_before_the_first_step(make_session: Make) -> None:
+    """Its tree and the layer of the tables; what only a step has is not there."""
+    session = make_session(IN_TURNS)
+    session.play("""
+        (tdb) start
+        > step 0 ...
+        (tdb) layers
+        module      params   |w|
+        Sequential      23   1.3
+          0 Linear      15     1
+          1 Linear       8  0.82
+        3 of 3 modules
+        1: frozen
+        (tdb) focus 1
+        focus 1: Linear, 2 features of 3
+        (tdb) layers gradients
+        *** no step has been taken yet: `step` takes the first
+    """)
+    assert session.type("layers weights").startswith("parameter ")
+    assert session.type("step").startswith("> step 1 ")
+    assert "of 2 rows of layer 1" in session.type("metrics top 1")
