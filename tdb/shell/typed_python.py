@@ -61,6 +61,8 @@ def _looks_unknown(text: str) -> bool:
 
 def _unknown(session: Session, text: str) -> UsageError:
     word = text.split(maxsplit=1)[0]
+    if word in session.aliases:  # it was replaced already, and has come back
+        return UsageError(f"the alias {word!r} leads back to itself", f"Another meaning: alias {word} step 10")
     names = session.registry.names()
     near = did_you_mean(word, names) or "`help` lists the commands"
     if session.status == READY and session.run is not None and not get_close_matches(word, names, cutoff=MISTYPED):

@@ -414,6 +414,12 @@ def test_aliases(make_session: Make) -> None:
         (tdb) unalias to
         (tdb) to 5
         *** unknown command 'to' (nor Python)...
+        (tdb) alias here there
+        here = there
+        (tdb) alias there here
+        there = here
+        (tdb) here
+        *** the alias 'here' leads back to itself. Another meaning: alias here step 10
         (tdb) for i in range(3):
         *** this is the first line of more Python: `interact` reads Python of several lines
         (tdb) rates = [
