@@ -108,7 +108,8 @@ class FocusLayer:
             self._weight_batch = WeightBatch(weights) if in_host else None
             self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
             self.short_way = None
-            if self._batch is not None and chosen.kind == "Linear" and has_plain_weight(module):
+            is_like_most = chosen.kind == "Linear" and has_plain_weight(module) and in_host_memory(module.weight)
+            if self._batch is not None and is_like_most:
                 self.short_way = Followed(module, self._kept, self._batch, self.keep_output, self.keep_grad)
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen

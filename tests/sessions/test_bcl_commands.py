@@ -279,7 +279,7 @@ def test_health_survives_a_run_of_all_conditions(make_session: Make) -> None:
         ("health 64", "no feature 64: features are 0..63"),
         ("health runs 3", "health runs compares conditions, and takes no features. Example: health runs"),
         ("heat loss", "loss is one value a step, not one a feature: `find loss > 0` and `loss` look at it"),
-        ("summary loss", "no metric 'loss' in history"),
+        ("summary loss", "loss is one value a step, not one a feature"),
     ],
 )
 def test_a_mistake_is_one_line(slow: TypingSession, line: str, message: str) -> None:
