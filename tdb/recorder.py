@@ -80,7 +80,8 @@ class Recorder:
         self._rule_batch: RuleBatch | None = None
         self._beside = Beside()
         self._aside: tuple[list[Waiting | SomeMetrics | Place], Job[Computed | None]] | None = None
-        self._recorded_at = 0.0  # wall time
+        self._recorded_at = 0.0  # wall time up to which history is complete
+        self._aside_at = 0.0  # and with what is set aside
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -187,11 +188,7 @@ class Recorder:
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._has_no_metrics(error)
         if steps and not self._may_wait(steps[-1][-1]):
-            self._recorded_at = steps[-1][-1]
-            if self.known is None and self._in_batch and self._batch is not None and self._batch.is_large:
-                self._set_aside()
-            else:
-                self.flush()
+            self._record_waiting(steps[-1][-1])
 
     def let_wait(self, timeline: int, finished: Finished) -> bool:
         """Let the metrics of a step of a free run wait that is to be recorded later; return whether it may be.
@@ -329,6 +326,16 @@ class Recorder:
         if rows is not None and self._ids is not None:
             self._layer.copy_rows(self._ids, rows)
         return batch
+
+    def _record_waiting(self, now: float) -> None:
+        """Record what waits, or set it aside: then what was set aside before it is recorded."""
+        batch = self._batch
+        if self.known is None and self._in_batch and batch is not None and batch.is_large and batch.full:
+            self._recorded_at, self._aside_at = self._aside_at, now
+            self._set_aside()
+        else:
+            self._recorded_at = self._aside_at = now
+            self.flush()
 
     def _set_aside(self) -> None:
         """Have the metrics of what waits computed beside training; what was set aside before them is recorded."""
