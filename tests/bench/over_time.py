@@ -89,11 +89,17 @@ def a_million_steps() -> list[Row]:
         watches.append(0, places, watched, names, watched_blocks)
         taken.append((time.perf_counter() - began) / HANDFUL)
     grown = resident() - before
-    early, late = (float(np.median(part)) * 1e6 for part in (taken[: len(taken) // 10], taken[-len(taken) // 10 :]))
+    tenth = len(taken) // 10
+    whole, early, late = (float(np.median(part)) * 1e6 for part in (taken, taken[:tenth], taken[-tenth:]))
     return [
         Row("a million steps, resident memory beyond the start", f"{grown:.0f} MiB", "281 MiB", grown <= 281.6),
-        Row("  history and 5 watches, first 100,000 steps", f"{early:.1f} us a step", "5 us", early <= 5),
-        Row("  the same, last 100,000 steps", f"{late:.1f} us a step", "not growing", late <= 1.5 * early + 1),
+        Row("  history and 5 watches, at the median", f"{whole:.1f} us a step", "5 us", whole <= 5),
+        Row(
+            "  the same, first and last 100,000 steps",
+            f"{early:.1f}, {late:.1f}",
+            "not growing",
+            late <= 1.5 * early + 1,
+        ),
     ]
 
 
