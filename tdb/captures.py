@@ -85,15 +85,10 @@ def own(value: Any) -> Any:
 
 
 def reading(loss: Any) -> Any:
-    """Return a loss as it is kept: a number, or a copy on its device, for whose value nobody has to wait now.
+    """Return a loss as it is kept whose number cannot be read at once: a copy on its device if it is a tensor.
 
     A copy, because the next step may be written into the same memory, as CUDA graphs do.
     """
-    if getattr(loss, "is_cpu", False):  # the most frequent first: this runs between all steps
-        try:
-            return loss.item()
-        except RuntimeError:  # it is not one element
-            pass
     return loss.detach().clone() if is_tensor(loss) else loss
 
 

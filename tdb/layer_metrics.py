@@ -3,8 +3,8 @@
 Between two steps everything is cold, the processor's caches and tdb's code in them alike: a metric that takes 10
 microseconds when it is computed again and again takes 50 there, mostly to get going. So a captured step only copies
 what its metrics need, and every few steps they are computed together, beside training: in two rooms by turns, so that
-nobody writes to what is being computed. What is computed is what `generic_metrics`
-computes; see `tdb.weight_batch` for what needs no capture.
+nobody writes to what is being computed. What is computed is what `generic_metrics` computes; see `tdb.weight_batch` for
+what needs no capture.
 """
 
 from __future__ import annotations
