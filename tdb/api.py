@@ -25,9 +25,10 @@ from tdb.controller import DebugController
 from tdb.elsewhere.answers import Collected
 from tdb.errors import StateError, UsageError
 from tdb.journal import Entry, standing
-from tdb.launch import Run, Script
+from tdb.launch import Run
 from tdb.queries import array_of
 from tdb.results import Facts, Result, Table, TensorValue, Text
+from tdb.script import Script
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import AT_FRONT, Interpreter

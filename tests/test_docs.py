@@ -16,7 +16,7 @@ from tdb.beside import NAME
 from tdb.commands import all_commands, declared_in
 from tdb.commands.binding import bind
 from tdb.controller import DebugController
-from tdb.launch import Script
+from tdb.script import Script
 from tests.conftest import PATIENCE, join
 from tests.typing_session import TypingSession
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from tdb.commands import all_commands
 from tdb.controller import DebugController
-from tdb.launch import Run, Script
+from tdb.launch import Run
+from tdb.script import Script
 from tdb.session import Session
 from tdb.shell.figures import FigureSink
 from tdb.shell.interpreter import Interpreter

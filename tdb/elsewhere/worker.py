@@ -15,7 +15,8 @@ from tdb.elsewhere.front_routes import routes_of_the_front
 from tdb.elsewhere.keeper import Keeper
 from tdb.elsewhere.serving import SentFront, SentShow
 from tdb.elsewhere.streams import sent_output
-from tdb.launch import Run, Script
+from tdb.launch import Run
+from tdb.script import Script
 from tdb.session import Session
 from tdb.shell.line_ends import line_ends_noted
 

@@ -23,8 +23,9 @@ from tdb.elsewhere.channel import kill_children
 from tdb.errors import INTERRUPTED_STATUS, TdbError, UsageError
 from tdb.files import home, is_there
 from tdb.front import Front, Meanwhile, PlainFront
-from tdb.launch import Run, Script
+from tdb.launch import Run
 from tdb.main_thread import MainThread
+from tdb.script import Script
 from tdb.script_stdin import stdin_for_commands
 from tdb.session import Session
 from tdb.shell.figures import FigureSink

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from tdb.launch import Script
+from tdb.script import Script
 from tests.elsewhere.scripts import LOADER
 from tests.typing_session import TypingSession
 

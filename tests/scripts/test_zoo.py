@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tdb.launch import Script
+from tdb.script import Script
 from tests.scripts.conftest import Place
 from tests.typing_session import TypingSession
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tdb.launch import Script
+from tdb.script import Script
 from tests.typing_session import TypingSession
 
 

@@ -15,7 +15,7 @@ from bcl.panel import bcl_panel
 from bcl.rules import RULES
 from recipes import gradient_gating_l0 as recipe
 from tdb.commands.binding import bind
-from tdb.launch import Script
+from tdb.script import Script
 from tests.typing_session import TypingSession
 
 Make = Callable[..., TypingSession]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tdb.commands import Command, all_commands
-from tdb.launch import Script
+from tdb.script import Script
 from tdb.shell.show import Show
 from tests.typing_session import TypingSession
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdb.launch import Script
+from tdb.script import Script
 from tdb.step import Step
 from tests.typing_session import TypingSession
 

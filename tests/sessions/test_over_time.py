@@ -15,7 +15,7 @@ import pytest
 from tdb.commands.place import pace
 from tdb.elsewhere.carried import carried_from
 from tdb.history import History
-from tdb.launch import Script
+from tdb.script import Script
 from tests.histories import append
 from tests.typing_session import TypingSession
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recipes.gradient_gating_l0 import main
-from tdb.launch import Script
+from tdb.script import Script
 from tests.typing_session import TypingSession
 
 Make = Callable[..., TypingSession]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tdb.launch import Script
+from tdb.script import Script
 from tdb.target import optimizers_of
 from tests.sessions.test_phases import CLOSURE, PLAIN, loop
 from tests.typing_session import TypingSession

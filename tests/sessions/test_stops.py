@@ -20,7 +20,7 @@ from recipes.gradient_gating_l0 import main
 from recipes.model import LinearAutoencoder
 from recipes.trainer import Trainer
 from recipes.training import LAYER
-from tdb.launch import Script
+from tdb.script import Script
 from tests.typing_session import TypingSession
 
 Make = Callable[..., TypingSession]
