@@ -26,6 +26,7 @@ from tdb.elsewhere.answers import Collected
 from tdb.errors import StateError, UsageError
 from tdb.journal import Entry, standing
 from tdb.launch import Run
+from tdb.prompt_python import run_python
 from tdb.queries import array_of
 from tdb.results import Facts, Result, Table, TensorValue, Text
 from tdb.script import Script
@@ -176,7 +177,7 @@ class ScriptSession:
         """
         if self._session.elsewhere is not None:
             return self._session.elsewhere.fetch("value", expression)
-        return self._session.python(expression)
+        return run_python(self._session, expression)
 
     # ---- everything else -------------------------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class ScriptSession:
         """
         typed = understand(line.strip(), self._session.registry)
         if typed.command is None:
-            return plain(self._session.python(typed.text))
+            return plain(run_python(self._session, typed.text))
         bound = bind(typed.command.name, typed.command.parameters, typed.arguments, typed.command.examples)
         if bound.options.output is not None:
             must_be_possible(bound.options.output, SUFFIXES_OF_WORDS if typed.command.moves else SUFFIXES)

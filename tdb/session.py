@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.armed import Armed
@@ -15,11 +14,10 @@ from tdb.elsewhere.keeper import keep_forks
 from tdb.elsewhere.known_branches import KnownBranches
 from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
-from tdb.frames import Namespace
 from tdb.front import PlainFront
-from tdb.interruptible import Evaluation, Listens
 from tdb.journal import Journal
 from tdb.main_thread import MainThread
+from tdb.prompt_python import PromptNamespace
 from tdb.settings import Settings
 from tdb.stack import Stack
 from tdb.standing import CRASHED, OVER, READY, RUNNING, STOPPED
@@ -84,7 +82,7 @@ class Session:
         self.run: Run | None = None
         self.thread_error: BaseException | None = None
         self.shell: Lines
-        self.names = Namespace()
+        self.names = PromptNamespace()
         self.history: list[str] = []
         self.journal = Journal()
         self.recording: RecordingFile | None = None
@@ -298,43 +296,6 @@ class Session:
         if self.status == RUNNING:
             return notices
         return [*notices, *self.branches.part_from_changes(self), *self.armed.take_notices()]
-
-    def python(self, text: str) -> Any:
-        """Evaluate Python in the selected frame, in the training thread, so that training does not notice.
-
-        Raises:
-            StateError: training is running.
-            TdbError: what the Python raised.
-        """
-        self.need_not_running()
-        self.names.at_stop(self.controller.gate.stops)
-        frame = self.stack.frame()
-        module: Mapping[str, Any] = vars(self.run.module) if self.run is not None and self.run.module else {}
-
-        def evaluate() -> Any:
-            return self.names.run(text, frame, module, self.convenience(), lasting=self.status not in OVER)
-
-        evaluation = Evaluation(evaluate)
-        listening = self.front.listening(evaluation.interrupt) if isinstance(self.front, Listens) else nullcontext()
-        try:
-            with listening:
-                if not self.settings["guard"]:
-                    return self.controller.gate.call(evaluation)
-                return self.controller.call(evaluation, user_code=True)
-        except KeyboardInterrupt:  # it came here; left alone, an endless loop would hold training for ever
-            evaluation.interrupt()
-            raise
-
-    def convenience(self) -> dict[str, Any]:
-        """Return the values of `$_step`, `$_epoch`, `$_`, `$_exception`, `$_bpnum`."""
-        state = self.controller.get_state()
-        return {
-            "step": state["step"],
-            "epoch": state["epoch"],
-            "": self.value,
-            "exception": self.stack.error(),
-            "bpnum": self.armed.points.last_number,
-        }
 
     def _how_it_ended(self) -> str:
         state = self.controller.get_state()

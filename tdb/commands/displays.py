@@ -12,8 +12,8 @@ from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression, short
 from tdb.foreign import is_array, text_of
-from tdb.frames import compiled
 from tdb.names import expression_names
+from tdb.prompt_python import compiled, run_python
 from tdb.queries import array_of
 from tdb.results import Result
 from tdb.results import Text as Lines
@@ -95,7 +95,7 @@ def value_of(session: Session, display: Display) -> Result:
     expression = display.expression
     if session.controller.is_inside and expression is not None and expression.needs_history:
         return Result([Lines(f"{display.number}: {display.text} is known at the end of the step")], {"value": None})
-    value = session.python(display.text) if expression is None else evaluated(session, expression, display.memory)
+    value = run_python(session, display.text) if expression is None else evaluated(session, expression, display.memory)
     return Result([Lines(display.line(_in_short(value)))], {"value": value if _is_plain(value) else part_of(value)})
 
 
@@ -127,7 +127,7 @@ def _expression(session: Session, text: str) -> Expression | None:
     if known or not is_python:
         return expression
     try:
-        session.python(text)
+        run_python(session, text)
     except TdbError:
         return expression  # it may come to be captured later
     return None

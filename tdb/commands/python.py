@@ -16,6 +16,7 @@ from tdb.commands.arguments import Condition, Python
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.expressions import UnknownNameError, compile_expression, explain, truth
 from tdb.foreign import is_array, text_of
+from tdb.prompt_python import run_python
 from tdb.results import Facts, Result, TensorValue
 from tdb.results import Text as Lines
 from tdb.tensors import tensor_value
@@ -50,7 +51,7 @@ def p(session: Session, expression: Python) -> Result:
         p optimizer.param_groups[0]["lr"]
         p model.encoder[0].weight.norm()
     """
-    value = session.python(expression)
+    value = run_python(session, expression)
     session.value = value
     part = part_of(value)
     return Result([part], {"value": value if isinstance(part, Lines) else part})
@@ -63,7 +64,7 @@ def pp(session: Session, expression: Python) -> Result:
     Example:
         pp optimizer.param_groups
     """
-    value = session.python(expression)
+    value = run_python(session, expression)
     session.value = value
     return Result([Lines(text_of(value, pprint.pformat))], {"value": value})
 
@@ -75,7 +76,7 @@ def whatis(session: Session, expression: Python) -> Result:
     Example:
         whatis loss
     """
-    value = session.python(expression)
+    value = run_python(session, expression)
     kind = type(value)
     facts: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")}
     if is_array(value):
@@ -138,7 +139,7 @@ def _holds_in_python(session: Session, text: str, error: TdbError) -> bool:
     if _is_always_true(text):
         raise UsageError(f"{text} is true whatever training does", 'Example: assert loss < 0.2 "the loss is too high"')
     try:
-        value = session.python(f"bool({text})")
+        value = run_python(session, f"bool({text})")
     except TdbError as other:
         if isinstance(other.__cause__, NameError | SyntaxError) or isinstance(other, StateError):
             raise error from None
@@ -201,7 +202,7 @@ class PythonLines:
         except (SyntaxError, ValueError, OverflowError):
             pass  # running it says what is wrong
         self._lines = []
-        value = self._session.python(text)
+        value = run_python(self._session, text)
         notes = self._session.take_notices()
         if changes(text, forced=False):
             notes += note_python(self._session, text)

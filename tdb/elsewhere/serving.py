@@ -20,6 +20,7 @@ from tdb.elsewhere.channel import Channel, flush_streams, kill_children
 from tdb.elsewhere.portable import portable
 from tdb.errors import TdbError, in_words
 from tdb.front import still_running
+from tdb.prompt_python import run_python
 from tdb.results import Result
 from tdb.shell.line_ends import begin_line, forget_line
 from tdb.shell.parse import understand
@@ -286,7 +287,7 @@ class Server:
         look: dict[str, Callable[[], Any]] = {
             "batch": session.controller.get_batch,
             "data": lambda: look_at(session, text),
-            "value": lambda: session.python(text),
+            "value": lambda: run_python(session, text),
         }
         try:
             show.result(typed, Result(data={"value": look[what]()}), Options())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tdb.commands.python import part_of
 from tdb.errors import StateError, TdbError, UsageError, did_you_mean
-from tdb.frames import compiled
+from tdb.prompt_python import compiled, run_python
 from tdb.results import Result, Text
 from tdb.shell.parse import goes_on
 from tdb.standing import READY
@@ -31,7 +31,7 @@ def answer_python(session: Session, typed: Typed) -> Result:
     if goes_on(typed.text):
         raise UsageError("this is the first line of more Python", "`interact` reads Python of several lines")
     try:
-        value = session.python(typed.text)
+        value = run_python(session, typed.text)
     except StateError:
         if typed.forced or not _looks_unknown(typed.text):
             raise

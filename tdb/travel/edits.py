@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tdb.frames import compiled
+from tdb.prompt_python import compiled, run_python_again
 from tdb.standing import STOPPED
 from tdb.target import optimizers_of
 
@@ -32,18 +32,7 @@ def changes(text: str, *, forced: bool) -> bool:
 
 def note_python(session: Session, text: str) -> list[str]:
     """Note Python that was run at a boundary, and return what has to be said."""
-    return note(session, f"!{text}", lambda: _python_again(session, text))
-
-
-def _python_again(session: Session, text: str) -> None:
-    """Run Python where the training thread stands now, which is the thread that asks."""
-    frames = session.stack.frames()
-    module = vars(session.run.module) if session.run is not None and session.run.module else {}
-
-    def run() -> None:
-        session.names.run(text, frames[-1] if frames else None, module, session.convenience())
-
-    session.controller.call(run, user_code=bool(session.settings["guard"]))
+    return note(session, f"!{text}", lambda: run_python_again(session, text))
 
 
 def note(session: Session, text: str, apply: Callable[[], Any], *, is_ahead: bool = False) -> list[str]:

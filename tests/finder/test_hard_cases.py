@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tdb.finder.discovery import MOST_SEARCHES
+from tdb.prompt_python import run_python
 from tests.typing_session import TypingSession
 
 PRELUDE = """
@@ -377,7 +378,7 @@ for number in range(8):
     for line in ("step", "step 5"):  # the second goes a shorter way
         session.type(line)
         batch = session.controller.get_batch()["batch"]
-        assert torch.equal(torch.as_tensor(batch), session.session.python("ids"))
+        assert torch.equal(torch.as_tensor(batch), run_python(session.session, "ids"))
 
 
 def test_parts_that_are_called_by_themselves_have_each_its_turn(script: Callable[..., TypingSession]) -> None:
@@ -517,7 +518,7 @@ for epoch in range(2):
     )
     assert session.type("step 6").startswith("> step 6  epoch 2  loss ")
     images, _ = session.controller.get_batch()["batch"]
-    assert torch.equal(torch.as_tensor(images), session.session.python("x"))
+    assert torch.equal(torch.as_tensor(images), run_python(session.session, "x"))
     assert finished(session) == "Training finished after 8 steps"
 
 
@@ -535,8 +536,8 @@ for epoch in range(3):
         shown = session.type(f"until {step}")
         assert shown.startswith(f"> step {step}  epoch {(step + 3) // 4} ")
         images, labels = session.controller.get_batch()["batch"]
-        assert torch.equal(torch.as_tensor(images), session.session.python("x"))
-        assert torch.equal(torch.as_tensor(labels), session.session.python("y"))
+        assert torch.equal(torch.as_tensor(images), run_python(session.session, "x"))
+        assert torch.equal(torch.as_tensor(labels), run_python(session.session, "y"))
     session.type("set checkpoints.in_place on;; step")
     assert "a batch ahead" in session.type("checkpoints")
     assert finished(session) == "Training finished after 12 steps"
@@ -556,7 +557,8 @@ for epoch in range(4):
     session = script(together + ONE_STEP.replace("\n", "\n        "))
     for step in range(1, 13):
         session.type(f"until {step}")
-        assert torch.equal(torch.as_tensor(session.controller.get_batch()["batch"][0]), session.session.python("x"))
+        images = session.controller.get_batch()["batch"][0]
+        assert torch.equal(torch.as_tensor(images), run_python(session.session, "x"))
     assert finished(session) == "Training finished after 14 steps"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdb.prompt_python import run_python
 from tests.typing_session import TypingSession
 
 Make = Callable[..., TypingSession]
@@ -248,7 +249,7 @@ def test_distributions_count_every_value(make_session: Make, tmp_path: Path) -> 
     half = shares.shape[1] // 2
     np.testing.assert_allclose(shares[:, :half].sum(axis=1), [row["negative"] for row in rows.values()])
     assert shares[list(rows).index("blocks.0.relu"), :half].sum() == 0
-    gradient = session.session.python("Trainer.model.last.weight.grad")
+    gradient = run_python(session.session, "Trainer.model.last.weight.grad")
     assert gradient is None
     table = session.answer("layers gradients last")["table"]
     assert [row[0] for row in table["rows"]] == ["last.weight", "last.bias"]

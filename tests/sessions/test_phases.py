@@ -9,6 +9,7 @@ import torch
 from torch.nn.modules import module as torch_modules
 from torch.optim import optimizer as torch_optimizers
 
+from tdb.prompt_python import run_python
 from tests.typing_session import TypingSession
 
 Make = Callable[..., TypingSession]
@@ -179,12 +180,12 @@ def test_gradients_changed_at_backward_are_those_of_the_update(make_session: Mak
     session = make_session(loop(PLAIN), as_json=True)
     session.answer("step 2")
     session.answer("phase backward")
-    weights = session.session.python("model[0].weight.clone()")
-    memory = session.session.python("optimizer.state[model[0].weight]['momentum_buffer'].clone()")
+    weights = run_python(session.session, "model[0].weight.clone()")
+    memory = run_python(session.session, "optimizer.state[model[0].weight]['momentum_buffer'].clone()")
     session.answer("! model[0].weight.grad.mul_(0).add_(2)")
     assert session.answer("grid grad all")["rows"][0] == [2] * 6
     assert session.answer("step")["phase"] == "boundary"
-    after = session.session.python("model[0].weight.clone()")
+    after = run_python(session.session, "model[0].weight.clone()")
     torch.testing.assert_close(after, weights - 0.1 * (0.9 * memory + 2))
     answer = session.answer("phase forward")
     assert (answer["step"], answer["phase"], answer["loss"]) == (4, "forward", None)

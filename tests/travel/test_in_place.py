@@ -14,6 +14,7 @@ import torch
 from recipes.conditions import CONDITIONS
 from tdb.arrival import arrive
 from tdb.errors import StateError, TdbError, UsageError
+from tdb.prompt_python import run_python
 from tdb.travel.edits import INSIDE, note_python
 from tdb.travel.in_place import InPlace
 from tests.conftest import PATIENCE
@@ -137,7 +138,7 @@ def test_what_was_typed_is_done_again_when_its_step_is_passed_again(start: Start
     prompt = start("control")
     prompt.do("until", "20")
     text = "import torch\nwith torch.no_grad(): self.model.encoder[0].weight[3] = 0"
-    prompt.session.python(text)
+    run_python(prompt.session, text)
     note_python(prompt.session, text)
     prompt.do("until", "40")
     assert prompt.digest() == changed[40]
