@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.armed import Armed
 from tdb.crashes import crash_hits
 from tdb.displays import Displays
 from tdb.elsewhere.forks import Fork
-from tdb.elsewhere.keeper import keep_forks
 from tdb.elsewhere.known_branches import KnownBranches
 from tdb.elsewhere.rerun import Rerun
 from tdb.errors import StateError
 from tdb.front import PlainFront
+from tdb.in_force import put_in_force
 from tdb.journal import Journal
 from tdb.main_thread import MainThread
 from tdb.prompt_python import PromptNamespace
@@ -92,38 +93,7 @@ class Session:
         self.routes: list[Route] = [InPlace(), Fork(), Rerun()]
         self._adopted: list[Callable[..., Any]] = []
         self._crash_hits: list[Hit] | None = None
-        self.settings.on_change(self._setting_changed)
-
-    def _setting_changed(self, name: str, value: Any) -> None:
-        recorder = self.controller.recorder
-        if name == "capture.at_stops":
-            self.armed.captures = value
-        elif name == "record.every":
-            recorder.every = value
-        elif name == "history.budget":
-            self.at_boundary(lambda: recorder.history.budget.resize(value))
-        elif name == "step.on" and self.run is not None:
-            self.run.finder.step_on(value)
-        elif name == "checkpoints.budget":
-            travel = self.controller.travel
-            self.at_boundary(lambda: travel.copies.resize(value))
-        elif name == "checkpoints.spill":
-            travel = self.controller.travel
-            self.at_boundary(lambda: travel.copies.spill_to(value))
-        elif name == "checkpoints.in_place" and self.elsewhere is None:
-            if value and (others := self.branches.others):
-                why = f"this run has other branches, which it would not know: {', '.join(others)}"
-                raise StateError(f"training cannot go back in place: {why}", "`switch` goes to them as it is")
-            self.at_boundary(lambda: self.controller.travel.request(value))
-        elif name == "checkpoints.forks":
-            keep_forks(self, value)
-
-    def has_branched(self, left: str) -> None:
-        """A run that cannot go back in place has left a branch: going back in place would not know it, and is off."""
-        if self.settings["checkpoints.in_place"]:
-            self.settings.change("checkpoints.in_place", "off")
-            told = f"a run that goes back in place from here on would not know the branch {left}"
-            self.journal.notices.append(f"checkpoints.in_place is off: {told}")
+        self.settings.on_change(partial(put_in_force, self))
 
     def typed_before(self, text: str) -> str:
         """Return what was typed before `text`, so that an error shows the line as it was typed; empty if nothing."""
@@ -137,6 +107,18 @@ class Session:
         self.controller.alone()
         self.main_thread, self.journal = MainThread(), Journal()
         self.front, self.recording, self.elsewhere = front, None, None
+
+    def route(self, name: str) -> Any:
+        """Return the route of this name."""
+        return next(route for route in self.routes if route.name == name)
+
+    def adopt_panels(self) -> None:
+        """Take in the commands of the script, and of learning rules that have declared themselves since."""
+        for commands in (self.controller.commands, *(panel.commands for panel in self.controller.panels)):
+            # Of two layers under one rule, or of one that is attached anew, the commands are the same.
+            new = [function for function in commands if function not in self._adopted]
+            self._adopted += new
+            self.registry.add(new)
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -160,10 +142,6 @@ class Session:
             return self.elsewhere.state()
         return {**self.controller.get_state(), "stops": self.controller.gate.stops}
 
-    def route(self, name: str) -> Any:
-        """Return the route of this name."""
-        return next(route for route in self.routes if route.name == name)
-
     def pause(self) -> None:
         """Ask training to stop at the next whole step, wherever it goes on."""
         (self.controller if self.elsewhere is None else self.elsewhere).pause()
@@ -171,6 +149,8 @@ class Session:
     def whereabouts(self) -> str:
         """Return where training is, in words."""
         return self.stack.whereabouts() if self.elsewhere is None else self.elsewhere.whereabouts()
+
+    # ---- what a command needs of it --------------------------------------------------------------------------------
 
     def need_not_running(self) -> str:
         """Raise StateError while training runs; otherwise return its status."""
@@ -191,6 +171,10 @@ class Session:
         if status in OVER:
             raise StateError(f"training is over ({self._how_it_ended()})", "looking commands still work, `quit` leaves")
 
+    def _how_it_ended(self) -> str:
+        state = self.controller.get_state()
+        return f"{state['status']} at step {state['step']}"
+
     def need_boundary(self) -> None:
         """Raise StateError unless training is stopped between two steps."""
         self.need_stopped()
@@ -203,6 +187,8 @@ class Session:
         if self.controller.position.tick == 0 and not self.controller.is_inside:
             raise StateError("no step has been taken yet", "`step` takes the first")
 
+    # ---- asking the training thread --------------------------------------------------------------------------------
+
     def record(self) -> Step:
         """Return the last step that was captured: where training stopped, or its next whole step while it runs.
 
@@ -210,13 +196,13 @@ class Session:
             StateError: no step was captured yet.
         """
         if self.status == RUNNING:
-            return self.answer(self.controller.peek(lambda record: record), at_a_stop=self.record)
+            return self._wait_for(self.controller.peek(lambda record: record), at_a_stop=self.record)
         record = self.controller.record
         if record.clock.step == 0 and not record.has_batch and self.controller.position.tick == 0:
             raise StateError("no step has been taken yet", "`step` takes the first")
         return record
 
-    def answer(self, future: Future[Value], at_a_stop: Callable[[], Value] | None = None) -> Value:
+    def _wait_for(self, future: Future[Value], at_a_stop: Callable[[], Value] | None = None) -> Value:
         """Wait for something that the training thread was asked for.
 
         Args:
@@ -227,11 +213,11 @@ class Session:
             StateError: training takes too long over its step, or is over; what was asked for is not done later.
         """
         try:
-            return self._answer_in_time(future, at_a_stop)
+            return self._wait_in_time(future, at_a_stop)
         finally:
             future.cancel()  # if there was none, after a Ctrl-C, too
 
-    def _answer_in_time(self, future: Future[Value], at_a_stop: Callable[[], Value] | None) -> Value:
+    def _wait_in_time(self, future: Future[Value], at_a_stop: Callable[[], Value] | None) -> Value:
         waited = 0.0
         while waited < PEEK_SECONDS:
             try:
@@ -258,7 +244,7 @@ class Session:
         """
         if self.status == RUNNING:
             peeked = self.controller.peek(lambda record: function())  # noqa: ARG005
-            return self.answer(peeked, at_a_stop=lambda: self.ask(function))
+            return self._wait_for(peeked, at_a_stop=lambda: self.ask(function))
         if of_a_step:
             self.record()
         return self.controller.call(function)
@@ -267,14 +253,16 @@ class Session:
         """Do something to what is recorded, in the training thread; while training runs, at its next boundary."""
         if self.status in {READY, *OVER}:
             return self.controller.call(function)
-        return self.answer(self.controller.at_boundary(function))
+        return self._wait_for(self.controller.at_boundary(function))
+
+    # ---- what is to be told ----------------------------------------------------------------------------------------
 
     def marks(self) -> dict[int, str]:
         """Return the steps at which training stopped, this one too, with why."""
-        here = self.stop_here()
+        here = self.present_stop()
         return ({} if here is None else {here[0]: here[1]}) | self.controller.recorder.history.marks()
 
-    def stop_here(self) -> tuple[int, str] | None:
+    def present_stop(self) -> tuple[int, str] | None:
         """Return the step at whose end training stands, and why it stopped: history knows it once training goes on."""
         if self.status != STOPPED or self.controller.is_inside:
             return None
@@ -296,15 +284,3 @@ class Session:
         if self.status == RUNNING:
             return notices
         return [*notices, *self.branches.part_from_changes(self), *self.armed.take_notices()]
-
-    def _how_it_ended(self) -> str:
-        state = self.controller.get_state()
-        return f"{state['status']} at step {state['step']}"
-
-    def adopt_panels(self) -> None:
-        """Take in the commands of the script, and of learning rules that have declared themselves since."""
-        for commands in (self.controller.commands, *(panel.commands for panel in self.controller.panels)):
-            # Of two layers under one rule, or of one that is attached anew, the commands are the same.
-            new = [function for function in commands if function not in self._adopted]
-            self._adopted += new
-            self.registry.add(new)

@@ -233,5 +233,5 @@ def export(session: Session, path: File) -> Result:
 
     recorder = session.controller.recorder
     others = recorder.watched_layers.out_of_focus
-    said = write(path, _history(session), recorder.watches, session.stop_here(), others)
+    said = write(path, _history(session), recorder.watches, session.present_stop(), others)
     return Result([Text(said)], {"file": str(path)})

@@ -124,7 +124,7 @@ class KnownBranches:
         self._others[left.name] = left
         self._now = KnownBranch(name, left.name, here, here, inherited=len(session.journal.changes))
         self._ends = FOREVER
-        session.has_branched(left.name)
+        _go_back_in_place_no_more(session, left.name)
         return self._now
 
     def fork_for_a_change(self, session: Session) -> KnownBranch | None:
@@ -151,6 +151,14 @@ def recorded_columns(session: Session) -> dict[str, tuple[Array, Array]]:
     """Return the loss and every metric of the present branch by name: steps [n] and values [n] or [n, D]."""
     history = session.controller.recorder.history
     return {"loss": history.loss(), **{name: history.metric(name) for name in history.metric_names()}}
+
+
+def _go_back_in_place_no_more(session: Session, left: str) -> None:
+    """A branch was left that going back in place would not know: that is off."""
+    if session.settings["checkpoints.in_place"]:
+        session.settings.change("checkpoints.in_place", "off")
+        told = f"a run that goes back in place from here on would not know the branch {left}"
+        session.journal.notices.append(f"checkpoints.in_place is off: {told}")
 
 
 def _weights(session: Session) -> Array | None:
