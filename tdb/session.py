@@ -244,7 +244,7 @@ class Session:
         """
         if self.status == RUNNING:
             peeked = self.controller.peek(lambda record: function())  # noqa: ARG005
-            return self._wait_for(peeked, at_a_stop=lambda: self.ask(function))
+            return self._wait_for(peeked, at_a_stop=lambda: self.ask(function, of_a_step=of_a_step))
         if of_a_step:
             self.record()
         return self.controller.call(function)
