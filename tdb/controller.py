@@ -12,7 +12,7 @@
 
 The training thread calls `begin`, `capture_batch`, `capture_step_data` and `wait_if_paused`; everything else may be
 called from any thread. While training runs freely a boundary costs one Event check, and nothing is copied: copies are
-made only in a step whose boundary may stop.
+made only in a step whose boundary may stop. What comes last in the class is for a debugger that is built on it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class DebugController:
         self.image_shape: tuple[int, ...] | None = None
         self.commands: list[Callable[..., Any]] = []
 
-    # ---- control: any thread ---------------------------------------------------------------------------------------
+    # ---- control: any thread -----------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         """Stop at the end of the next whole step."""
@@ -103,84 +103,11 @@ class DebugController:
         """Whether training is stopped, stepping, or about to stop."""
         return self._gate.is_paused
 
-    @property
-    def gate(self) -> Gate:
-        """The gate, for those who drive training: waiting, the training thread, the end."""
-        return self._gate
-
     def wait(self, timeout: float | None = None) -> str:
         """Block until training is stopped or over, at most `timeout` seconds; return the status."""
         return self._gate.wait(timeout)
 
-    def when_begins(self, function: Callable[[], object]) -> None:
-        """Call `function` in the training thread where a loop begins, before it may stop there."""
-        self._loop.about_to_begin = function
-
-    def stop_when(self, check: StopCheck | None) -> None:
-        """Ask `check` at every boundary whether to stop there; None to ask nobody."""
-        self._loop.question.check = check
-        self._loop.travel.due = 0
-        self._gate.arm(check is not None)
-
-    def keep_with(self, keeper: Keeper | None) -> None:
-        """Let `keeper` set copies of the process aside at boundaries; None for none."""
-        self._loop.keeper = keeper
-
-    def alone(self) -> None:
-        """This process is a copy in which nobody but the training thread has come along; called by that thread."""
-        self._loop.wanted.clear()
-        self._gate.alone()
-
-    def call(self, function: Callable[[], Result], *, user_code: bool = False) -> Result:
-        """Run `function` in the training thread while it is stopped, so that training does not notice.
-
-        Args:
-            function: what to run.
-            user_code: also put training modes and buffers of the model back, as code typed at the prompt needs.
-
-        Raises:
-            StateError: training is running.
-        """
-        return self._gate.call(lambda: self._loop.guarded(function, user_code))
-
-    def at_boundary(self, function: Callable[[], Result]) -> Future[Result]:
-        """Run `function` in the training thread at its next boundary, as `call` does when it is stopped."""
-        return self._gate.at_boundary(lambda: self._loop.guarded(function))
-
-    def peek(self, look: Callable[[Step], Result]) -> Future[Result]:
-        """Capture the next whole step without stopping at it, and call `look` with its record at its boundary."""
-        answer: Answer[Result] = Answer(self._look_while_waiting)
-        job = Job(lambda: self._loop.guarded(lambda: look(self._loop.last.record)), answer)
-
-        def pass_on(queued: Future[None]) -> None:
-            if queued.exception() is not None:
-                answer.refuse("training is over")
-
-        self._gate.at_boundary(lambda: self._loop.wanted.append(job)).add_done_callback(pass_on)
-        return answer
-
-    def measure(self, overhead: Overhead, *others: Measured) -> None:
-        """Measure what tdb costs over the next steps: in the training thread at a boundary, or while there is no loop.
-
-        Args:
-            overhead: the measurement; one that is under way already is broken off.
-            others: whose methods are timed besides those of what captures and records.
-        """
-        self._loop.measure(overhead, *others)
-
-    def stop_measuring(self) -> None:
-        """Break off the measurement, if there is one; where `measure` may be called."""
-        self._loop.stop_measuring()
-
-    def notify(self, text: str) -> None:
-        """Have a line told at the prompt."""
-        self._loop.notices.append(text)
-
-    def take_notices(self) -> list[str]:
-        """Return what is to be told at the prompt, such as what guarded calls had to put back; each is told once."""
-        return list(taken(self._loop.notices))
-
-    # ---- looking: any thread ---------------------------------------------------------------------------------------
+    # ---- looking: any thread -----------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """Return paused, step, phase, has_batch, and of the last finished step also tick, epoch and loss.
@@ -207,83 +134,6 @@ class DebugController:
     def get_batch(self) -> dict[str, Any] | None:
         """Return the last captured batch with its loss, step, epoch and labels; None before the first."""
         return self._loop.last.as_batch()
-
-    @property
-    def position(self) -> Position:
-        """Where training is: its last finished step."""
-        return self._loop.position
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether the step under way is being taken phase by phase, and not complete."""
-        return not self._loop.captures.progress.complete
-
-    @property
-    def progress(self) -> Progress:
-        """How far the step under way has come, if training stands inside it."""
-        return self._loop.captures.progress
-
-    @property
-    def phases(self) -> Phases:
-        """At which phase of a step training is to stop."""
-        return self._loop.captures.phases
-
-    @property
-    def skip(self) -> Skip:
-        """Whether a step is to be left without its update."""
-        return self._loop.captures.skip
-
-    @property
-    def detection(self) -> Detection:
-        """What made the first value that is not finite, in a step under detection."""
-        return self._loop.captures.detection
-
-    @property
-    def capturing(self) -> bool:
-        """Whether the step under way is captured from its start."""
-        return self._loop.captures.under_way.capturing
-
-    @property
-    def record(self) -> Step:
-        """The last step that was captured whole."""
-        return self._loop.last.record
-
-    @property
-    def target(self) -> Any:
-        """What is trained, as the loop has told it: see `tdb.target`."""
-        return self._loop.target
-
-    @property
-    def layer(self) -> FocusLayer:
-        """The layer whose output units are the features of the tables."""
-        return self._loop.captures.layer
-
-    @property
-    def model_capture(self) -> ModelCapture:
-        """What the last step did in all modules of the model; to be looked at in the training thread."""
-        return self._loop.captures.model
-
-    @property
-    def focus_name(self) -> str:
-        """The name of the layer that the loop or the user has asked for, or nothing."""
-        return self._loop.focus_name
-
-    @property
-    def panels(self) -> list[Panel]:
-        """What learning rules have declared."""
-        return self._loop.panels
-
-    @property
-    def recorder(self) -> Recorder:
-        """The history of the run and the trajectories of watched features."""
-        if self._gate.has_lost_thread:
-            self._loop.record_rest()
-        return self._loop.recorder
-
-    @property
-    def travel(self) -> Traveller:
-        """Checkpoints, and going back to them."""
-        return self._loop.travel
 
     def list_step_data_keys(self) -> list[str]:
         """Return the keys captured in this step, in the order of their capture."""
@@ -322,13 +172,15 @@ class DebugController:
         under_way = self._loop.captures.under_way
         return self.call(lambda: under_way.entry(key, name), user_code=True)
 
+    # ---- watching: any thread ----------------------------------------------------------------------------------------
+
     def add_watch(self, feature_id: int) -> None:
         """Follow a feature of the focus layer: its weights and metrics at every step from now on.
 
         Raises:
             UsageError: there is no such feature.
         """
-        self._at_boundary(lambda: self.recorder.watch([feature_id]))
+        self._between_steps(lambda: self.recorder.watch([feature_id]))
 
     def remove_watch(self, feature_id: int) -> None:
         """Stop following a feature; its trajectory stays.
@@ -336,7 +188,7 @@ class DebugController:
         Raises:
             UsageError: it is not watched.
         """
-        self._at_boundary(lambda: self.recorder.unwatch([feature_id]))
+        self._between_steps(lambda: self.recorder.unwatch([feature_id]))
 
     def get_watched(self) -> list[int]:
         """Return the watched features in the order in which they were added."""
@@ -348,56 +200,24 @@ class DebugController:
 
     def clear_trajectories(self) -> None:
         """Forget the trajectories; the watches stay."""
-        self._at_boundary(self.recorder.clear_trajectories)
+        self._between_steps(self.recorder.clear_trajectories)
 
-    def _at_boundary(self, function: Callable[[], None]) -> None:
+    def _between_steps(self, function: Callable[[], None]) -> None:
         if self._gate.status in {READY, *OVER} or threading.current_thread() is self._gate.thread:
             self.call(function)
             self._gate.attention.set()  # a loop that asks for itself is to be heard at its next boundary
         else:
             self.at_boundary(function).result()
 
-    def _somebody_looks(self) -> None:
-        if self._loop.idle:
-            self.awake(EVERY)
-
-    def rest(self) -> None:
-        """Record nothing but losses that are handed over, until `awake`: nobody looks at this run."""
-        self._loop.idle = True
-        self.recorder.every = NEVER
-
-    def awake(self, every: int) -> None:
-        """Record the metrics every so many steps: somebody looks."""
-        self._loop.idle = False
-        self.recorder.every = every
-
-    # ---- the recipe: before training -------------------------------------------------------------------------------
+    # ---- what a script declares: before training ---------------------------------------------------------------------
 
     def describe(self, **about: str) -> None:
         """Name the recipe, condition and the like; `where` shows them."""
         self.about.update(about)
 
-    def focus_late(self) -> None:
-        """Look for the focus layer once more: the model has weights that it had not when the loop began."""
-        self._loop.bind_focus(self._loop.target)
-
     def focus_on(self, layer: str) -> None:
         """Name the layer whose output units are the features of the tables."""
         self._loop.focus_name = layer
-
-    def move_focus(self, layer: str) -> str:
-        """Make another layer the focus, of this step too; in the training thread.
-
-        Returns what cannot be watched of what was named before anybody knew how many features there are.
-
-        Raises:
-            UsageError: there is no such layer, or it has no features.
-        """
-        self.recorder.flush()
-        self.layer.bind(self.target, layer)
-        self.layer.take_over(self.model_capture)
-        self.focus_on(self.layer.name)
-        return self.recorder.moved()
 
     def add_panel(self, panel: Panel) -> None:
         """Let a learning rule show itself.
@@ -434,7 +254,7 @@ class DebugController:
             )
         self.travel.reach.register(name, save, load)
 
-    # ---- the training loop -----------------------------------------------------------------------------------------
+    # ---- the training loop -------------------------------------------------------------------------------------------
 
     def attach(self, target: Any) -> None:
         """A loop over `target` will follow, perhaps in another thread; nothing stops here. See `begin`."""
@@ -509,8 +329,194 @@ class DebugController:
         """
         self._loop.finish(status, reason, linger)
 
-    # ---- any thread ------------------------------------------------------------------------------------------------
+    # ---- for a debugger: running something in the training thread ----------------------------------------------------
+
+    def call(self, function: Callable[[], Result], *, user_code: bool = False) -> Result:
+        """Run `function` in the training thread while it is stopped, so that training does not notice.
+
+        Args:
+            function: what to run.
+            user_code: also put training modes and buffers of the model back, as code typed at the prompt needs.
+
+        Raises:
+            StateError: training is running.
+        """
+        return self._gate.call(lambda: self._loop.guarded(function, user_code))
+
+    def at_boundary(self, function: Callable[[], Result]) -> Future[Result]:
+        """Run `function` in the training thread at its next boundary, as `call` does when it is stopped."""
+        return self._gate.at_boundary(lambda: self._loop.guarded(function))
+
+    def peek(self, look: Callable[[Step], Result]) -> Future[Result]:
+        """Capture the next whole step without stopping at it, and call `look` with its record at its boundary."""
+        answer: Answer[Result] = Answer(self._look_while_waiting)
+        job = Job(lambda: self._loop.guarded(lambda: look(self._loop.last.record)), answer)
+
+        def pass_on(queued: Future[None]) -> None:
+            if queued.exception() is not None:
+                answer.refuse("training is over")
+
+        self._gate.at_boundary(lambda: self._loop.wanted.append(job)).add_done_callback(pass_on)
+        return answer
 
     def _look_while_waiting(self) -> None:
         if self._gate.status in OVER:
             self._loop.wanted.refuse_all()
+
+    def measure(self, overhead: Overhead, *others: Measured) -> None:
+        """Measure what tdb costs over the next steps: in the training thread at a boundary, or while there is no loop.
+
+        Args:
+            overhead: the measurement; one that is under way already is broken off.
+            others: whose methods are timed besides those of what captures and records.
+        """
+        self._loop.measure(overhead, *others)
+
+    def stop_measuring(self) -> None:
+        """Break off the measurement, if there is one; where `measure` may be called."""
+        self._loop.stop_measuring()
+
+    # ---- for a debugger: how training goes on ------------------------------------------------------------------------
+
+    def when_begins(self, function: Callable[[], object]) -> None:
+        """Call `function` in the training thread where a loop begins, before it may stop there."""
+        self._loop.about_to_begin = function
+
+    def stop_when(self, check: StopCheck | None) -> None:
+        """Ask `check` at every boundary whether to stop there; None to ask nobody."""
+        self._loop.question.check = check
+        self._loop.travel.due = 0  # what is foreseen has changed
+        self._gate.arm(check is not None)
+
+    def keep_with(self, keeper: Keeper | None) -> None:
+        """Let `keeper` set copies of the process aside at boundaries; None for none."""
+        self._loop.keeper = keeper
+
+    def alone(self) -> None:
+        """This process is a copy in which nobody but the training thread has come along; called by that thread."""
+        self._loop.wanted.clear()
+        self._gate.alone()
+
+    def rest(self) -> None:
+        """Record nothing but losses that are handed over, until `awake`: nobody looks at this run."""
+        self._loop.idle = True
+        self.recorder.every = NEVER
+
+    def awake(self, every: int) -> None:
+        """Record the metrics every so many steps: somebody looks."""
+        self._loop.idle = False
+        self.recorder.every = every
+
+    def _somebody_looks(self) -> None:
+        if self._loop.idle:
+            self.awake(EVERY)
+
+    def focus_late(self) -> None:
+        """Look for the focus layer once more: the model has weights that it had not when the loop began."""
+        self._loop.bind_focus(self._loop.target)
+
+    def move_focus(self, layer: str) -> str:
+        """Make another layer the focus, of this step too; in the training thread.
+
+        Returns what cannot be watched of what was named before anybody knew how many features there are.
+
+        Raises:
+            UsageError: there is no such layer, or it has no features.
+        """
+        self.recorder.flush()
+        self.layer.bind(self.target, layer)
+        self.layer.take_over(self.model_capture)
+        self.focus_on(self.layer.name)
+        return self.recorder.moved()
+
+    def notify(self, text: str) -> None:
+        """Have a line told at the prompt."""
+        self._loop.notices.append(text)
+
+    def take_notices(self) -> list[str]:
+        """Return what is to be told at the prompt, such as what guarded calls had to put back; each is told once."""
+        return list(taken(self._loop.notices))
+
+    # ---- for a debugger: where training stands, and its parts --------------------------------------------------------
+
+    @property
+    def gate(self) -> Gate:
+        """The gate, for those who drive training: waiting, the training thread, the end."""
+        return self._gate
+
+    @property
+    def position(self) -> Position:
+        """Where training is: its last finished step."""
+        return self._loop.position
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the step under way is being taken phase by phase, and not complete."""
+        return not self._loop.captures.progress.complete
+
+    @property
+    def progress(self) -> Progress:
+        """How far the step under way has come, if training stands inside it."""
+        return self._loop.captures.progress
+
+    @property
+    def capturing(self) -> bool:
+        """Whether the step under way is captured from its start."""
+        return self._loop.captures.under_way.capturing
+
+    @property
+    def record(self) -> Step:
+        """The last step that was captured whole."""
+        return self._loop.last.record
+
+    @property
+    def target(self) -> Any:
+        """What is trained, as the loop has told it: see `tdb.target`."""
+        return self._loop.target
+
+    @property
+    def phases(self) -> Phases:
+        """At which phase of a step training is to stop."""
+        return self._loop.captures.phases
+
+    @property
+    def skip(self) -> Skip:
+        """Whether a step is to be left without its update."""
+        return self._loop.captures.skip
+
+    @property
+    def detection(self) -> Detection:
+        """What made the first value that is not finite, in a step under detection."""
+        return self._loop.captures.detection
+
+    @property
+    def layer(self) -> FocusLayer:
+        """The layer whose output units are the features of the tables."""
+        return self._loop.captures.layer
+
+    @property
+    def model_capture(self) -> ModelCapture:
+        """What the last step did in all modules of the model; to be looked at in the training thread."""
+        return self._loop.captures.model
+
+    @property
+    def focus_name(self) -> str:
+        """The name of the layer that the loop or the user has asked for, or nothing."""
+        return self._loop.focus_name
+
+    @property
+    def panels(self) -> list[Panel]:
+        """What learning rules have declared."""
+        return self._loop.panels
+
+    @property
+    def recorder(self) -> Recorder:
+        """The history of the run and the trajectories of watched features."""
+        if self._gate.has_lost_thread:
+            self._loop.record_rest()
+        return self._loop.recorder
+
+    @property
+    def travel(self) -> Traveller:
+        """Checkpoints, and going back to them."""
+        return self._loop.travel

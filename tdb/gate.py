@@ -111,10 +111,10 @@ class Gate:
             return self._armed or self._permission.wants_boundary
 
     @property
-    def is_stopping(self) -> bool:
+    def is_ending(self) -> bool:
         """Whether the loop is told to stop, and has not come to a boundary since."""
         with self._lock:
-            return self._permission.stopping
+            return self._permission.ending
 
     @property
     def thread(self) -> threading.Thread | None:
@@ -168,7 +168,7 @@ class Gate:
         with self._lock:
             status = self._look()
             permission = self._permission
-            if status in OVER or permission.stopping or (status == RUNNING and not permission.paused):
+            if status in OVER or permission.ending or (status == RUNNING and not permission.paused):
                 return 0
             if status == READY:
                 permission.grant_from_start(count)
@@ -315,7 +315,7 @@ class Gate:
             self._standing.enter(threading.current_thread())
             self._announce()
             hold = self._permission.begins()
-            if not (hold or self._permission.stopping):
+            if not (hold or self._permission.ending):
                 return
         self._serve(hold, "start")
 
@@ -375,7 +375,7 @@ class Gate:
                 for _ in range(due):
                     self._next_job().run()  # no name holds it: see Answer.result
             with self._lock:
-                if self._permission.stopping:
+                if self._permission.ending:
                     self._over(ENDED, "stopped by the user")
                     self._standing.unwinding = True
                     let_threads_end_quietly()
@@ -433,7 +433,7 @@ class Gate:
 
     def _over(self, status: str, reason: str) -> None:
         self._standing.end(status, reason)
-        self._permission.is_over()
+        self._permission.ends()
         self._announce()  # should another run follow, its first boundary looks here
 
     def _look(self) -> str:

@@ -13,19 +13,19 @@ class Permission:
         paused: training is to stop, or has stopped.
         pause_due: a pause was asked for, and its stop has not come yet.
         granted: steps that may still be begun while paused.
-        stopping: training is to end at its next boundary.
+        ending: training is to end at its next boundary.
         stop_at_begin: it is to stop before the first step of a loop that has not begun.
     """
 
     def __init__(self) -> None:
-        self.paused = self.pause_due = self.stopping = self.stop_at_begin = False
+        self.paused = self.pause_due = self.ending = self.stop_at_begin = False
         self.granted = 0
         self._pause_reason = ""
 
     @property
     def wants_stop(self) -> bool:
         """Whether training is to stop where it stands, if it may stop there."""
-        return self.paused and self.granted == 0 and not self.stopping
+        return self.paused and self.granted == 0 and not self.ending
 
     @property
     def wants_first_stop(self) -> bool:
@@ -35,7 +35,7 @@ class Permission:
     @property
     def wants_boundary(self) -> bool:
         """Whether the next boundary is to be looked at, for any of these reasons."""
-        return self.paused or self.stop_at_begin or self.stopping
+        return self.paused or self.stop_at_begin or self.ending
 
     def pause(self, reason: str = "pause", *, stopped: bool) -> None:
         """Stop at the end of the next whole step, whatever was granted beyond it; `stopped`: it has stopped already."""
@@ -51,7 +51,7 @@ class Permission:
     def stop(self) -> None:
         """End training; overrides a pause."""
         self.resume()
-        self.stopping = True
+        self.ending = True
 
     def grant(self, count: int) -> None:
         """Allow `count` steps more to a loop that is under way."""
@@ -74,7 +74,7 @@ class Permission:
     def begins(self) -> bool:
         """A loop begins; return whether it is to stop before its first step."""
         hold, self.stop_at_begin = self.stop_at_begin, False
-        if hold or self.stopping:
+        if hold or self.ending:
             self.paused, self.pause_due = hold, False
         return hold
 
@@ -101,12 +101,12 @@ class Permission:
             self.granted -= 1
         return self.stop_at_begin or (self.paused and (self.pause_due or self.granted == 0))
 
-    def is_over(self) -> None:
+    def ends(self) -> None:
         """Training is over: nothing is asked of a loop that may follow, but to stop before its first step."""
         self.resume()
-        self.stopping = False
+        self.ending = False
 
     def only_stop(self) -> None:
         """Stop here, and forget what else was asked."""
-        self.stop_at_begin = self.stopping = False
+        self.stop_at_begin = self.ending = False
         self.paused, self.pause_due, self.granted = True, False, 0

@@ -86,7 +86,7 @@ def test_the_end_overrides_a_pause_and_is_forgotten_with_the_loop() -> None:
     permission.pause(stopped=False)
     permission.stop()
     assert (permission.wants_stop, permission.wants_boundary) == (False, True)
-    permission.is_over()
+    permission.ends()
     assert not permission.wants_boundary
 
 

@@ -37,7 +37,7 @@ def pystep(session: Session) -> Result:
     selected = session.stack.frame()
     if selected is None:
         raise StateError("there is no frame for pdb to begin in", "`step` takes the step")
-    debugger = StepDebugger(lambda: session.controller.gate.is_stopping)
+    debugger = StepDebugger(lambda: session.controller.gate.is_ending)
     session.armed.aim(None)
     session.controller.gate.call(lambda: debugger.attach(frames[: frames.index(selected) + 1]))
     session.controller.step()
