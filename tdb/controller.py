@@ -74,7 +74,7 @@ class DebugController:
         self.image_shape: tuple[int, ...] | None = None
         self.commands: list[Callable[..., Any]] = []
 
-    # ---- control: any thread -----------------------------------------------------------------------------------------
+    # ---- control: any thread ---------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         """Stop at the end of the next whole step."""
@@ -107,7 +107,7 @@ class DebugController:
         """Block until training is stopped or over, at most `timeout` seconds; return the status."""
         return self._gate.wait(timeout)
 
-    # ---- looking: any thread -----------------------------------------------------------------------------------------
+    # ---- looking: any thread ---------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """Return paused, step, phase, has_batch, and of the last finished step also tick, epoch and loss.
@@ -172,7 +172,7 @@ class DebugController:
         under_way = self._loop.captures.under_way
         return self.call(lambda: under_way.entry(key, name), user_code=True)
 
-    # ---- watching: any thread ----------------------------------------------------------------------------------------
+    # ---- watching: any thread --------------------------------------------------------------------------------------
 
     def add_watch(self, feature_id: int) -> None:
         """Follow a feature of the focus layer: its weights and metrics at every step from now on.
@@ -209,7 +209,7 @@ class DebugController:
         else:
             self.at_boundary(function).result()
 
-    # ---- what a script declares: before training ---------------------------------------------------------------------
+    # ---- what a script declares: before training -------------------------------------------------------------------
 
     def describe(self, **about: str) -> None:
         """Name the recipe, condition and the like; `where` shows them."""
@@ -254,7 +254,7 @@ class DebugController:
             )
         self.travel.reach.register(name, save, load)
 
-    # ---- the training loop -------------------------------------------------------------------------------------------
+    # ---- the training loop -----------------------------------------------------------------------------------------
 
     def attach(self, target: Any) -> None:
         """A loop over `target` will follow, perhaps in another thread; nothing stops here. See `begin`."""
@@ -329,7 +329,7 @@ class DebugController:
         """
         self._loop.finish(status, reason, linger)
 
-    # ---- for a debugger: running something in the training thread ----------------------------------------------------
+    # ---- for a debugger: running something in the training thread --------------------------------------------------
 
     def call(self, function: Callable[[], Result], *, user_code: bool = False) -> Result:
         """Run `function` in the training thread while it is stopped, so that training does not notice.
@@ -376,7 +376,7 @@ class DebugController:
         """Break off the measurement, if there is one; where `measure` may be called."""
         self._loop.stop_measuring()
 
-    # ---- for a debugger: how training goes on ------------------------------------------------------------------------
+    # ---- for a debugger: how training goes on ----------------------------------------------------------------------
 
     def when_begins(self, function: Callable[[], object]) -> None:
         """Call `function` in the training thread where a loop begins, before it may stop there."""
@@ -437,7 +437,7 @@ class DebugController:
         """Return what is to be told at the prompt, such as what guarded calls had to put back; each is told once."""
         return list(taken(self._loop.notices))
 
-    # ---- for a debugger: where training stands, and its parts --------------------------------------------------------
+    # ---- for a debugger: where training stands, and its parts ------------------------------------------------------
 
     @property
     def gate(self) -> Gate:

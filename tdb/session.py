@@ -60,7 +60,7 @@ class Session:
         run: the script, if tdb has started it.
         thread_error: what ended a thread that trained, if tdb has not started it.
         names: made at the prompt.
-        history: the lines so far.
+        typed_lines: the lines so far, as `history` shows them.
         journal: those that were answered, with where training stood.
         recording: the file that they are written to, if one was asked for.
         elsewhere: training in another process, if it goes on there.
@@ -84,7 +84,7 @@ class Session:
         self.thread_error: BaseException | None = None
         self.shell: Lines
         self.names = PromptNamespace()
-        self.history: list[str] = []
+        self.typed_lines: list[str] = []
         self.journal = Journal()
         self.recording: RecordingFile | None = None
         self.elsewhere: Link | None = None

@@ -121,8 +121,8 @@ def history(session: Session, count: Count = 20) -> Result:
         history
         history 100
     """
-    lines = session.history[-count:]
-    first = len(session.history) - len(lines) + 1
+    lines = session.typed_lines[-count:]
+    first = len(session.typed_lines) - len(lines) + 1
     text = "\n".join(f"{number:5}  {line}" for number, line in enumerate(lines, first))
     return Result([Lines(text)] if lines else [], {"lines": lines}, [] if lines else ["nothing was typed yet"])
 

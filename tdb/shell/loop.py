@@ -85,7 +85,7 @@ class Prompt:
             try:
                 for line in self._typed(text):
                     if line.strip():
-                        self._session.history.append(line.strip())
+                        self._session.typed_lines.append(line.strip())
                     self._interpreter.execute(line)
             except KeyboardInterrupt:
                 self._interpreter.show.line("")

@@ -89,7 +89,7 @@ class Cells:
             if interpreter.stop_untold or (is_new and controller.gate.status in OVER):
                 interpreter.tell_stop()
             lines = [line] if cell is None else [line, *lines_of(cell)]
-            interpreter.session.history += [each.strip() for each in lines if each.strip()]
+            interpreter.session.typed_lines += [each.strip() for each in lines if each.strip()]
             if cell is None:
                 interpreter.execute(line)
             else:

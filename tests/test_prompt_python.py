@@ -1,0 +1,85 @@
+"""Python at the prompt, in a frame or without one: what it sees, what it assigns, and what of that lasts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tdb.errors import TdbError
+from tdb.prompt_python import PromptNamespace
+
+RATE = 0.5
+
+
+def in_a_function(look: Callable[[FrameType], object]) -> Mapping[str, Any]:
+    """Let `look` have the frame of a running function; return its variables afterwards."""
+    loss, batch = 2.0, [1, 2, 3]
+    look(sys._getframe())
+    return {"loss": loss, "batch": batch}
+
+
+def test_variables_of_the_frame_are_seen_and_assigned() -> None:
+    names = PromptNamespace()
+
+    def look(frame: FrameType) -> None:
+        assert names.run("[loss * each for each in batch]", frame, {}, {}) == [2.0, 4.0, 6.0]
+        assert names.run("loss = RATE", frame, {}, {}) is None
+
+    assert in_a_function(look) == {"loss": 0.5, "batch": [1, 2, 3]}
+    assert (names.made, names.take_notices()) == ({}, [])
+
+
+def test_a_name_that_is_made_at_the_prompt_stays_there() -> None:
+    names = PromptNamespace()
+
+    def look(frame: FrameType) -> None:
+        names.run("mine = loss + 1", frame, {}, {})
+        assert names.run("mine", frame, {}, {}) == 3.0
+
+    assert "mine" not in in_a_function(look)
+    names.at_stop(1)
+    assert names.run("mine", None, {}, {}) == 3.0
+
+
+def test_a_name_that_hides_a_value_of_the_script_is_told_and_forgotten_at_the_next_stop() -> None:
+    names = PromptNamespace()
+
+    def look(frame: FrameType) -> None:
+        names.run("RATE = 0.1", frame, {}, {})
+        assert names.run("RATE", frame, {}, {}) == 0.1
+        assert [text.partition(":")[0] for text in names.take_notices()] == [
+            "RATE is no local variable of in_a_function"
+        ]
+        names.at_stop(1)
+        assert names.run("RATE", frame, {}, {}) == RATE
+
+    in_a_function(look)
+
+
+def test_what_is_assigned_in_a_frame_that_is_over_is_told() -> None:
+    names = PromptNamespace()
+    in_a_function(lambda frame: names.run("loss = 0", frame, {}, {}, lasting=False))
+    assert names.take_notices() == ["loss is assigned, but in_a_function will not run on: training is over"]
+
+
+def test_without_a_frame_the_names_of_the_script_are_seen() -> None:
+    assert PromptNamespace().run("width * 2", None, {"width": 8}, {}) == 16
+
+
+def test_convenience_values() -> None:
+    names = PromptNamespace()
+    assert names.run("$_step + $_", None, {}, {"step": 7, "": 1}) == 8
+    with pytest.raises(TdbError, match=r"no value \$_stop") as caught:
+        names.run("$_stop", None, {}, {"step": 7})
+    assert caught.value.hint == "There are $_step"
+
+
+@pytest.mark.parametrize(("text", "said"), [("1 / 0", "division by zero"), ("exit()", "SystemExit"), ("a b", "syntax")])
+def test_whatever_it_raises_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(TdbError, match=said) as caught:
+        PromptNamespace().run(text, None, {}, {})
+    assert "\n" not in caught.value.message
