@@ -30,7 +30,7 @@ from tdb.loop_side import LoopSide
 from tdb.recorder import EVERY, NEVER
 from tdb.standing import OVER, READY, RUNNING, STOPPED
 from tdb.step import BOUNDARY
-from tdb.steps import Steps
+from tdb.steps import Hearing, Steps
 
 if TYPE_CHECKING:
     from tdb.detect import Detection
@@ -281,6 +281,10 @@ class DebugController:
                 gradients over several; without it, each is.
         """
         return Steps(self._loop, batches, epoch, complete)
+
+    def hearing(self) -> Hearing:
+        """Return what hears the losses of a loop whose steps somebody else counts, such as a framework's trainer."""
+        return Hearing(self._loop)
 
     def begin(self, target: Any = None) -> None:
         """A loop is about to take its first step; the one place where training can stop before it.

@@ -35,7 +35,7 @@ class DebugCallback(Callback):
     def __init__(self, *, focus: str = "", image_shape: Sequence[int] | None = None) -> None:
         self._focus = focus
         self._image_shape = image_shape
-        self._updates = 0
+        self._hearing: Any = None
         self._controller: DebugController
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -52,10 +52,13 @@ class DebugCallback(Callback):
             step=trainer.global_step,
             last_step=limit if isinstance(limit, int) and limit != UNLIMITED else None,
         )
+        self._hearing = self._controller.hearing()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Hand the batch over."""
-        del pl_module, batch_idx
+        del batch_idx
+        if not pl_module.automatic_optimization:  # then nobody is told the losses but `manual_backward`
+            self._hearing.begin_step()
         self._controller.capture_batch(batch, None, epoch=trainer.current_epoch + 1)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -66,4 +69,12 @@ class DebugCallback(Callback):
             self._controller.capture_loss(loss)
         if trainer.global_step != self._updates:
             self._updates = trainer.global_step
+            self._hearing.hand_over()
             self._controller.wait_if_paused()
+
+    def on_train_end(self, *_: Any) -> None:
+        """Training is over, or something has crashed, perhaps before it."""
+        if self._hearing is not None:
+            self._hearing.close()
+
+    on_exception = on_train_end

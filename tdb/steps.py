@@ -6,7 +6,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -74,11 +74,9 @@ class Steps(Generic[Batch]):
         if passes is not None and passes.is_under_way:  # one loop inside another, or two that alternate
             passes.why_not, passes = MIXED, None
         drawn = passes.enter(self._batches, epoch) if passes is not None else ((epoch, each) for each in self._batches)
-        losses: Losses | None = None
-        with ExitStack() as hearing:
+        with closing(Hearing(loop)) as hearing:
             for epoch, batch in drawn:
-                if losses is None and not loop.idle and "torch" in sys.modules:
-                    losses = hearing.enter_context(heard_losses())
+                hearing.begin_step()
                 before, loop.ended_by_hand = updates_of(parameters), False
                 loop.capture_batch(batch, None, epoch=epoch)
                 try:
@@ -88,34 +86,63 @@ class Steps(Generic[Batch]):
                     if passes is not None:
                         passes.left(unused=not is_step)
                     if is_step and threading.get_ident() == here:
-                        self._last_boundary(losses, sys._getframe(1))  # noqa: SLF001 - the loop that is being left
+                        self._last_boundary(hearing, sys._getframe(1))  # noqa: SLF001 - the loop that is being left
                     raise
                 if loop.ended_by_hand:
                     loop.ended_by_hand = False
-                    if losses is not None:
-                        losses.take()
+                    hearing.take()
                     if passes is not None:
                         passes.why_not = BY_HAND
                 elif self._complete():
                     with passes.standing() if passes is not None else nullcontext():
-                        self._boundary(losses)
+                        self._boundary(hearing)
 
-    def _boundary(self, losses: Losses | None) -> None:
+    def _boundary(self, hearing: Hearing) -> None:
         loop = self._loop
-        if losses is not None:
-            objective, named = losses.take()
-            if named:
-                loop.capture_step_data("losses", named)
-            if objective is not None and loop.captures.under_way.loss is None:
-                loop.capture_loss(objective)
+        hearing.hand_over()
         loop.wait_if_paused()
         loop.ended_by_hand = False  # it is not the loop that has said so
 
-    def _last_boundary(self, losses: Losses | None, frame: FrameType | None) -> None:
+    def _last_boundary(self, hearing: Hearing, frame: FrameType | None) -> None:
         try:
-            self._boundary(losses)
+            self._boundary(hearing)
         except BaseException as error:  # noqa: BLE001 - whatever is raised in the boundary belongs to the loop
             raise_in(frame, error)
+
+
+class Hearing:
+    """What a loop differentiates in its steps, heard in the loop's thread; in a plain run torch is left alone.
+
+    Args:
+        loop: what is told of the losses.
+    """
+
+    def __init__(self, loop: LoopSide) -> None:
+        self._loop = loop
+        self._losses: Losses | None = None
+        self._patches = ExitStack()
+
+    def begin_step(self) -> None:
+        """A step begins: hear what is differentiated from here on, if anybody has asked for anything."""
+        if self._losses is None and not self._loop.idle and "torch" in sys.modules:
+            self._losses = self._patches.enter_context(heard_losses())
+
+    def take(self) -> tuple[Any, dict[str, Any]]:
+        """Return the objective of the step, None if nothing was heard, and all its losses by name; begin anew."""
+        return (None, {}) if self._losses is None else self._losses.take()
+
+    def hand_over(self) -> None:
+        """The step is complete: tell the loop its losses; its loss is the one that was handed over, if one was."""
+        objective, named = self.take()
+        if named:
+            self._loop.capture_step_data("losses", named)
+        if objective is not None and self._loop.captures.under_way.loss is None:
+            self._loop.capture_loss(objective)
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self._losses = None
+        self._patches.close()
 
 
 @contextmanager

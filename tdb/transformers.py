@@ -17,12 +17,14 @@ except ImportError:
 
 if TYPE_CHECKING:
     from tdb.controller import DebugController
+    from tdb.steps import Hearing
 
 
 class DebugCallback(TrainerCallback):
     """One step of tdb is one update of the Trainer: with accumulation it takes several batches, the last is shown.
 
-    A callback is not given the batch; a hook on the model, which is there only inside a step, sees it.
+    A callback is not given the batch; a hook on the model, which is there only inside a step, sees it. The loss is the
+    model's; where the Trainer computes it, as with smoothed labels, it is what the Trainer differentiates.
 
     Args:
         focus: the layer whose output units are the features of the tables.
@@ -33,6 +35,8 @@ class DebugCallback(TrainerCallback):
         self._focus = focus
         self._image_shape = image_shape
         self._controller: DebugController
+        self._hearing: Hearing
+        self._has_loss = False
         self._hook: Any = None
         self._epoch = 1
 
@@ -49,20 +53,27 @@ class DebugCallback(TrainerCallback):
             step=state.global_step,
             last_step=state.max_steps,
         )
+        self._hearing = self._controller.hearing()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Look at what the model is given, and gives, until the step ends."""
         del args, control
         self._epoch = int(state.epoch or 0) + 1
+        self._has_loss = False
+        self._hearing.begin_step()
         self._hook = known["model"].register_forward_hook(self._seen, with_kwargs=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """The step is complete."""
         del args, state, control, known
         self._hook.remove()
+        if not self._has_loss:
+            self._hearing.hand_over()
+        self._hearing.close()
         self._controller.wait_if_paused()
 
     def _seen(self, model: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         if model.training:
             loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+            self._has_loss = self._has_loss or loss is not None
             self._controller.capture_batch(named or arguments, loss, epoch=self._epoch)

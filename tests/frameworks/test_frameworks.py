@@ -206,6 +206,53 @@ def test_a_small_training_is_stepped_and_stays_the_same(
         session.close()
 
 
+LIGHTNING_BY_HAND = LIGHTNING.replace(
+    """
+        def training_step(self, batch, index):
+            x, y = batch
+            return nn.functional.cross_entropy(self.net(x), y)
+""",
+    """
+            self.automatic_optimization = False
+
+        def training_step(self, batch, index):
+            x, y = batch
+            optimizer = self.optimizers()
+            entropy = nn.functional.cross_entropy(self.net(x), y)
+            optimizer.zero_grad()
+            self.manual_backward(entropy)
+            optimizer.step()
+            if index == 5:
+                raise ValueError("crash")
+""",
+).replace("accumulate_grad_batches=2, ", "")
+TRANSFORMERS_SMOOTHED = TRANSFORMERS.replace("disable_tqdm=True", "disable_tqdm=True, label_smoothing_factor=0.1")
+
+
+@pytest.mark.parametrize(
+    ("script", "loss"),
+    [(LIGHTNING_BY_HAND, "entropy ..."), (TRANSFORMERS_SMOOTHED, "loss ...")],
+    ids=["lightning", "transformers"],
+)
+def test_a_loss_that_no_callback_is_given_is_heard_where_it_is_differentiated(
+    script: str, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lightning" if script is LIGHTNING_BY_HAND else "transformers")
+    monkeypatch.chdir(tmp_path)
+    session = TypingSession(tmp_path, textwrap.dedent(BEGINNING + script), "callback")
+    try:
+        session.play(f"""
+            (tdb) step 2
+            > step 2  epoch 1  {loss}
+            ...
+        """)
+        session.type("continue")
+        assert torch.autograd.backward.__module__ == "torch.autograd"
+        assert not hasattr(torch.autograd.backward, "__wrapped__")
+    finally:
+        session.close()
+
+
 def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
     code = """
         import sys
