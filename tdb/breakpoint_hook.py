@@ -41,7 +41,8 @@ def stop_at_breakpoint(*args: Any, **kws: Any) -> None:
     if controller is None:  # a child process of the script
         sys.__breakpointhook__(*args, **kws)
         return
-    controller.stop_here(BREAKPOINT)
+    if not controller.gate.passes_breakpoints:
+        controller.stop_here(BREAKPOINT)
 
 
 @contextmanager

@@ -117,6 +117,12 @@ class Gate:
             return self._permission.ending
 
     @property
+    def passes_breakpoints(self) -> bool:
+        """Whether the script's own breakpoints stop nothing: somebody has let it run on without tdb."""
+        with self._lock:
+            return self._permission.passes_breakpoints
+
+    @property
     def thread(self) -> threading.Thread | None:
         """The thread in which the loop was last seen."""
         with self._lock:
@@ -148,10 +154,14 @@ class Gate:
             self._permission.pause(reason, stopped=self._look() == STOPPED)
             self._announce()
 
-    def resume(self) -> None:
-        """Run on freely; granted steps are part of that."""
+    def resume(self, *, past_breakpoints: bool = False) -> None:
+        """Run on freely; granted steps are part of that.
+
+        Args:
+            past_breakpoints: the script's own breakpoints stop nothing, either, until somebody asks for a pause.
+        """
         with self._lock:
-            self._permission.resume()
+            self._permission.resume(past_breakpoints=past_breakpoints)
             self._go_on()
 
     def step(self, count: int = 1) -> int:
@@ -177,12 +187,16 @@ class Gate:
             self._go_on()
             return count
 
-    def stop(self) -> None:
-        """End training at its next boundary, at once if it is blocked there; overrides a pause."""
+    def stop(self, status: int | None = None) -> None:
+        """End training at its next boundary, at once if it is blocked there; overrides a pause.
+
+        Args:
+            status: what the process exits with if nobody catches what ends training; without it, 1.
+        """
         with self._lock:
             if self._look() in OVER:
                 return
-            self._permission.stop()
+            self._permission.stop(status)
             self._go_on()
 
     def interrupt(self, action: Callable[[], object]) -> None:
@@ -376,10 +390,11 @@ class Gate:
                     self._next_job().run()  # no name holds it: see Answer.result
             with self._lock:
                 if self._permission.ending:
+                    status = self._permission.status
                     self._over(ENDED, "stopped by the user")
                     self._standing.unwinding = True
                     let_threads_end_quietly()
-                    raise TrainingStopped("training was told to stop")
+                    raise TrainingStopped("training was told to stop" if status is None else status)
                 interruption, self._interruption = self._interruption, None
             if interruption is not None:
                 interruption()

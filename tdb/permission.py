@@ -15,11 +15,15 @@ class Permission:
         granted: steps that may still be begun while paused.
         ending: training is to end at its next boundary.
         stop_at_begin: it is to stop before the first step of a loop that has not begun.
+        passes_breakpoints: it runs freely, past each `breakpoint()` of the script as well.
+        status: the exit status that training is to end with, if one was asked for.
     """
 
     def __init__(self) -> None:
         self.paused = self.pause_due = self.ending = self.stop_at_begin = False
         self.granted = 0
+        self.passes_breakpoints = False
+        self.status: int | None = None
         self._pause_reason = ""
 
     @property
@@ -39,19 +43,21 @@ class Permission:
 
     def pause(self, reason: str = "pause", *, stopped: bool) -> None:
         """Stop at the end of the next whole step, whatever was granted beyond it; `stopped`: it has stopped already."""
+        self.passes_breakpoints = False
         if not self.paused:
             self.paused, self.pause_due, self._pause_reason = True, not stopped, reason
         self.granted = min(self.granted, 1)
 
-    def resume(self) -> None:
+    def resume(self, *, past_breakpoints: bool = False) -> None:
         """Run freely; granted steps are part of that."""
         self.paused = self.pause_due = False
         self.granted = 0
+        self.passes_breakpoints = past_breakpoints
 
-    def stop(self) -> None:
-        """End training; overrides a pause."""
+    def stop(self, status: int | None = None) -> None:
+        """End training, with an exit status if one is given; overrides a pause."""
         self.resume()
-        self.ending = True
+        self.ending, self.status = True, status
 
     def grant(self, count: int) -> None:
         """Allow `count` steps more to a loop that is under way."""

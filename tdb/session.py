@@ -169,7 +169,8 @@ class Session:
             )
             raise StateError("training has not started", by_whom)
         if status in OVER:
-            raise StateError(f"training is over ({self._how_it_ended()})", "looking commands still work, `quit` leaves")
+            what_next = "`quit` leaves" if self.run is not None else "`tdb.attach` begins anew"
+            raise StateError(f"training is over ({self._how_it_ended()})", f"looking commands still work, {what_next}")
 
     def _how_it_ended(self) -> str:
         state = self.controller.get_state()

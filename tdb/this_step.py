@@ -17,6 +17,7 @@ from tdb.errors import StateError, TdbError, did_you_mean
 from tdb.features import features_of, sorted_order
 from tdb.ids import early_ids, ids_of
 from tdb.sources import sources_of
+from tdb.standing import READY
 from tdb.target import model_of
 from tdb.tensors import look_up, tensor_value
 
@@ -224,7 +225,9 @@ def trained_model(session: Session) -> nn.Module:
     """
     model = model_of(session.controller.target)
     if model is None:
-        raise StateError("no model is known", "It is once training has begun: `start`")
+        if session.status == READY and session.run is not None:
+            raise StateError("no model is known", "It is once training has begun: `start`")
+        raise StateError("no model is known", "The script tells it: `tdb.attach(model, optimizer)`")
     return model
 
 

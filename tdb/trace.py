@@ -29,6 +29,8 @@ def set_trace() -> None:
         from tdb.shell.beside import open_beside
 
         controller = open_beside()
+    if controller.gate.passes_breakpoints:
+        return
     try:
         controller.stop_here(SET_TRACE)
     except TrainingStopped:

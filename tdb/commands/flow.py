@@ -159,6 +159,8 @@ def return_(session: Session, *, background: bool = False) -> Result:
 def detach(session: Session) -> Result:
     """Let training run to its end at full speed: stop points are disabled, and nothing is asked at a boundary.
 
+    `breakpoint()` and `tdb.set_trace()` in the script stop nothing any more, unless Ctrl-C has stopped training before.
+
     Example:
         detach
     """
@@ -168,7 +170,7 @@ def detach(session: Session) -> Result:
     session.displays.clear()
     session.armed.looks_back = []
     session.armed.refresh()
-    session.controller.resume()
+    session.controller.gate.resume(past_breakpoints=True)
     return go(session, None, background=False)
 
 

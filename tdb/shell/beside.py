@@ -113,7 +113,9 @@ class Beside:
     def _work(self) -> None:
         try:
             self._converse()
-        except (Quit, KeyboardInterrupt, BrokenPipeError):
+        except Quit as leaving:
+            self.controller.gate.stop(leaving.status)
+        except (KeyboardInterrupt, BrokenPipeError):
             self.controller.stop()
         except (OSError, NotImplementedError) as unreadable:  # pytest while it captures, a notebook that nobody runs
             self._interpreter.show.notice(f"*** set_trace() cannot read commands: {unreadable}")

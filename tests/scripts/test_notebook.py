@@ -137,6 +137,7 @@ def test_cells_are_run_again_and_what_ends_training_is_looked_at(kernel: Kernel)
     kernel.run("controller = tdb.attach(model, optimizer)\n%tdb tbreak 9999")
     assert kernel.run("train(2)").startswith("this cell trains: where it stops, no other cell runs")
     assert kernel.run("%tdb clear 1").startswith("Training finished after")
+    assert "looking commands still work, `tdb.attach` begins anew" in kernel.run("%tdb step")
     assert kernel.run(AGAIN) == "'stopped'"
     shown = kernel.run("%%tdb\nstep 3\n# the shell's lines\npystep\nnext\np inputs.shape\ncontinue")
     assert "\n-> loss = " in shown

@@ -155,6 +155,63 @@ def test_set_trace_in_a_plain_run_changes_nothing_of_it(
     assert "*** unknown command 'wrong'" in ended.stderr
 
 
+PLAIN = """
+    import tdb
+
+    for step in range(3):
+        tdb.set_trace()
+    print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown", "status"),
+    [("c\ndetach\n", ["went on"], 0), ("q 3\n", [], 3), ("q 0\n", [], 0)],
+    ids=["detach", "quit 3", "quit 0"],
+)
+def test_detach_passes_all_that_follow_and_quit_takes_an_exit_status(
+    typed: str, shown: list[str], status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(PLAIN))
+    command = [sys.executable, "train.py"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, input=typed, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert [line for line in ended.stdout.splitlines() if line[:2] not in ("> ", "->")] == shown
+    assert (ended.stderr, ended.returncode) == ("", status)
+
+
+def test_detach_passes_the_breakpoints_of_a_script_under_tdb_until_it_is_paused(tmp_path: Path) -> None:
+    session = TypingSession(
+        tmp_path,
+        """
+        import tdb
+
+        controller = tdb.attach()
+        for step in controller.steps(range(1, 8)):
+            breakpoint()
+            if step == 4:
+                controller.pause()
+    """,
+    )
+    session.play("""
+        (tdb) continue
+        > step 1 at breakpoint ...
+        ...
+        (tdb) detach
+        > step 4 ...
+        ...
+        (tdb) continue
+        > step 5 at breakpoint ...
+        ...
+        (tdb) layers
+        *** no model is known. The script tells it: `tdb.attach(model, optimizer)`
+        (tdb) detach
+        Training finished after 7 steps
+    """)
+    session.close()
+
+
 def test_leaving_a_plain_run_ends_it(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("import tdb\ntdb.set_trace()\nprint('went on')\n")
     command = [sys.executable, "train.py"]
