@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from tdb.own_loop import attach as attach_loop
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from tdb.controller import DebugController
 
+_handlers: WeakKeyDictionary[Engine, list[Any]] = WeakKeyDictionary()  # those of tdb, to be removed
+
 
 def loss_of(output: Any) -> Any:
     """Return the loss in what a trainer's process function gives: the loss itself, or a mapping or a tuple with it."""
@@ -31,7 +34,7 @@ def loss_of(output: Any) -> Any:
 def attach(
     trainer: Engine, model: Any, optimizer: Any = None, *, loss: Callable[[Any], Any] = loss_of, **options: Any
 ) -> None:
-    """Let every iteration of a trainer be a training step that tdb can stop at.
+    """Let every iteration of a trainer be a training step that tdb can stop at; a trainer's last call is what counts.
 
     Args:
         trainer: the engine; its other handlers of a completed iteration run before tdb's if they are added before.
@@ -55,6 +58,10 @@ def attach(
         controller.capture_loss(loss(engine.state.output))
         controller.wait_if_paused()
 
-    trainer.add_event_handler(Events.STARTED, begin)
-    trainer.add_event_handler(Events.ITERATION_STARTED, fetched)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, completed)
+    for handler in _handlers.pop(trainer, []):
+        handler.remove()
+    _handlers[trainer] = [
+        trainer.add_event_handler(Events.STARTED, begin),
+        trainer.add_event_handler(Events.ITERATION_STARTED, fetched),
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, completed),
+    ]

@@ -253,6 +253,25 @@ def test_a_loss_that_no_callback_is_given_is_heard_where_it_is_differentiated(
         session.close()
 
 
+def test_ignite_that_is_attached_once_more_counts_each_iteration_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ignite")
+    monkeypatch.chdir(tmp_path)
+    again = IGNITE.replace(
+        "tdb.ignite.attach(", 'tdb.ignite.attach(trainer, model, focus="0")\n        tdb.ignite.attach('
+    )
+    session = TypingSession(tmp_path, textwrap.dedent(BEGINNING + again), "callback")
+    session.play("""
+        (tdb) step 2
+        > step 2  epoch 1  loss ...
+        ...
+        (tdb) continue
+        Training finished after 8 steps
+    """)
+    session.close()
+
+
 def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
     code = """
         import sys
