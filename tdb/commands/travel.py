@@ -65,12 +65,25 @@ def back(session: Session, count: Steps = 1) -> Result:
         back 5
     """
     need_still(session)
-    here = session.controller.position.step
-    goal = here - count
-    most = here - before_run(session)
+    goal = _back_by(session, count)
+    return by_best(session, goal, go_to, goal)
+
+
+def _back_by(session: Session, count: int) -> int:
+    """Return the number of the step `count` steps ago; a loop that numbers its steps itself may leave numbers out.
+
+    Raises:
+        UsageError: so many have not been taken.
+    """
+    here, first = session.controller.position.step, before_run(session)
+    rows = session.controller.recorder.history.range(last=here - 1)
+    begins = 1 + max(np.flatnonzero(np.diff(rows["step"]) <= 0), default=-1)  # a loop that follows counts from 1 again
+    taken, ticks = rows["step"][begins:], rows["tick"][begins:]
+    lost = 0 if len(ticks) and ticks[0] == 1 else (int(taken[0]) if len(taken) else here) - 1 - first
+    most = len(taken) + lost + 1
     if count > most:
         raise UsageError(f"there {'is 1 step' if most == 1 else f'are {most} steps'} to go back, not {count}")
-    return by_best(session, goal, go_to, goal)
+    return int(taken[-count]) if count <= len(taken) else first + most - count
 
 
 @command(moves=True)

@@ -75,6 +75,21 @@ def test_a_breakpoint_in_the_script_stops_nothing_on_the_way(begin: Begin) -> No
     assert session.answer("continue")["reason"] == ""
 
 
+def test_back_counts_the_steps_that_a_loop_has_taken_and_not_their_numbers(begin: Begin) -> None:
+    session = begin("""
+        import tdb
+
+        controller = tdb.attach()
+        for step in range(10, 80, 10):
+            controller.capture_batch([step], 1 / step, step)
+            controller.wait_if_paused()
+    """)
+    session.answer("step 6")
+    for line, step in (("back", 50), ("back 3", 20), ("step 2", 40)):
+        assert session.answer(line)["step"] == step, line
+    assert "there are 4 steps to go back, not 5" in session.type("back 5")
+
+
 def test_changes_are_made_again_and_those_that_were_taken_back_are_not(begin: Begin) -> None:
     session = begin(WITHOUT_TORCH)
     session.type("until 5")
