@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.hooks import RemovableHandle
 
-PHASES = ("batch", "forward", "loss", "backward", "update", BOUNDARY)
+BACKWARD = "backward"
+PHASES = ("batch", "forward", "loss", BACKWARD, "update", BOUNDARY)
 
 Hold = Callable[[str, Any, Any], None]
 """Called with the phase in words, the input of the pass under way or None, and the loss or None."""
@@ -216,7 +217,7 @@ class Phases:
     def _after_backward(self) -> None:
         if self._listens():
             self._progress.backwards += 1
-            self._reach("backward")
+            self._reach(BACKWARD)
 
     def _after_scaling(self, loss: Any, scaled: Any) -> None:
         if self._listens():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tdb.commands import command
 from tdb.commands.arguments import Kind, some
 from tdb.commands.flow import go, may_go
 from tdb.errors import StateError, UsageError, did_you_mean
-from tdb.phases import PHASES
+from tdb.phases import BACKWARD, PHASES
 from tdb.results import Result, Text
 from tdb.standing import READY, STOPPED
 from tdb.step import BOUNDARY
@@ -43,6 +43,10 @@ def phase(session: Session, where: Phase = "1") -> Result:
     session.controller.step(1)
     result = go(session, None, background=False)
     target = session.controller.target
+    if session.controller.is_inside and session.controller.progress.phase == BACKWARD:
+        factor = session.controller.call(lambda: _scale(target))
+        scaled = f"gradients are {factor:g} times as large as their loss makes them, until the scaler unscales them"
+        return result if factor == 1 else replace(result, notes=[*result.notes, scaled])
     if session.controller.is_inside or name == BOUNDARY:
         return result
     if model_of(target) is None and not optimizers_of(target):
@@ -52,6 +56,14 @@ def phase(session: Session, where: Phase = "1") -> Result:
     else:
         return result
     return replace(result, notes=[*result.notes, unseen])
+
+
+def _scale(target: Any) -> float:
+    """Return how many times as large as themselves the gradients of a backward pass are that has just ended."""
+    scaler = scaler_of(target)
+    # A scaler that has scaled nothing has no tensor for its factor yet; its state has one all the same.
+    is_used = scaler is not None and scaler.is_enabled() and getattr(scaler, "_scale", None) is not None
+    return float(scaler.get_scale()) if is_used else 1.0
 
 
 def _where(text: str) -> tuple[int, str]:

@@ -278,6 +278,9 @@ def test_a_script_that_has_never_heard_of_tdb(make_session: Make) -> None:
     phases = [stop["phase"] for stop in stops]
     assert phases == ["batch", "forward", "loss", "backward", "update", "boundary", "batch"]
     assert {stop["loss"] for stop in stops[2:6]} == {stops[5]["loss"]}
+    told = "gradients are 65536 times as large as their loss makes them, until the scaler unscales them"
+    assert told in session.type("phase backward")
+    assert told not in session.type("phase")
     assert session.answer("step")["step"] == 4
     session.answer("continue")
     assert session.session.status == "finished"
