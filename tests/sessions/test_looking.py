@@ -470,8 +470,14 @@ def test_where_in_a_cell_ends_at_the_cell(make_session: Make, tmp_path: Path, mo
 
         train(tdb.active_controller())
     """
-    notebook = "from IPython.core.interactiveshell import InteractiveShell\n"
-    session = make_session(f"{notebook}InteractiveShell().run_cell({textwrap.dedent(cell)!r}).raise_error()\n")
+    notebook = f"""
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        without_history = Config(HistoryManager={{"enabled": False}})  # a history has a thread, which stays
+        InteractiveShell(config=without_history).run_cell({textwrap.dedent(cell)!r}).raise_error()
+    """
+    session = make_session(notebook)
     session.type("step")
     session.play("""
         (tdb) where
