@@ -37,7 +37,7 @@ from tdb.layers import ROW_LAYERS, TRANSPOSED, LayerInfo, layer_with_features
 from tdb.module_calls import after_calls
 from tdb.step import Progress, not_yet
 from tdb.target import model_of, optimizer_of
-from tdb.weight_batch import WeightBatch
+from tdb.weight_batch import WeightAtHand, WeightBatch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,6 +56,7 @@ class FocusLayer:
         following: hooks stay on from step to step, and what they keep goes to the batch of steps that wait.
         short_way: to that; None for a layer that is not like most.
         followed: the same while it is gone.
+        at_hand: the short way of the weight alone, after steps that are not captured; None as above.
         hooks_fire: not in a model that was compiled before.
     """
 
@@ -82,6 +83,7 @@ class FocusLayer:
         self.followed: Followed | None = None
         self._batch: StepBatch | None = None
         self._weight_batch: WeightBatch | None = None
+        self.at_hand: WeightAtHand | None = None
         self._handles: list[Handle | RemovableHandle] = []
         self._class: type[Any] = object  # of the layer, when hooks were put on
         self.hooks_fire = True
@@ -107,7 +109,9 @@ class FocusLayer:
             in_host = in_host_memory(weights)
             self._weight_batch = WeightBatch(weights) if in_host else None
             self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
-            self.short_way = None
+            self.short_way = self.at_hand = None
+            if self._weight_batch is not None and has_plain_weight(module) and not self._transposed:
+                self.at_hand = WeightAtHand(module, self._kept, self._weight_batch)
             is_like_most = chosen.kind == "Linear" and has_plain_weight(module) and in_host_memory(module.weight)
             if self._batch is not None and is_like_most:
                 self.short_way = Followed(module, self._kept, self._batch, self.keep_output, self.keep_grad)
@@ -137,7 +141,7 @@ class FocusLayer:
         """There is no layer with features any more."""
         self.forget_step()
         self._initials.clear()
-        self._module = self.info = self._batch = self._weight_batch = self.short_way = None
+        self._module = self.info = self._batch = self._weight_batch = self.short_way = self.at_hand = None
 
     @property
     def title(self) -> str:
@@ -411,7 +415,8 @@ class FocusLayer:
         if self._batch is not None and self._batch.waiting:
             return self._batch
         transposed = self._transposed
-        rows = host_rows(weight, transposed=transposed)
+        array = None if transposed else self._host_view.of(weight)
+        rows = host_rows(weight, transposed=transposed) if array is None else array.reshape(len(array), -1)
         batch.put(rows, None if grad is None else host_rows(grad, transposed=transposed))
         return batch
 

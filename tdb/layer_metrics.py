@@ -35,10 +35,15 @@ def in_host_memory(tensor: Tensor) -> bool:
 
 def host_rows(tensor: Tensor, *, transposed: bool = False) -> Array:
     """Return a weight in host memory, or its gradient, as rows [D, F]; see `as_rows`. Most are not copied."""
-    if transposed or tensor.is_sparse or not in_host_memory(tensor):
-        return as_rows(tensor, transposed=transposed).numpy()
-    array: Array = tensor.detach().numpy()
-    return array.reshape(len(array), -1)
+    if not transposed:
+        try:
+            array: Array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
+        except (RuntimeError, TypeError):  # it is elsewhere, or sparse, or of a type that numpy has not
+            pass
+        else:
+            if array.dtype.kind == "f" and array.itemsize >= SMALLEST_FLOAT:
+                return array.reshape(len(array), -1)
+    return as_rows(tensor, transposed=transposed).numpy()
 
 
 class HostView:

@@ -161,9 +161,11 @@ class Recorder:
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
-        if self._has_none:
+        # `_has_none` and `_at_each` in their own words: two calls less in cold caches.
+        if self._layer.info is None or self._failure:
             return NEVER
-        regular = tick + 1 if self._at_each or tick == 0 else (tick // self.every + 1) * self.every
+        at_each = self.dense or tick == 0 or self._ids is not None
+        regular = tick + 1 if at_each else (tick // self.every + 1) * self.every
         recorded = None if self.known is None else self.known.next_metrics(tick)
         return regular if recorded is None else min(regular, recorded)
 
@@ -199,6 +201,11 @@ class Recorder:
         if followed is not None and self._batch is followed.batch and followed.end_step():
             self._waits_in(followed.batch, (timeline, finished, None))
             return not followed.batch.full
+        at_hand = self._layer.at_hand
+        is_next = at_hand is not None and self._batch is at_hand.batch and not self._panels and self._ids is None
+        if is_next and at_hand is not None and at_hand.put():
+            self._waits_in(at_hand.batch, (timeline, finished, None))
+            return not at_hand.batch.full
         panel = self.rule()
         if (panel is None or self._ids is not None) and self._layer.has_another_form:
             return False

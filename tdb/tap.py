@@ -136,13 +136,13 @@ class Tap:
         @passed_over
         @functools.wraps(plain)
         def __next__(iterator: Any) -> Any:  # noqa: N807
-            under_way: Pass | None = vars(iterator).get(ON_ITERATOR)
+            under_way: Pass | None = getattr(iterator, ON_ITERATOR, None)
             if under_way is None:
                 return plain(iterator)
             if not under_way.quiet:
                 return self._told(under_way, iterator, plain)
+            draw = under_way.draw
             try:
-                draw = under_way.draw
                 under_way.batch = batch = plain(iterator) if draw is None else draw(iterator, plain)
             except StopIteration:
                 self._tell_end(under_way)

@@ -2,14 +2,16 @@
 
 torch goes through its registries of global optimizer hooks while it calls them, and fails if one is changed meanwhile.
 A boundary between two steps may lie inside such a call, and there captures begin and end: so torch is given one hook
-for each side, and those who want to be called are kept here.
+for each side that somebody wants to be called on, and those who do are kept here.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from traceback import walk_stack
 from typing import Any
 
 from tdb.autograd import never_compiled
@@ -18,64 +20,66 @@ from tdb.handle import Handle
 Function = Callable[[Any], None]
 
 _before: list[Function] = []
-_after: list[Function] = []
-_handles: list[Any] = []
-_calling = 0
+_after: tuple[Function, ...] = ()  # what was added last first; replaced as a whole
+_handles: dict[str, Any] = {}  # of torch's, by side
 
 
 def before_updates(function: Function) -> Handle:
     """Call `function(optimizer)` before each update; those that are added meanwhile are called, too."""
-    return _add(_before, function)
+    if "before" not in _handles:
+        from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+        _handles["before"] = register_optimizer_step_pre_hook(never_compiled(_call_before))
+    _before.append(function)
+    return Handle(partial(_forget_before, function))
 
 
 def after_updates(function: Function) -> Handle:
     """Call `function(optimizer)` after each update, what was added last first."""
-    return _add(_after, function)
+    global _after  # noqa: PLW0603 - torch's registry is one for the process, too
+    if "after" not in _handles:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        _handles["after"] = register_optimizer_step_post_hook(never_compiled(_call_after))
+    _after = (function, *_after)
+    return Handle(partial(_forget_after, function))
 
 
 def tidy() -> None:
-    """Leave nothing in torch if nobody wants to be called; not while torch goes through its hooks."""
-    if not (_before or _after or _calling):
-        while _handles:
-            _handles.pop().remove()
+    """Leave nothing in torch that nobody wants to be called by; not while torch goes through its hooks."""
+    for side, functions, hook in ("before", _before, _call_before), ("after", _after, _call_after):
+        if side in _handles and not (functions or _is_called(hook)):
+            _handles.pop(side).remove()
 
 
-def _add(functions: list[Function], function: Function) -> Handle:
-    if not _handles:
-        from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-
-        _handles[:] = [
-            register_optimizer_step_pre_hook(never_compiled(_call_before)),
-            register_optimizer_step_post_hook(never_compiled(_call_after)),
-        ]
-    functions.append(function)
-    return Handle(partial(_forget, functions, function))
+def _is_called(function: Callable[..., None]) -> bool:
+    """Return whether a function is being called, in whatever thread: the stacks say so, and each call need not."""
+    code = function.__code__
+    return any(frame.f_code is code for top in sys._current_frames().values() for frame, _ in walk_stack(top))  # noqa: SLF001 - what a debugger reads
 
 
-def _forget(functions: list[Function], function: Function) -> None:
+def _forget_before(function: Function) -> None:
     with suppress(ValueError):
-        functions.remove(function)
+        _before.remove(function)
+    tidy()
+
+
+def _forget_after(function: Function) -> None:
+    global _after  # noqa: PLW0603 - as above
+    place = _after.index(function) if function in _after else len(_after)
+    _after = (*_after[:place], *_after[place + 1 :])
     tidy()
 
 
 def _call_before(optimizer: Any, args: Any, kwargs: Any) -> None:
-    global _calling  # noqa: PLW0603 - torch's registry is one for the process, too
     del args, kwargs
-    _calling += 1
-    try:
-        for function in _before:
-            function(optimizer)
-    finally:
-        _calling -= 1
+    for function in _before:
+        function(optimizer)
 
 
 def _call_after(optimizer: Any, args: Any, kwargs: Any) -> None:
-    global _calling  # noqa: PLW0603 - as above
     del args, kwargs
-    _calling += 1
-    try:
-        for function in reversed(_after.copy()):
-            if function in _after:
-                function(optimizer)
-    finally:
-        _calling -= 1
+    told = _after
+    for function in told:
+        if told is _after or function in _after:
+            function(optimizer)

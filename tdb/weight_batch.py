@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdb.layer_metrics import InitialRows
+from tdb.layer_metrics import InitialRows, host_rows, in_host_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tdb.followed import Kept
     from tdb.results import Array
     from tdb.waiting import Computed
 
@@ -91,6 +92,43 @@ class WeightBatch:
         """Compute products of rows [3, ..., D] of weights and gradients [..., D, F]: w w, g g, w w0."""
         with np.errstate(over="ignore", invalid="ignore"):  # diverging weights are worth recording
             np.vecdot(weight, weight, out=products[0])
+            np.vecdot(weight, self._initial.rows, out=products[2])  # next: the weight is in the cache
             if grad is not None:
                 np.vecdot(grad, grad, out=products[1])
-            np.vecdot(weight, self._initial.rows, out=products[2])
+
+
+class WeightAtHand:
+    """A plain weight in host memory, and the short way from there into the batch: it is looked at no more than must be.
+
+    Args:
+        module: the layer that has the weight.
+        kept: what is kept of the layer's step.
+        batch: where its steps wait.
+
+    Attributes:
+        batch: as given.
+    """
+
+    def __init__(self, module: Any, kept: Kept, batch: WeightBatch) -> None:
+        self.batch = batch
+        self._parameters: Any = module._parameters  # noqa: SLF001 - looked up at every step, and so in the shortest way
+        self._kept = kept
+        self._shape, self._dtype = module.weight.shape, module.weight.dtype
+        self._weight: Any = None
+        self._place: tuple[Any, ...] = ()
+        self._rows: Array = np.empty((0, 0))
+
+    def put(self) -> bool:
+        """Let the step that has ended wait; return whether it does: a captured one goes a longer way."""
+        weight, kept = self._parameters.get("weight"), self._kept
+        if kept.before is not None or kept.output is not None or weight is None:
+            return False
+        place = weight.data_ptr(), weight.shape, weight.stride()
+        if weight is not self._weight or place != self._place:
+            is_alike = weight.shape == self._shape and weight.dtype is self._dtype
+            if not (is_alike and in_host_memory(weight) and weight.is_contiguous()):  # else its rows are copies
+                return False
+            self._weight, self._place = weight, place
+            self._rows = host_rows(weight)
+        grad = weight.grad
+        return grad is not None and self.batch.put(self._rows, host_rows(grad))

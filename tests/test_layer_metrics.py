@@ -227,6 +227,66 @@ def test_a_weight_that_has_got_other_memory_or_is_another_parameter(controller: 
     compare(controller.recorder.history, expected, list(range(1, STEPS + 1)), ("update_norm",))
 
 
+@pytest.mark.parametrize("layer", [(6, 5), (SMALL // 4, 3)])
+@pytest.mark.parametrize("clear", ["before", "to none"])
+def test_in_a_free_run_too(controller: DebugController, layer: tuple[int, int], clear: str) -> None:
+    controller.recorder.every = 2
+
+    def exchange(now: str, step: int) -> None:
+        layer, optimizer = controller.target.model[0], controller.target.optimizer
+        if (now, step) == ("update", 7):
+            layer.weight.data = layer.weight.data.clone() * 2
+        if (now, step) == ("update", 12):
+            layer.weight.data.mul_(3)
+        if (now, step) == ("update", 15):
+            layer.weight = nn.Parameter(layer.weight.detach() + 1)
+            layer.weight.grad = torch.ones_like(layer.weight)
+            optimizer.param_groups[0]["params"][0] = layer.weight
+        if (now, step) == ("update", 26):
+            layer.weight.data = layer.weight.data.t().contiguous().t()
+        if (now, step) == ("update", 33):
+            layer.weight.data = layer.weight.data.contiguous()
+
+    expected = train(controller, inside=exchange, clear=clear, layer=layer)
+    steps = [1, *range(2, STEPS + 1, 2)]
+    compare(controller.recorder.history, expected, steps, ("weight_norm", "cos_to_init"))
+
+
+def test_a_square_weight_that_is_turned_where_it_is(controller: DebugController) -> None:
+    controller.recorder.every = 2
+
+    def turn(now: str, step: int) -> None:
+        if (now, step) == ("update", 15):
+            weight = controller.target.model[0].weight
+            weight.data = weight.data.t()
+
+    expected = train(controller, inside=turn, layer=(6, 6))
+    steps = [1, *range(2, STEPS + 1, 2)]
+    compare(controller.recorder.history, expected, steps, ("weight_norm", "cos_to_init"))
+
+
+def test_features_that_are_pruned_where_they_are_are_others(controller: DebugController) -> None:
+    controller.recorder.every = 2
+    model = nn.Linear(6, 5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    controller.begin(SimpleNamespace(model=model, optimizer=optimizer))
+    for step in range(1, STEPS + 1):
+        if step == 21:  # the parameter is the same one, and its memory
+            model.weight.data, model.bias.data = model.weight.data[:4], model.bias.data[:4]
+        optimizer.zero_grad()
+        loss = (model(torch.randn(8, 6)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        controller.capture_batch(None, loss, step)
+        controller.wait_if_paused()
+        del loss  # torch knows the old shape as long as a graph is there
+    controller.finish("finished")
+    steps, values = controller.recorder.history.metric("weight_norm")
+    assert steps.tolist() == list(range(22, STEPS + 1, 2))
+    assert values.shape == (10, 4)
+    np.testing.assert_allclose(values[-1], model.weight.detach().norm(dim=1).numpy(), rtol=1e-5)
+
+
 def test_weights_that_are_no_numbers_are_recorded_and_training_goes_on(controller: DebugController) -> None:
     controller.recorder.dense = True
 

@@ -30,7 +30,7 @@ class Listener:
         """An optimizer was made; its constructor has not ended yet."""
 
     def updating(self, optimizer: Optimizer) -> None:
-        """An optimizer is about to make its update; with a closure, the step's forward and backward come inside."""
+        """An optimizer is about to make its update, which may be where a loop begins; see `ignore_updating`."""
 
     def updated(self, optimizer: Optimizer) -> None:
         """An optimizer has made its update."""
@@ -60,16 +60,13 @@ class Listener:
 
 
 class First(Protocol):
-    """Who is told first of what comes in every step, and tells the listener if there is more to it."""
+    """Who is told first of what comes in every step, and of which there may be no more to tell."""
 
     def differentiating(self, roots: Any, gradients: Any) -> bool:
-        """As in `Listener`."""
-
-    def updating(self, optimizer: Any) -> None:
-        """As in `Listener`."""
+        """A backward pass begins; return whether that was all there is to it."""
 
     def updated(self, optimizer: Any) -> None:
-        """As in `Listener`."""
+        """As in `Listener`, who is told by this if there is more to it."""
 
 
 class Events:
@@ -77,18 +74,20 @@ class Events:
 
     Args:
         listener: who is told.
-        first: who is told in its place of the events that it has methods for.
+        first: who is told in its place of the events that it has methods for, of backward passes as long as nobody
+            else listens to those.
     """
 
     def __init__(self, listener: Listener, first: First | None = None) -> None:
         self._listener = listener
-        self._first = first or listener
+        self._first = first
         self._building = Patches()
         self._lasting = Patches()
         self._clearing = Patches()
         self._called: frozenset[int] = frozenset()
         self._calls: list[Handle] = []
         self._handles: list[Handle] = []
+        self._updating: list[Handle] = []
 
     def put_on(self) -> None:
         """Tell from now on."""
@@ -97,7 +96,11 @@ class Events:
 
         self.look_on()
         self._handles += [
-            around_backward(self._first.differentiating, self._listener.differentiated),
+            around_backward(
+                self._listener.differentiating,
+                self._listener.differentiated,
+                None if self._first is None else self._first.differentiating,
+            ),
             after_scaling(self._listener.scaled),
         ]
         self._lasting.replace(torch.autograd, "grad", self._telling_grad)
@@ -113,7 +116,8 @@ class Events:
         from torch.optim import Optimizer
 
         self._building.replace(Optimizer, "__init__", self._telling_built)
-        self._handles = [before_updates(self._first.updating), after_updates(self._first.updated)]
+        self._handles = [after_updates((self._first or self._listener).updated)]
+        self.await_updating()
 
     def take_off(self) -> None:
         """Leave torch as it was."""
@@ -125,6 +129,7 @@ class Events:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self.ignore_updating()
         tidy()
         self.ignore_clearing()
         self.listen_to(())
@@ -133,6 +138,16 @@ class Events:
     def ignore_clearing(self) -> None:
         """Tell no more when gradients are cleared: who has seen an optimizer's update does not need it."""
         self._clearing.take_off()
+
+    def await_updating(self) -> None:
+        """Tell again when an update is about to be made."""
+        if not self._updating:
+            self._updating = [before_updates(self._listener.updating)]
+
+    def ignore_updating(self) -> None:
+        """Tell no more when an update is about to be made: who knows whose updates there are does not need it."""
+        while self._updating:
+            self._updating.pop().remove()
 
     def listen_to(self, modules: Iterable[nn.Module]) -> None:
         """Tell when these modules are called, and no others.

@@ -14,7 +14,8 @@ from tdb.finder.events import Events, Listener
 from tdb.finder.hand_over import HandOver
 from tdb.finder.hearing import Hearing
 from tdb.finder.seen import Seen
-from tdb.finder.steady import Steady
+from tdb.finder.steady import Line, Steady, line_of
+from tdb.finder.updates import updates_around
 from tdb.layer_weight import has_lazy
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Follower(Listener):
         self._events.put_on()
         if self._has_updated:
             self._events.ignore_clearing()
+            self._ignore_updating()
         self._tap.listeners = (*self._tap.listeners, self)
         self._tap.put_on()
 
@@ -117,6 +119,7 @@ class Follower(Listener):
         if self._thread.is_of_the_script():
             self.look_closely()
             self._optimizers.add(optimizer)
+            self._events.await_updating()
             self._safely(self._listen_early)
 
     def fetching(self, loader: Any, epoch: int, number: int) -> None:
@@ -172,8 +175,8 @@ class Follower(Listener):
         by_hand, seen = self._by_hand, self._seen
         if by_hand.update is not None and seen.is_pending and not by_hand.clears and self._ends.is_next_backward:
             self._complete()
-        told_first = sys._getframe(1)  # noqa: SLF001 - what a debugger reads
-        seen.differentiating(roots, gradients, told_first)
+        told = sys._getframe(1)  # noqa: SLF001 - what a debugger reads
+        seen.differentiating(roots, gradients, told)
         return True
 
     def differentiated(self) -> None:
@@ -195,21 +198,23 @@ class Follower(Listener):
         if not self._may_begin():
             return
         self._by_hand.clears = True
-        if not self._seen.is_pending or self._seen.updates.any:
+        if not self._seen.is_pending or updates_around(sys._getframe()):  # noqa: SLF001 - what a debugger reads
             return
         if self._by_hand.clearing(self._hand_over.training) and self._ends.is_clearing:
             self._complete()
 
     def updating(self, optimizer: Any) -> None:
-        """An optimizer is about to make its update."""
-        if self._may_begin():
-            self._seen.updates.begun(optimizer)
+        """An optimizer is about to make its update: a loop may begin that is not seen to compute gradients."""
+        del optimizer
+        self._may_begin()
 
     def updated(self, optimizer: Any) -> None:
         """An optimizer has made its update."""
         if self._mine():
-            if self._seen.updates.ended():
-                self._tick(optimizer)
+            told = sys._getframe(1)  # noqa: SLF001 - what a debugger reads
+            updates = updates_around(told)
+            if len(updates) < 2:  # inside another, that one is still to come
+                self._tick(optimizer, line_of(updates[0].f_back, told) if updates else None)
         elif self._thread.is_beside():
             self._notify("another thread trains as well: only the loop that was found first is followed")
 
@@ -218,25 +223,29 @@ class Follower(Listener):
         if self._may_begin():
             assert self._hand_over.training is not None
             self._hand_over.training.scaler = scaler
-            self._seen.updates.forget()
             self._tick(optimizer)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
-    def _tick(self, optimizer: Any) -> None:
-        """An update was made, or left out."""
+    def _tick(self, optimizer: Any, updated_at: Line | None = None) -> None:
+        """An update was made, begun at a line, or left out."""
         if not self._has_updated:
             self._has_updated = True
             self._by_hand.update = None
             self._events.ignore_clearing()
+        self._ignore_updating()
         self._seen.updated()
         if self._ends.updated(optimizer):
             line = self._seen.line
             self._complete()
-            if line is not None and self._is_steady():
+            if line is not None and updated_at is not None and self._is_steady():
                 under_way = None if self._batches.from_call else self._tap.last
-                self._steady.enter(line, optimizer, under_way, self._batches.epoch)
+                self._steady.enter(line, updated_at, optimizer, under_way, self._batches.epoch)
                 self._entered = self._controller.position.step
+
+    def _ignore_updating(self) -> None:
+        if not self._optimizers.fresh:
+            self._events.ignore_updating()
 
     def _complete(self) -> None:
         """The step is complete: hand it over, and wait if training is to stop here."""

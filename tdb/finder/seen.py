@@ -1,4 +1,4 @@
-"""What was seen of the step under way: what was drawn, what was differentiated, what is being updated."""
+"""What was seen of the step under way: what was drawn, and what was differentiated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tdb.finder.batches import Batches
 from tdb.finder.losses import Losses
 from tdb.finder.steady import Line, Noted, line_of
-from tdb.finder.updates import Updates
+from tdb.finder.updates import updates_around
 from tdb.frames import user_frame
 
 
@@ -17,14 +17,12 @@ class Seen:
 
     Attributes:
         batches: what was drawn, and which of it the step is taken on.
-        updates: those that are being made.
         is_pending: something has happened that is going to be a step.
         line: where the step's backward pass began, if it was plain and the only one.
     """
 
     def __init__(self) -> None:
         self.batches = Batches()
-        self.updates = Updates()
         self.is_pending = False
         self.line: Line | None = None
         self._losses = Losses()
@@ -37,9 +35,9 @@ class Seen:
         self._is_scaled = True
 
     def differentiating(self, roots: Any, gradients: Any, told: FrameType) -> None:
-        """A backward pass begins; `told` is the frame of the method that is told of it first."""
+        """A backward pass begins; `told` is the frame of who tells of it, or asks `Steady` in its place."""
         self.batches.use()
-        in_closure = self.updates.is_around()
+        in_closure = bool(updates_around(told))
         user = user_frame()
         self._losses.add(roots, gradients, user, in_closure=in_closure)
         alone = not (self.is_pending or in_closure or self._is_scaled) and gradients is None
@@ -75,8 +73,6 @@ class Seen:
             self.line, self.is_pending = noted.line, True
         if noted.drawn is not None:
             batches.drawn(noted.drawn)
-        if noted.updating is not None:
-            self.updates.noted(noted.updating)
 
     def take_losses(self) -> tuple[Any, dict[str, Any]]:
         """Return the objective of the step's first update, and all its losses by name; they are not kept here."""

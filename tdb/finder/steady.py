@@ -3,16 +3,16 @@
 Between two steps the processor's caches are cold, and Python with them: to look at each event as if anything might
 come costs a step 80 microseconds, most of which is saved here. A step is like the one before if it is taken on the next
 batch of the same pass, or without any loader on what the model is called with, and consists of one backward pass from
-one loss, begun by the same line, and one update by the same optimizer. Its loss is noted, and nothing else is done. If
+one loss and one update by the same optimizer, begun by the same lines. Its loss is noted, and nothing else is done. If
 anything comes otherwise it is the finder's business again, with what was noted of the step under way.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections.abc import Callable
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,18 +21,18 @@ from tdb.finder.losses import value_of
 from tdb.tap import Fetch, Pass
 
 if TYPE_CHECKING:
-    from tdb.finder.events import First
+    from tdb.finder.events import Listener
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Line(NamedTuple):
-    """The place in the script that begins a backward pass.
+    """The place in the script that begins a backward pass, or an update.
 
     Attributes:
         code: of the function.
         instruction: the one that it has come to.
-        depth: how many calls lie between it and the method that is told of the pass first, which is `Steady`'s.
+        depth: how many calls lie between it and the method of `Steady` that is told, or who is told in its place.
     """
 
     code: CodeType
@@ -49,7 +49,6 @@ class Noted(NamedTuple):
         inputs: what the model was called with, without a loader.
         line: where its backward pass was begun, None if none has.
         loss: what was differentiated.
-        updating: the optimizer whose update has begun, if one has.
     """
 
     used: Fetch | None
@@ -57,7 +56,6 @@ class Noted(NamedTuple):
     inputs: Inputs | None
     line: Line | None
     loss: Any
-    updating: Any
 
 
 class Steady:
@@ -67,7 +65,7 @@ class Steady:
 
     Args:
         pass_by: is given a complete step's loss and epoch; returns False if more is wanted of it.
-        other: goes the long way.
+        other: is told where an update does not complete a step the short way.
 
     Attributes:
         entered: something may have been noted that the finder does not know.
@@ -75,31 +73,35 @@ class Steady:
         noted: the backward pass of the step under way went the short way.
     """
 
-    def __init__(self, pass_by: Callable[[Any, int | None], bool], other: First) -> None:
+    def __init__(self, pass_by: Callable[[Any, int | None], bool], other: Listener) -> None:
         self.entered = self.on = self.noted = False
         self._pass_by = pass_by
         self._other = other
         self._thread = 0
         self._line: Line | None = None
+        # Lines as what Python takes apart faster.
+        self._differentiates_at: tuple[Any, ...] = ()
+        self._updates_at: tuple[Any, ...] = ()
         self._optimizer: Any = None
         self._epoch: int | None = None
         self._pass: weakref.ref[Pass] | None = None
         self._inputs: Inputs | None = None
-        self._updating = False
         self._batch: Any = None
         self._number = 0
         self._loss: Any = None
 
-    def enter(self, line: Line, optimizer: Any, under_way: Pass | None, epoch: int | None) -> None:
+    def enter(self, line: Line, updated_at: Line, optimizer: Any, under_way: Pass | None, epoch: int | None) -> None:
         """Go the short way from the step ahead on.
 
         Args:
             line: where backward passes begin.
+            updated_at: where updates do.
             optimizer: whose updates end the steps.
             under_way: the pass that batches are of; None if steps are taken on what the model is called with.
             epoch: of all steps of that pass.
         """
-        self._thread, self._line, self._optimizer, self._epoch = threading.get_ident(), line, optimizer, epoch
+        self._thread, self._line, self._optimizer, self._epoch = get_ident(), line, optimizer, epoch
+        self._differentiates_at, self._updates_at = tuple(line), tuple(updated_at)
         if under_way is not None:
             under_way.quiet, self._pass = True, weakref.ref(under_way)
         self.entered = self.on = True
@@ -114,54 +116,53 @@ class Steady:
             under_way.batch = self._batch
             used = under_way.take(self._number)
         line = self._line if self.noted else None
-        noted = Noted(used, drawn, self._inputs, line, self._loss, self._optimizer if self._updating else None)
+        noted = Noted(used, drawn, self._inputs, line, self._loss)
         self._pass = self._optimizer = self._line = None
-        self.entered = self.on = self.noted = self._updating = False
+        self.entered = self.on = self.noted = False
         self._inputs = self._batch = self._loss = None
         return noted
 
     def called(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
         """Note what the model is called with; False if that may not be all there is to it."""
-        if self._pass is not None or threading.get_ident() != self._thread:
+        if self._pass is not None or get_ident() != self._thread:
             return False
         if self._inputs is None or not are_computed(inputs, keywords):
             self._inputs = inputs, keywords
         return True
 
     def differentiating(self, roots: Any, gradients: Any) -> bool:
-        """Note a backward pass; return whether to tell when it is done."""
-        is_first = self.on and gradients is None and not self.noted and threading.get_ident() == self._thread
-        if is_first and self._line is not None:
-            under_way = self._pass() if self._pass is not None else None
-            batch = self._inputs if under_way is None else under_way.batch
-            code, instruction, depth = self._line
-            try:
-                frame = sys._getframe(depth)  # noqa: SLF001 - what a debugger reads
-                loss = roots.item() if roots.is_cpu else value_of(roots, None)
-            except (ValueError, AttributeError, RuntimeError):  # so deep is nothing; it is not one tensor of one value
-                loss = None
-            if batch is not None and loss is not None and frame.f_code is code and frame.f_lasti == instruction:
-                if under_way is not None:
-                    self._batch, self._number, under_way.batch = batch, under_way.number - 1, None
-                self._loss, self.noted = loss, True
-                return False
-        return self._other.differentiating(roots, gradients)
-
-    def updating(self, optimizer: Any) -> None:
-        """Note an update that begins."""
-        if self.on and self.noted and optimizer is self._optimizer and not self._updating:
-            self._updating = True
-        else:
-            self._other.updating(optimizer)
+        """Note a backward pass; return whether that was all there is to it."""
+        if self.noted or not self.on or gradients is not None or get_ident() != self._thread:
+            return False
+        under_way = self._pass() if self._pass is not None else None
+        batch = self._inputs if under_way is None else under_way.batch
+        code, instruction, depth = self._differentiates_at
+        try:
+            frame = sys._getframe(depth)  # noqa: SLF001 - what a debugger reads
+            loss = roots.item() if roots.is_cpu else value_of(roots, None)
+        except (ValueError, AttributeError, RuntimeError):  # so deep is nothing; it is not one tensor of one value
+            return False
+        if batch is None or loss is None or frame.f_code is not code or frame.f_lasti != instruction:
+            return False
+        if under_way is not None:
+            self._batch, self._number, under_way.batch = batch, under_way.number - 1, None
+        self._loss, self.noted = loss, True
+        return True
 
     def updated(self, optimizer: Any) -> None:
         """Complete the step, if it ends here and no more is wanted of it than its loss."""
-        is_whole = self.on and self.noted and self._updating and optimizer is self._optimizer
-        if is_whole and self._pass_by(self._loss, self._epoch):
-            self.noted = self._updating = False
-            self._inputs = self._batch = self._loss = None
-        else:
-            self._other.updated(optimizer)
+        if self.on and self.noted and optimizer is self._optimizer:
+            code, instruction, depth = self._updates_at
+            try:
+                frame = sys._getframe(depth)  # noqa: SLF001 - as above
+            except ValueError:
+                frame = None
+            is_at = frame is not None and frame.f_code is code and frame.f_lasti == instruction
+            if is_at and self._pass_by(self._loss, self._epoch):
+                self.noted = False
+                self._inputs = self._batch = self._loss = None
+                return
+        self._other.updated(optimizer)
 
 
 def line_of(frame: FrameType | None, here: FrameType | None) -> Line | None:

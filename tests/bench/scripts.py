@@ -1,8 +1,9 @@
 """Scripts that have never heard of tdb: what the automatic finding costs them while they run freely.
 
 A real script runs in the worker thread of a real run, the shell alive in the main thread. It trains two models that are
-alike in turns: one with what tdb leaves on once it has found the loop, one with all of it off. What a whole process
-says of its own loop is printed beside that, for honesty: there the two arms differ by more than tdb.
+alike in turns: one with what tdb leaves on once it has found the loop, one with all of it out of torch. The finder is
+not told of that: it would begin anew at every turn. What a whole process says of its own loop is printed beside that:
+there the two arms differ by more than tdb.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from torch.optim import optimizer
+
+from tdb import patches
 from tdb.controller import DebugController
-from tdb.finder import Finder
 from tdb.launch import Run, Script
 from tdb.main_thread import MainThread
 from tests.bench.side_by_side import Arm, Row, in_turns, ratio, spread
@@ -86,11 +89,30 @@ else:
 """
 
 
-class Turns:
-    """Lets a script's loop run in turns with the finding on and off."""
+class InTorch:
+    """What tdb has put into torch: out of it and in again between two steps, as if it had always been so."""
 
     def __init__(self) -> None:
-        self.finder: Finder
+        self._replacements = [(each.owner, each.name, each.before, each.made) for each in patches._all]
+        self._hooks = dict(optimizer._global_optimizer_post_hooks)
+
+    def take_out(self) -> None:
+        """Leave torch as it is without tdb."""
+        for owner, name, before, _ in self._replacements:
+            setattr(owner, name, before)
+        optimizer._global_optimizer_post_hooks.clear()
+
+    def put_in(self) -> None:
+        """Leave torch as it was."""
+        for owner, name, _, made in self._replacements:
+            setattr(owner, name, made)
+        optimizer._global_optimizer_post_hooks.update(self._hooks)
+
+
+class Turns:
+    """Lets a script's loop run in turns with what tdb has put into torch and without."""
+
+    def __init__(self) -> None:
         self.times: dict[str, list[float]] = {}
 
     def take(self, make: Callable[[], Any]) -> None:
@@ -101,7 +123,8 @@ class Turns:
         """
         debugged = make()
         debugged.train(3 * STEPS + 5)  # the loop is found, and a turn does not end where metrics are due
-        self.finder.take_off()
+        in_torch = InTorch()
+        in_torch.take_out()
         bare, again = make(), make()
         arms: dict[str, Arm] = {
             "bare": lambda: bare.train(STEPS),
@@ -111,13 +134,13 @@ class Turns:
 
         def before(name: str) -> None:
             if name == "tdb":
-                self.finder.put_on()
+                in_torch.put_in()
             else:
-                self.finder.take_off()
+                in_torch.take_out()
             arms[name]()  # whenever a class has changed, Python has forgotten what it had learned of it
 
         self.times = in_turns(arms, ROUNDS, before=before)
-        self.finder.put_on()
+        in_torch.put_in()
 
 
 turns = Turns()
@@ -127,7 +150,7 @@ def one_process(path: Path, folder: Path) -> dict[str, list[float]]:
     """Run a script as tdb does, at a prompt, and return how long the turns of its loop took."""
     controller = DebugController()
     run = Run(controller, Script(str(path)), MainThread())
-    turns.finder, turns.times = run.finder, {}
+    turns.times = {}
 
     def follow() -> None:
         run.start()

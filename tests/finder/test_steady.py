@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tdb.finder.steady import Steady
@@ -26,7 +26,21 @@ model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
 dataset = torch.utils.data.TensorDataset(torch.randn(24, 6), torch.randint(0, 2, (24,)))
 loader = torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True)
 other = torch.utils.data.DataLoader(dataset, batch_size=4)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+class Guarded(torch.optim.SGD):
+    within = False  # the update is made by the class that this one derives from, inside of its own
+
+    def step(self, closure=None):
+        if self.within or closure is not None:
+            return super().step(closure)
+        with torch.no_grad():
+            for parameter in self.param_groups[0]["params"]:
+                parameter -= 0.1 * parameter.grad
+
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # torch wraps the update of a class with its first object
+optimizer = Guarded(model.parameters(), lr=0.1)
 
 
 def batches():
@@ -98,6 +112,7 @@ for action in {word!r}:
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     elif action == "s":  # the update is left out
         continue
+    optimizer.within = action == "i"
     optimizer.step()
     if action == "u":
         optimizer.step()
@@ -144,9 +159,10 @@ def the_long_way(word: str, stops: list[int]) -> list[Any]:
 
 
 @given(
-    word=st.text(alphabet="p" * 12 + "acdefnlostuw", min_size=20, max_size=45),
+    word=st.text(alphabet="p" * 12 + "acdefilnostuw", min_size=20, max_size=45),
     stops=st.lists(st.integers(2, 50), max_size=3, unique=True).map(sorted),
 )
+@example(word="pppppp" + "ppipipipp" * 3, stops=[])
 @settings(max_examples=6, deadline=None)
 def test_both_ways_tell_the_same(word: str, stops: list[int]) -> None:
     assert repr(told(word, stops)) == repr(the_long_way(word, stops))  # as text: NaN equals NaN there
