@@ -18,6 +18,7 @@ import pytest
 
 from tdb.active import current_controller, set_active_controller
 from tdb.controller import DebugController
+from tdb.elsewhere.copying import other_threads
 from tests.preloaded import Preloaded
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +151,14 @@ def _no_test_leaves_anything(_no_module_leaves_anything: None) -> Iterator[None]
     before = in_the_process()
     yield
     _check_what_is_left(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_test_leaves_a_thread() -> Iterator[None]:
+    """No copy can be set aside of a process with a thread of somebody's: other tests would be without theirs."""
+    before = set(other_threads())
+    yield
+    join(*set(other_threads()) - before)
 
 
 @pytest.fixture(autouse=True)

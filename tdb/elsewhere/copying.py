@@ -21,6 +21,9 @@ EVERYTHING = 2  # omp_pause_hard: OpenMP lets go of its threads, and makes new o
 # What torch calls threads of its own that training waits for: without them autograd refuses, and gloo waits for ever.
 THREADS_OF_TORCH = ("pt_autograd", "pt_gloo", "gloo")
 
+# How the names begin of threads that training goes on without: tdb's own, and those that others keep in reserve.
+THREADS_NOT_MISSED = ("tdb", "asyncio_", "tqdm", "pytest")
+
 _first_process = os.getpid()
 
 
@@ -35,16 +38,17 @@ def why_not() -> str:
         return "an accelerator is in use, which no copy of the process could use"
     if multiprocessing.active_children():
         return "DataLoader workers, or other child processes, are at work"
-    others = [each.name for each in threading.enumerate() if _is_of_the_script(each)]
+    others = ", ".join(each.name for each in other_threads())
     if others:
-        return f"the script has other threads ({', '.join(others)}), which would not be in the copy"
+        return f"the script has other threads ({others}), which would not be in the copy"
     names = _threads_of_torch()
     return f"torch has threads of its own ({', '.join(names)}), which would not be in the copy" if names else ""
 
 
-def _is_of_the_script(thread: threading.Thread) -> bool:
+def other_threads() -> list[threading.Thread]:
+    """Return the threads that the script has, but for the calling one: a copy would be without them."""
     mine = threading.current_thread(), threading.main_thread()
-    return thread not in mine and not thread.name.startswith(("tdb", "asyncio_", "tqdm", "pytest"))
+    return [each for each in threading.enumerate() if each not in mine and not each.name.startswith(THREADS_NOT_MISSED)]
 
 
 def _threads_of_torch() -> list[str]:
