@@ -42,6 +42,7 @@ class Batches:
         self._drawn: dict[int, deque[Fetch]] = {}
         self._ahead: set[int] = set()  # the loaders of which batches are drawn before those drawn last are used
         self._ended: set[tuple[int, int]] = set()
+        self._looked_at: set[int] = set()  # the loaders of which the last batch was for an evaluation
         self._training: frozenset[int] = frozenset()  # the loaders that the last step drew from
         self._pass: tuple[int, int] | None = None
         self._number = 0
@@ -57,6 +58,17 @@ class Batches:
         elif not (torch.is_grad_enabled() or key in self._training or key in self._ahead):
             self._drawn[key].clear()  # an evaluation needs them no longer
         self._drawn[key].append(fetch)
+        (self._looked_at.discard if torch.is_grad_enabled() else self._looked_at.add)(key)
+
+    def looked_at(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        """The model, or one of several, is called in a way that no gradients follow from."""
+        if self._drawn:
+            self._looked_at |= self._loaders_of(given(inputs, keywords))
+
+    def _loaders_of(self, inputs: Any) -> set[int]:
+        """Return the loaders of which the last batch lies where inputs of the model do."""
+        places = _memory_of(inputs)
+        return {key for key, fetches in self._drawn.items() if not places.isdisjoint(_memory_of(fetches[-1].batch))}
 
     def exhausted(self, loader: Any, epoch: int) -> None:
         """A pass over a loader has ended."""
@@ -68,6 +80,8 @@ class Batches:
         """The model, or one of several, is called, in a way that gradients may follow from."""
         if self._inputs is None or not are_computed(inputs, keywords):
             self._inputs = given(inputs, keywords)
+            if self._looked_at:
+                self._looked_at -= self._loaders_of(self._inputs)
 
     def is_for_training(self, loader: Any) -> bool:
         """Return whether the last step was taken on a batch of this loader."""
@@ -101,7 +115,9 @@ class Batches:
             return
         chosen = [fetch for key, fetch in drawn.items() if key in self._training]
         if not chosen:
-            current = [fetch for key, fetch in drawn.items() if (key, fetch.epoch) not in self._ended]
+            # An evaluation before training may leave its loader in the middle of a pass.
+            trained_on = {key: fetch for key, fetch in drawn.items() if key not in self._looked_at} or drawn
+            current = [fetch for key, fetch in trained_on.items() if (key, fetch.epoch) not in self._ended]
             chosen = current or list(drawn.values())[-1:]
         self._ended.clear()
         self._training = frozenset(id(fetch.loader) for fetch in chosen)

@@ -146,6 +146,8 @@ class Follower(Listener):
         import torch
 
         if not torch.is_grad_enabled():
+            if self._thread.is_of_the_script():
+                self._batches.looked_at(inputs, keywords)
             return
         if is_transforming():
             inputs, keywords = out_of_transforms(inputs), out_of_transforms(keywords)

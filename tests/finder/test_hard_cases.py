@@ -331,6 +331,44 @@ for epoch in range(3):
     assert session.controller.get_state()["epoch"] == 3
 
 
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        """
+with torch.no_grad():
+    for x, y in evaluation:
+        model(x)
+        break
+""",
+        """
+for x, y in evaluation:
+    with torch.no_grad():
+        model(x.view(-1, 6))
+    break
+""",
+    ],
+)
+def test_an_evaluation_before_training_that_leaves_its_pass(
+    script: Callable[..., TypingSession], evaluation: str
+) -> None:
+    session = script(
+        """
+evaluation = torch.utils.data.DataLoader(dataset, batch_size=16)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+"""
+        + evaluation
+        + """
+for epoch in range(2):
+    for x, y in loader:"""
+        + ONE_STEP.replace("\n", "\n    ")
+    )
+    assert session.type("step").startswith("> step 1  epoch 1 ")
+    assert "16x6" not in session.type("batch")
+    assert session.type("until 5").startswith("> step 5  epoch 2 ")
+    assert finished(session) == "Training finished after 8 steps"
+    assert session.controller.get_state()["epoch"] == 2
+
+
 def test_an_evaluation_keeps_no_batches(script: Callable[..., TypingSession]) -> None:
     session = script(
         """

@@ -62,7 +62,7 @@ LIGHTNING = """
     data = TensorDataset(torch.randn(40, 4), torch.randint(3, (40,)))
     model = Module()
     trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", accumulate_grad_batches=2, num_sanity_val_steps=0, callbacks=callbacks,
+        max_epochs=2, accelerator="cpu", accumulate_grad_batches=2, num_sanity_val_steps=2, callbacks=callbacks,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )
     trainer.fit(model, DataLoader(data, batch_size=5, shuffle=True), DataLoader(data, batch_size=20))
@@ -197,7 +197,10 @@ def test_a_small_training_is_stepped_and_stays_the_same(
     try:
         session.play("""
             (tdb) step
-            > step 1 ... loss ...        train.py(...) ...
+            > step 1  epoch 1  loss ...        train.py(...) ...
+            ...
+            (tdb) step 2
+            > step 3  epoch 1  loss ...
             ...
         """)
         assert "Linear" in session.type("layers")
@@ -225,7 +228,7 @@ LIGHTNING_BY_HAND = LIGHTNING.replace(
             if index == 5:
                 raise ValueError("crash")
 """,
-).replace("accumulate_grad_batches=2, ", "")
+).replace("accumulate_grad_batches=2, num_sanity_val_steps=2", "num_sanity_val_steps=0")
 TRANSFORMERS_SMOOTHED = TRANSFORMERS.replace("disable_tqdm=True", "disable_tqdm=True, label_smoothing_factor=0.1")
 
 
