@@ -2,32 +2,38 @@
 
 A real script runs in the worker thread of a real run, the shell alive in the main thread. It trains two models that are
 alike in turns: one with what tdb leaves on once it has found the loop, one with all of it out of torch. The finder is
-not told of that: it would begin anew at every turn. What a whole process says of its own loop is printed beside that:
-there the two arms differ by more than tdb.
+not told of that: it would begin anew at every turn. Beside that, two whole runs take turns: they differ by all that tdb
+does in a process, and by where the memory of either lies.
 """
 
 from __future__ import annotations
 
+import json
+import signal
 import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from torch.optim import optimizer
 
 from tdb import patches
 from tdb.controller import DebugController
-from tdb.launch import Run, Script
+from tdb.launch import Run
 from tdb.main_thread import MainThread
-from tests.bench.side_by_side import Arm, Row, in_turns, ratio, spread
+from tdb.script import Script
+from tests.bench.side_by_side import Arm, Row, in_turns, quartiles, ratio
 from tests.bench.spine import at_a_prompt
 
 STEPS, ROUNDS = 10, 200
-PROCESSES = 3
+PROCESSES = 5
+PAIRS, TURNS, TURN, WARM_UP = 3, 40, 0.15, 200
 
 MLP = """
 def model():
@@ -44,11 +50,13 @@ def model():
     )
 """
 
+MODELS = {"3-layer MLP": MLP, "small convnet": CONVNET}
+
 # In the manner of pytorch/examples; the last lines are what is measured with.
 LOOP = """
 import itertools
 import sys
-import time
+import numpy
 import torch
 from torch import nn
 
@@ -77,11 +85,11 @@ class Training:
 
 
 if len(sys.argv) > 1:
+    count = numpy.memmap(sys.argv[1], numpy.int64, "r+")
     training = Training()
-    training.train(100)
-    began = time.perf_counter()
-    training.train(int(sys.argv[1]))
-    print((time.perf_counter() - began) / int(sys.argv[1]))
+    while True:
+        training.train(1)
+        count[0] += 1
 else:
     from tests.bench import scripts
 
@@ -164,24 +172,55 @@ def one_process(path: Path, folder: Path) -> dict[str, list[float]]:
     return turns.times
 
 
-def whole_processes(path: Path) -> dict[str, list[float]]:
-    """Run a script in a process of its own, with and without tdb; return what it says that a step took."""
-    commands = {
-        "bare": [sys.executable, str(path), "500"],
-        "tdb": [sys.executable, "-m", "tdb", "-c", "continue", str(path), "500"],
-    }
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(PROCESSES):
-        for name in list(commands)[:: 1 if number % 2 else -1]:
-            ended = subprocess.run(commands[name], check=True, capture_output=True, text=True)
-            times[name] += [float(line) for line in ended.stdout.splitlines() if line.startswith("0.0")]
-    return times
+def runs_in_turns(path: Path, folder: Path) -> list[float]:
+    """Return by how much longer `tdb script.py` takes for a step than `python script.py`, of several pairs of runs.
+
+    Either run stands still while the other has its turn; each counts its steps where the other process can read it.
+    """
+    ratios = []
+    for pair in range(PAIRS):
+        counters = {name: folder / f"{name}{pair}" for name in ("bare", "tdb")}
+        for counter in counters.values():
+            np.zeros(1, np.int64).tofile(counter)
+        steps = {name: np.memmap(counter, np.int64, "r") for name, counter in counters.items()}
+        commands = {
+            "bare": [sys.executable, str(path), str(counters["bare"])],
+            "tdb": [sys.executable, "-m", "tdb", "-c", "continue", str(path), str(counters["tdb"])],
+        }
+        runs = {
+            name: subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            for name, command in commands.items()
+        }
+        try:
+            while min(int(count[0]) for count in steps.values()) < WARM_UP:
+                time.sleep(TURN)
+            for run in runs.values():
+                run.send_signal(signal.SIGSTOP)
+            rates: dict[str, list[float]] = {name: [] for name in runs}
+            for number in range(TURNS):
+                for name in list(runs)[:: 1 if number % 2 else -1]:
+                    rates[name].append(_rate_of_a_turn(runs[name], steps[name]))
+            ratios.append(ratio(rates, "bare", "tdb"))
+        finally:
+            for run in runs.values():
+                run.kill()
+                run.wait()
+    return ratios
 
 
-def row(what: str, times: dict[str, list[float]], name: str, target: float | None) -> Row:
-    """Return the row of a ratio to the bare arm."""
-    found = ratio(times, name, "bare")
-    measured = f"{found:.4f}x ({spread(times, name, 'bare')})"
+def _rate_of_a_turn(run: subprocess.Popen[bytes], steps: Any) -> float:
+    """Let a run have its turn; return its steps a second."""
+    before, began = int(steps[0]), time.perf_counter()
+    run.send_signal(signal.SIGCONT)
+    time.sleep(TURN)
+    run.send_signal(signal.SIGSTOP)
+    return (int(steps[0]) - before) / (time.perf_counter() - began)
+
+
+def row(what: str, ratios: Sequence[float], target: float | None) -> Row:
+    """Return the row of what several processes say."""
+    found = statistics.median(ratios)
+    measured = f"{found:.4f}x ({quartiles(ratios)})"
     return Row(what, measured, f"{target}x" if target else "(none set)", target is None or found <= target)
 
 
@@ -190,12 +229,25 @@ def scripts() -> list[Row]:
     rows = []
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for title, model in {"3-layer MLP": MLP, "small convnet": CONVNET}.items():
+        for title, model in MODELS.items():
             path = folder / "train.py"
             path.write_text(LOOP.format(model=model))
-            times = one_process(path, folder)
-            step = statistics.median(times["bare"]) / STEPS * 1e3
-            rows.append(row(f"tdb script.py, {title}, {step:.2f} ms a step", times, "tdb", 1.01))
-            rows.append(row("  the same loop against itself", times, "bare again", None))
-            rows.append(row("  its own clock, whole processes", whole_processes(path), "tdb", None))
+            command = [sys.executable, "-c", "from tests.bench.scripts import main; main()", str(path), name]
+            found = [
+                json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+                for _ in range(PROCESSES)
+            ]
+            step, with_tdb, again = (list(each) for each in zip(*found, strict=True))
+            what = f"what tdb puts into torch, {title}, {statistics.median(step):.2f} ms a step"
+            rows.append(row(f"{what}, {PROCESSES} processes", with_tdb, 1.01))
+            rows.append(row("  the same loop against itself", again, None))
+            rows.append(row(f"  tdb script.py by python script.py, {PAIRS} pairs", runs_in_turns(path, folder), 1.01))
     return rows
+
+
+def main() -> None:
+    """Print what one process finds: milliseconds a step, and the ratios of the other two arms to the bare one."""
+    path, folder = map(Path, sys.argv[1:])
+    times = one_process(path, folder)
+    step = statistics.median(times["bare"]) / STEPS * 1e3
+    print(json.dumps([step, ratio(times, "tdb", "bare"), ratio(times, "bare again", "bare")]))
