@@ -20,7 +20,8 @@ from tdb.gate import Gate
 from tdb.guard import guarded
 from tdb.jobs import Jobs
 from tdb.last_step import LastStep
-from tdb.recorder import LONGEST_WAIT, MOST_WAITING, Recorder
+from tdb.pending import LONGEST_WAIT, MOST_WAITING
+from tdb.recorder import Recorder
 from tdb.skip import LEFT_OUT
 from tdb.standing import CRASHED, RUNNING
 from tdb.step import CRASH, Clock, Finished, Position, step_number
@@ -247,7 +248,7 @@ class LoopSide:
         self.stop_measuring()
         layer = self.captures.layer
         others = (*others, layer.short_way) if layer.short_way is not None else others
-        overhead.begin([self, self.question, layer, self.captures.model, self.recorder, *others])
+        overhead.begin([self, self.question, layer, self.captures.model, self.recorder, self.recorder.pending, *others])
         self._overhead = overhead
 
     def stop_measuring(self) -> None:

@@ -8,20 +8,17 @@ or a feature is watched, or a stop point needs them, and otherwise every `every`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
 from math import prod
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tdb.beside import Beside, Job
 from tdb.errors import StateError, in_words
 from tdb.history import History
+from tdb.pending import PendingSteps
 from tdb.rule_batch import RuleBatch
-from tdb.some_metrics import SomeMetrics
 from tdb.step import Position
-from tdb.waiting import Batch, Computed, Place, Together, Waiting, in_order
+from tdb.waiting import Batch, Together, Waiting
 from tdb.watches import WatchedLayers
 
 if TYPE_CHECKING:
@@ -36,13 +33,6 @@ EVERY = 10
 NEVER = 2**62
 """More steps than any run takes."""
 
-LONGEST_WAIT = 2.0
-"""Seconds of a free run that history may be behind, or one step if that takes longer."""
-
-MOST_WAITING = 512
-"""Steps that history may be behind while training runs freely: they come into it in handfuls."""
-MOST_BYTES = 2**23
-
 
 class Recorder:
     """Records one run; `every` is how seldom metrics are recorded while nobody looks.
@@ -54,9 +44,9 @@ class Recorder:
     """
 
     MEASURED: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "metrics": ("_metrics", "_record_metrics", "_append_waiting", "let_wait"),
+        "metrics": ("_metrics", "_record_metrics", "let_wait"),
         "watches": ("_append_watched",),
-        "history": ("record", "flush", "_append"),
+        "history": ("record", "append"),
     }
 
     def __init__(self, layer: FocusLayer, panels: Sequence[Panel], step: Callable[[], int]) -> None:
@@ -67,21 +57,10 @@ class Recorder:
         self.known: Known | None = None  # training has gone back: what is recorded of the steps ahead
         self._layer = layer
         self._panels = panels
-        self._newest = -1  # the last tick whose metrics are recorded
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
-        # Between two steps all that is done is slow, because caches are cold: so most of it is done for many together.
-        self._finished: list[tuple[int, Sequence[Finished]]] = []  # by timeline: steps that wait
-        self._finished_steps = 0
-        self._waiting: list[Waiting | SomeMetrics | Place] = []  # those of them that have metrics
-        self._batch: Batch | None = None  # where those wait whose metrics are not computed yet
-        self._in_batch = 0  # how many
-        self._held = 0  # bytes of the others
         self._rule_batch: RuleBatch | None = None
-        self._beside = Beside()
-        self._aside: tuple[list[Waiting | SomeMetrics | Place], Job[Computed | None]] | None = None
-        self._recorded_at = 0.0  # wall time up to which history is complete
-        self._aside_at = 0.0  # and with what is set aside
+        self.pending = PendingSteps(self.history, self)
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 
@@ -106,7 +85,7 @@ class Recorder:
 
         Returns what cannot be watched of what was named before anybody knew how many features there are.
         """
-        self._waiting, self._in_batch, self._held = [], 0, 0  # all was recorded before the focus moved
+        self.pending.forget()  # all was recorded before the focus moved
         self.history.focus(self._layer.name)
         self._failure = ""
         unwatched = self.watched_layers.begin()
@@ -180,31 +159,32 @@ class Recorder:
         if known is not None:
             for finished in steps[: len(steps) - len(recorded)]:
                 known.compare_loss(Position(*finished))
+        pending = self.pending
         if recorded:
-            self._finished.append((timeline, recorded))
-            self._finished_steps += len(recorded)
-        waits_already = known is None and steps and steps[-1][0] == self._newest
+            pending.add(timeline, recorded)
+        waits_already = known is None and steps and steps[-1][0] == pending.newest
         if metrics and not (waits_already or self._has_none):
             try:
                 self._record_metrics(timeline, Position(*steps[-1]))
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._has_no_metrics(error)
-        if steps and not self._may_wait(steps[-1][-1]):
-            self._record_waiting(steps[-1][-1])
+        now = steps[-1][-1] if steps else 0.0
+        if steps and not (known is None and pending.may_wait(now)):
+            pending.record(now, self._ids, beside=known is None)
 
     def let_wait(self, timeline: int, finished: Finished) -> bool:
         """Let the metrics of a step of a free run wait that is to be recorded later; return whether it may be.
 
         If not, it is to be recorded at once, with metrics: `record` knows whether they wait already.
         """
-        followed = self._layer.followed
-        if followed is not None and self._batch is followed.batch and followed.end_step():
-            self._waits_in(followed.batch, (timeline, finished, None))
+        followed, pending = self._layer.followed, self.pending
+        if followed is not None and pending.batch is followed.batch and followed.end_step():
+            pending.wait_in(followed.batch, (timeline, finished, None))
             return not followed.batch.full
         at_hand = self._layer.at_hand
-        is_next = at_hand is not None and self._batch is at_hand.batch and not self._panels and self._ids is None
+        is_next = at_hand is not None and pending.batch is at_hand.batch and not self._panels and self._ids is None
         if is_next and at_hand is not None and at_hand.put():
-            self._waits_in(at_hand.batch, (timeline, finished, None))
+            pending.wait_in(at_hand.batch, (timeline, finished, None))
             return not at_hand.batch.full
         panel = self.rule()
         if (panel is None or self._ids is not None) and self._layer.has_another_form:
@@ -214,30 +194,23 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - as above
             self._has_no_metrics(error)
             return True
-        if batch is None or batch.waiting == self._in_batch:
+        if batch is None or batch.waiting == pending.in_batch:
             return False
-        self._waits_in(batch, (timeline, finished, None))
+        pending.wait_in(batch, (timeline, finished, None))
         return not batch.full
 
     def record_some(self, timeline: int, position: Position, names: tuple[str, ...], values: Sequence[Any]) -> None:
         """Record some metrics of a step, each [D], which somebody has looked at anyway, if no others are recorded."""
-        if self._failure or position.tick <= self._newest:
+        if self._failure or position.tick <= self.pending.newest:
             return
-        last = self._waiting[-1] if self._waiting else None
-        if not (isinstance(last, SomeMetrics) and last.takes(timeline, names)):
-            last = SomeMetrics(timeline, names, len(values[0]))
-            self._waiting.append(last)
-            self._held += last.nbytes
         try:
-            last.add(position, values)
+            self.pending.some(timeline, names, len(values[0])).add(position, values)
         except (TypeError, ValueError) as error:  # a metric that is not one value a feature
             self._failure = f"metrics are not recorded any more: {error}"
 
     def flush(self) -> None:
         """Record all that waits: history and trajectories are complete then."""
-        self._append_steps()
-        self._append_aside()
-        self._append_waiting(*self._take())
+        self.pending.flush(self._ids)
 
     def leave_out(self, timeline: int, steps: Sequence[Finished]) -> None:
         """Record finished steps, but of the last that it was left out, and why it is missing."""
@@ -269,14 +242,6 @@ class Recorder:
         """Whether there are no metrics to record: no layer is in focus, or its metrics have failed."""
         return self._layer.info is None or self._failure != ""
 
-    def _may_wait(self, now: float) -> bool:
-        """Return whether what waits may wait for the step ahead."""
-        if not self._finished or self.known is not None:
-            return False
-        if self._finished_steps >= MOST_WAITING or now - self._recorded_at > LONGEST_WAIT:
-            return False
-        return self._held < MOST_BYTES and not (self._in_batch and self._batch is not None and self._batch.full)
-
     def _record_metrics(self, timeline: int, position: Position) -> None:
         panel = self.rule()
         known = self.known if self.known is not None and position.tick <= self.known.until else None
@@ -284,31 +249,23 @@ class Recorder:
         if differs and self._ids is None:
             return  # it was recorded with other metrics, or none, and nobody follows these
         batch = self._let_wait(panel)
-        if batch is not None and batch.waiting == self._in_batch:  # it has other metrics than those that wait
+        if batch is not None and batch.waiting == self.pending.in_batch:  # it has other metrics than those that wait
             self.flush()
             batch = self._let_wait(panel)
         place = (timeline, position, known)
         if batch is not None:
-            self._waits_in(batch, place)
+            self.pending.wait_in(batch, place)
             return
         names, block = self._metrics(panel)
-        step = Waiting(place, names, block, self._watched_rows())
-        self._waiting.append(step)
-        self._held += step.nbytes
-        self._newest = position.tick
-
-    def _waits_in(self, batch: Batch, place: Place) -> None:
-        self._batch = batch
-        self._in_batch += 1
-        self._waiting.append(place)
-        self._newest = place[1][0]
+        self.pending.wait(Waiting(place, names, block, self._watched_rows()))
 
     def _has_no_metrics(self, error: Exception) -> None:
         """A step has no metrics: the rule has not seen one yet or the layer had no gradient; or there will be none."""
         if not isinstance(error, LookupError | StateError):
-            self._give_up(error)
+            self.give_up(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Record no metrics any more, because of what went wrong with them."""
         self._failure = f"metrics are not recorded any more: {in_words(error)}"
 
     def _let_wait(self, panel: Panel | None) -> Batch | None:
@@ -334,55 +291,7 @@ class Recorder:
             self._layer.copy_rows(self._ids, rows)
         return batch
 
-    def _record_waiting(self, now: float) -> None:
-        """Record what waits, or set it aside: then what was set aside before it is recorded."""
-        batch = self._batch
-        if self.known is None and self._in_batch and batch is not None and batch.is_large and batch.full:
-            self._recorded_at, self._aside_at = self._aside_at, now
-            self._set_aside()
-        else:
-            self._recorded_at = self._aside_at = now
-            self.flush()
-
-    def _set_aside(self) -> None:
-        """Have the metrics of what waits computed beside training; what was set aside before them is recorded."""
-        self._append_steps()
-        self._append_aside()
-        waiting, compute = self._take()
-        self._aside = waiting, self._beside.begin(compute)
-
-    def _append_steps(self) -> None:
-        finished, self._finished, self._finished_steps = self._finished, [], 0
-        for timeline, handfuls in groupby(finished, key=itemgetter(0)):
-            self.history.append_steps(timeline, [step for _, steps in handfuls for step in steps])
-
-    def _append_aside(self) -> None:
-        if self._aside is not None:
-            (waiting, job), self._aside = self._aside, None
-            self._append_waiting(waiting, job.result)
-
-    def _take(self) -> tuple[list[Waiting | SomeMetrics | Place], Callable[[], Computed | None]]:
-        """Return what waits, which does so no more, and what computes the metrics of those in the batch."""
-        waiting, self._waiting, self._held = self._waiting, [], 0
-        in_batch, self._in_batch = self._in_batch, 0
-        if not in_batch:
-            return waiting, lambda: None
-        assert self._batch is not None
-        return waiting, self._batch.take(self._ids)
-
-    def _append_waiting(
-        self, waiting: list[Waiting | SomeMetrics | Place], compute: Callable[[], Computed | None]
-    ) -> None:
-        try:
-            for some in in_order(waiting, compute()):
-                if isinstance(some, Together):
-                    self._append(some)
-                else:
-                    some.record(self.history)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._give_up(error)
-
-    def _append(self, some: Together) -> None:
+    def append(self, some: Together) -> None:
         """Record steps, or compare those that are known."""
         (timeline, _, known), steps = some.places[0], some.steps()
         if known is not None:
