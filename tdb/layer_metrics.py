@@ -30,7 +30,8 @@ MOST_BYTES = 2**23
 
 def in_host_memory(tensor: Tensor) -> bool:
     """Return whether numpy can look at a tensor where it is."""
-    return tensor.is_cpu and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
+    is_there = tensor.is_cpu and not tensor.is_sparse
+    return is_there and tensor.is_floating_point() and tensor.itemsize >= SMALLEST_FLOAT
 
 
 def host_rows(tensor: Tensor, *, transposed: bool = False) -> Array:
@@ -55,7 +56,7 @@ class HostView:
 
     def of(self, tensor: Tensor) -> Array | None:
         """Return the array, which has the memory of `tensor`; None where numpy cannot look at it."""
-        if not tensor.is_cpu:
+        if not tensor.is_cpu or tensor.is_sparse:
             return None
         # The array holds the memory, so that no other tensor gets it.
         place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

@@ -287,6 +287,27 @@ def test_features_that_are_pruned_where_they_are_are_others(controller: DebugCon
     np.testing.assert_allclose(values[-1], model.weight.detach().norm(dim=1).numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_sparse_weight_is_recorded_and_training_goes_on(controller: DebugController, dense: bool) -> None:
+    controller.recorder.every, controller.recorder.dense = 2, dense
+    model = nn.Linear(6, 5, bias=False)
+    model.weight = nn.Parameter(model.weight.detach().to_sparse())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    controller.begin(SimpleNamespace(model=model, optimizer=optimizer))
+    for step in range(1, STEPS + 1):
+        optimizer.zero_grad()
+        loss = (torch.sparse.mm(model.weight, torch.randn(6, 8)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        controller.capture_batch(None, loss, step)
+        controller.wait_if_paused()
+    controller.finish("finished")
+    assert not controller.recorder.failure
+    steps, values = controller.recorder.history.metric("weight_norm")
+    assert steps.tolist() == list(range(1, STEPS + 1) if dense else [1, *range(2, STEPS + 1, 2)])
+    np.testing.assert_allclose(values[-1], model.weight.detach().to_dense().norm(dim=1).numpy(), rtol=1e-5)
+
+
 def test_weights_that_are_no_numbers_are_recorded_and_training_goes_on(controller: DebugController) -> None:
     controller.recorder.dense = True
 
