@@ -110,10 +110,10 @@ class FocusLayer:
             self._weight_batch = WeightBatch(weights) if in_host else None
             self._batch = StepBatch(weights) if in_host and steps_together(weights) > 1 else None
             self.short_way = self.at_hand = None
-            if self._weight_batch is not None and has_plain_weight(module) and not self._transposed:
+            is_plain = has_plain_weight(module) and not self._transposed
+            if self._weight_batch is not None and is_plain:
                 self.at_hand = WeightAtHand(module, self._kept, self._weight_batch)
-            is_like_most = chosen.kind == "Linear" and has_plain_weight(module) and in_host_memory(module.weight)
-            if self._batch is not None and is_like_most:
+            if self._batch is not None and is_plain and chosen.kind == "Linear" and in_host_memory(module.weight):
                 self.short_way = Followed(module, self._kept, self._batch, self.keep_output, self.keep_grad)
         self._optimizer = optimizer_of(target, trained_for(module))
         self.name, self.info = chosen.name, chosen
@@ -415,8 +415,7 @@ class FocusLayer:
         if self._batch is not None and self._batch.waiting:
             return self._batch
         transposed = self._transposed
-        array = None if transposed else self._host_view.of(weight)
-        rows = host_rows(weight, transposed=transposed) if array is None else array.reshape(len(array), -1)
+        rows = host_rows(weight, transposed=transposed)
         batch.put(rows, None if grad is None else host_rows(grad, transposed=transposed))
         return batch
 

@@ -13,11 +13,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from tdb.beside import Beside, Job
-from tdb.history import History
 from tdb.some_metrics import SomeMetrics
 from tdb.waiting import Batch, Computed, Place, Together, Waiting, in_order
 
 if TYPE_CHECKING:
+    from tdb.history import History
     from tdb.results import Array
     from tdb.step import Finished
 

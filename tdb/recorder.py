@@ -140,11 +140,9 @@ class Recorder:
 
     def next_metrics(self, tick: int) -> int:
         """Return the first tick after `tick` at which metrics are to be recorded, as far as is known now."""
-        # `_has_none` and `_at_each` in their own words: two calls less in cold caches.
-        if self._layer.info is None or self._failure:
+        if self._has_none:
             return NEVER
-        at_each = self.dense or tick == 0 or self._ids is not None
-        regular = tick + 1 if at_each else (tick // self.every + 1) * self.every
+        regular = tick + 1 if self._at_each or tick == 0 else (tick // self.every + 1) * self.every
         recorded = None if self.known is None else self.known.next_metrics(tick)
         return regular if recorded is None else min(regular, recorded)
 
@@ -168,9 +166,8 @@ class Recorder:
                 self._record_metrics(timeline, Position(*steps[-1]))
             except Exception as error:  # noqa: BLE001 - a rule's mistake must not end a training run
                 self._has_no_metrics(error)
-        now = steps[-1][-1] if steps else 0.0
-        if steps and not (known is None and pending.may_wait(now)):
-            pending.record(now, self._ids, beside=known is None)
+        if steps and not (known is None and pending.may_wait(steps[-1][-1])):
+            pending.record(steps[-1][-1], self._ids, beside=known is None)
 
     def let_wait(self, timeline: int, finished: Finished) -> bool:
         """Let the metrics of a step of a free run wait that is to be recorded later; return whether it may be.
@@ -182,8 +179,8 @@ class Recorder:
             pending.wait_in(followed.batch, (timeline, finished, None))
             return not followed.batch.full
         at_hand = self._layer.at_hand
-        is_next = at_hand is not None and pending.batch is at_hand.batch and not self._panels and self._ids is None
-        if is_next and at_hand is not None and at_hand.put():
+        is_alone = not self._panels and self._ids is None
+        if at_hand is not None and pending.batch is at_hand.batch and is_alone and at_hand.put():
             pending.wait_in(at_hand.batch, (timeline, finished, None))
             return not at_hand.batch.full
         panel = self.rule()

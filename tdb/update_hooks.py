@@ -66,8 +66,10 @@ def _forget_before(function: Function) -> None:
 
 def _forget_after(function: Function) -> None:
     global _after  # noqa: PLW0603 - as above
-    place = _after.index(function) if function in _after else len(_after)
-    _after = (*_after[:place], *_after[place + 1 :])
+    left = list(_after)
+    with suppress(ValueError):
+        left.remove(function)
+    _after = tuple(left)
     tidy()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdb.layer_metrics import InitialRows, host_rows, in_host_memory
+from tdb.layer_metrics import HostView, InitialRows, host_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,21 +114,14 @@ class WeightAtHand:
         self._parameters: Any = module._parameters  # noqa: SLF001 - looked up at every step, and so in the shortest way
         self._kept = kept
         self._shape, self._dtype = module.weight.shape, module.weight.dtype
-        self._weight: Any = None
-        self._place: tuple[Any, ...] = ()
-        self._rows: Array = np.empty((0, 0))
+        self._view = HostView()
 
     def put(self) -> bool:
         """Let the step that has ended wait; return whether it does: a captured one goes a longer way."""
         weight, kept = self._parameters.get("weight"), self._kept
         if kept.before is not None or kept.output is not None or weight is None:
             return False
-        place = weight.data_ptr(), weight.shape, weight.stride()
-        if weight is not self._weight or place != self._place:
-            is_alike = weight.shape == self._shape and weight.dtype is self._dtype
-            if not (is_alike and in_host_memory(weight) and weight.is_contiguous()):  # else its rows are copies
-                return False
-            self._weight, self._place = weight, place
-            self._rows = host_rows(weight)
-        grad = weight.grad
-        return grad is not None and self.batch.put(self._rows, host_rows(grad))
+        array, grad = self._view.of(weight), weight.grad
+        if array is None or grad is None or array.shape != self._shape or weight.dtype is not self._dtype:
+            return False
+        return self.batch.put(array.reshape(len(array), -1), host_rows(grad))

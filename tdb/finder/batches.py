@@ -52,13 +52,16 @@ class Batches:
         """A batch was drawn."""
         import torch
 
-        key = id(fetch.loader)
+        key, may_train = id(fetch.loader), torch.is_grad_enabled()
         if key not in self._drawn:
             self._drawn[key] = deque(maxlen=MOST_AHEAD if key in self._ahead else MOST_LOOKED_AT)
-        elif not (torch.is_grad_enabled() or key in self._training or key in self._ahead):
+        elif not (may_train or key in self._training or key in self._ahead):
             self._drawn[key].clear()  # an evaluation needs them no longer
         self._drawn[key].append(fetch)
-        (self._looked_at.discard if torch.is_grad_enabled() else self._looked_at.add)(key)
+        if may_train:
+            self._looked_at.discard(key)
+        else:
+            self._looked_at.add(key)
 
     def looked_at(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         """The model, or one of several, is called in a way that no gradients follow from."""

@@ -79,9 +79,7 @@ class Steady:
         self._other = other
         self._thread = 0
         self._line: Line | None = None
-        # Lines as what Python takes apart faster.
-        self._differentiates_at: tuple[Any, ...] = ()
-        self._updates_at: tuple[Any, ...] = ()
+        self._updated_at: Line | None = None
         self._optimizer: Any = None
         self._epoch: int | None = None
         self._pass: weakref.ref[Pass] | None = None
@@ -101,7 +99,7 @@ class Steady:
             epoch: of all steps of that pass.
         """
         self._thread, self._line, self._optimizer, self._epoch = get_ident(), line, optimizer, epoch
-        self._differentiates_at, self._updates_at = tuple(line), tuple(updated_at)
+        self._updated_at = updated_at
         if under_way is not None:
             under_way.quiet, self._pass = True, weakref.ref(under_way)
         self.entered = self.on = True
@@ -117,7 +115,7 @@ class Steady:
             used = under_way.take(self._number)
         line = self._line if self.noted else None
         noted = Noted(used, drawn, self._inputs, line, self._loss)
-        self._pass = self._optimizer = self._line = None
+        self._pass = self._optimizer = self._line = self._updated_at = None
         self.entered = self.on = self.noted = False
         self._inputs = self._batch = self._loss = None
         return noted
@@ -132,11 +130,11 @@ class Steady:
 
     def differentiating(self, roots: Any, gradients: Any) -> bool:
         """Note a backward pass; return whether that was all there is to it."""
-        if self.noted or not self.on or gradients is not None or get_ident() != self._thread:
+        if self.noted or not self.on or self._line is None or gradients is not None or get_ident() != self._thread:
             return False
         under_way = self._pass() if self._pass is not None else None
         batch = self._inputs if under_way is None else under_way.batch
-        code, instruction, depth = self._differentiates_at
+        code, instruction, depth = self._line
         try:
             frame = sys._getframe(depth)  # noqa: SLF001 - what a debugger reads
             loss = roots.item() if roots.is_cpu else value_of(roots, None)
@@ -151,8 +149,8 @@ class Steady:
 
     def updated(self, optimizer: Any) -> None:
         """Complete the step, if it ends here and no more is wanted of it than its loss."""
-        if self.on and self.noted and optimizer is self._optimizer:
-            code, instruction, depth = self._updates_at
+        if self.on and self.noted and optimizer is self._optimizer and self._updated_at is not None:
+            code, instruction, depth = self._updated_at
             try:
                 frame = sys._getframe(depth)  # noqa: SLF001 - as above
             except ValueError:
