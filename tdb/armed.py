@@ -178,9 +178,9 @@ class Armed(StopCheck):
 
     def may_stop(self, step: int) -> bool:
         """Return whether the step ahead is to be captured: it is known to be a stop, or a condition needs it."""
-        layer = self._controller.layer
-        if layer.captured and not layer.following:  # a step that is followed may yet have to be recorded
-            layer.forget_step()
+        capture = self._controller.layer_capture
+        if capture.focus.captured and not capture.following:  # a step that is followed may yet have to be recorded
+            capture.forget_step()
         if self.points.groups:
             self.tensors.begin_step(model_of(self._controller.target), self.points.groups)
         if self.captures or (self._goal is not None and self._goal.may_be_reached(step)):

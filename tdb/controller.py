@@ -35,6 +35,7 @@ from tdb.steps import Hearing, Steps
 if TYPE_CHECKING:
     from tdb.detect import Detection
     from tdb.layer import FocusLayer
+    from tdb.layer_capture import LayerCapture
     from tdb.loop_side import Keeper
     from tdb.model_capture import ModelCapture
     from tdb.overhead import Measured, Overhead
@@ -428,8 +429,8 @@ class DebugController:
             UsageError: there is no such layer, or it has no features.
         """
         self.recorder.flush()
-        self.layer.bind(self.target, layer)
-        self.layer.take_over(self.model_capture)
+        self.layer_capture.bind(self.target, layer)
+        self.layer_capture.take_over(self.model_capture)
         self.focus_on(self.layer.name)
         return self.recorder.moved()
 
@@ -496,6 +497,11 @@ class DebugController:
     @property
     def layer(self) -> FocusLayer:
         """The layer whose output units are the features of the tables."""
+        return self._loop.captures.focus
+
+    @property
+    def layer_capture(self) -> LayerCapture:
+        """What it does in a step; the training thread alone may look."""
         return self._loop.captures.layer
 
     @property

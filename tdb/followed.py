@@ -8,35 +8,15 @@ not so, the layer goes the long way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdb.jobs import at_the_prompt
 from tdb.layer_metrics import Kind, StepBatch
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from tdb.layer import Kept
 
 BOTH = Kind(grad=True, output=True)
-
-
-@dataclass(slots=True)
-class Kept:
-    """What is kept of a layer in one step.
-
-    Attributes:
-        before: [D, F], the weight when the step began.
-        grad: [D, F], the gradient that its update used.
-        output: what the layer gave, features last if it is a linear one.
-        can_wait: the output may be kept for several steps.
-        waits: it lies in the batch of those that wait.
-    """
-
-    before: Tensor | None = None
-    grad: Tensor | None = None
-    output: Tensor | None = None
-    can_wait: bool = False
-    waits: bool = False
 
 
 class Followed:

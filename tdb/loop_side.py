@@ -346,7 +346,7 @@ class LoopSide:
         self.record_rest()
         self._unrecorded = newest
         try:
-            self.captures.layer.bind(self.target, self.captures.layer.name)
+            self.captures.layer.bind(self.target, self.captures.focus.name)
         except TdbError as error:  # as above
             self.captures.layer.let_go()
             self.notices.append(str(error))
@@ -370,7 +370,7 @@ class LoopSide:
     def _record_metrics(self, tick: int) -> None:
         """Record a step of which nothing else is wanted, and go on as before it."""
         if not self.recorder.let_wait(self.timeline, self._finished):
-            is_another = self.captures.layer.has_another_form
+            is_another = self.captures.focus.has_another_form
             if is_another:
                 self._keep_up()
             self.recorder.record(self.timeline, self._hand_over(), metrics=True)
@@ -398,7 +398,7 @@ class LoopSide:
         skipped = self.captures.skip.end_step() if self.captures.skip.asked else False
         if self.captures.layer.capturing or self._under_way.capturing:
             self.captures.end(whole=True)
-        if self.captures.layer.has_another_form:
+        if self.captures.focus.has_another_form:
             self._keep_up()
         before = self._unrecorded[-2] if len(self._unrecorded) > 1 else self._handed_over
         unrecorded = self._hand_over()
@@ -484,7 +484,7 @@ class LoopSide:
         tick, step, last_step = self.position.tick, self.position.step, self._last_step
         captures = self.captures
         self._busy_at = time() + LONGEST_WAIT
-        if captures.layer.has_another_form:  # at the prompt
+        if captures.focus.has_another_form:  # at the prompt
             self._keep_up()
         if self._left_out(tick + 1):
             captures.leave_out()

@@ -22,7 +22,7 @@ from tdb.waiting import Batch, Together, Waiting
 from tdb.watches import WatchedLayers
 
 if TYPE_CHECKING:
-    from tdb.layer import FocusLayer
+    from tdb.layer_capture import LayerCapture
     from tdb.panel import Panel
     from tdb.results import Array
     from tdb.step import Finished
@@ -38,7 +38,7 @@ class Recorder:
     """Records one run; `every` is how seldom metrics are recorded while nobody looks.
 
     Args:
-        layer: the focus layer, for its metrics and weights.
+        capture: of the focus layer, for its metrics and weights.
         panels: what rules have declared; the one of the focus layer says which metrics are recorded.
         step: tells the last finished step.
     """
@@ -49,13 +49,13 @@ class Recorder:
         "history": ("record", "append"),
     }
 
-    def __init__(self, layer: FocusLayer, panels: Sequence[Panel], step: Callable[[], int]) -> None:
+    def __init__(self, capture: LayerCapture, panels: Sequence[Panel], step: Callable[[], int]) -> None:
         self.history = History()
-        self.watched_layers = WatchedLayers(self.history, layer, step)
+        self.watched_layers = WatchedLayers(self.history, capture.focus, step)
         self.every = EVERY
         self.dense = False
         self.known: Known | None = None  # training has gone back: what is recorded of the steps ahead
-        self._layer = layer
+        self._capture, self._layer = capture, capture.focus
         self._panels = panels
         self._ids: Array | None = None  # of the watched features
         self._failure = ""
@@ -174,11 +174,11 @@ class Recorder:
 
         If not, it is to be recorded at once, with metrics: `record` knows whether they wait already.
         """
-        followed, pending = self._layer.followed, self.pending
+        followed, pending = self._capture.followed, self.pending
         if followed is not None and pending.batch is followed.batch and followed.end_step():
             pending.wait_in(followed.batch, (timeline, finished, None))
             return not followed.batch.full
-        at_hand = self._layer.at_hand
+        at_hand = self._capture.at_hand
         is_alone = not self._panels and self._ids is None
         if at_hand is not None and pending.batch is at_hand.batch and is_alone and at_hand.put():
             pending.wait_in(at_hand.batch, (timeline, finished, None))
@@ -272,7 +272,7 @@ class Recorder:
             LookupError: the rule has seen no step yet.
         """
         if panel is None:
-            return self._layer.let_wait(captured_only=self._ids is not None)
+            return self._capture.let_wait(captured_only=self._ids is not None)
         if panel.recorded is None:
             return None
         parts = panel.recorded.parts()

@@ -11,6 +11,7 @@ from typing import Any
 from tdb.captures import number, own
 from tdb.detect import Detection
 from tdb.layer import FocusLayer
+from tdb.layer_capture import LayerCapture
 from tdb.model_capture import ModelCapture
 from tdb.phases import Phases
 from tdb.skip import Skip
@@ -25,7 +26,8 @@ class StepCaptures:
     Attributes:
         under_way: what the loop has handed over.
         progress: how far the step has come, where training stands inside it.
-        layer: what the focus layer does in it.
+        focus: the focus layer, and what is there to look at of it.
+        layer: what it does in the step.
         model: what it does in all modules of the model; the training thread alone may look.
         phases: at which of its phases it is to stop.
         skip: whether it is to be left without its update.
@@ -35,7 +37,8 @@ class StepCaptures:
     def __init__(self, stop_inside: Callable[[str, Any, Any], None]) -> None:
         self.under_way = UnderWay()
         self.progress = Progress()
-        self.layer = FocusLayer(self.progress)
+        self.focus = FocusLayer(self.progress)
+        self.layer = LayerCapture(self.focus)
         self.model = ModelCapture(self.progress)
         self.phases = Phases(self.progress, stop_inside)
         self.skip = Skip()

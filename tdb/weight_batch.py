@@ -17,7 +17,7 @@ from tdb.layer_metrics import HostView, InitialRows, host_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tdb.followed import Kept
+    from tdb.layer import Kept
     from tdb.results import Array
     from tdb.waiting import Computed
 

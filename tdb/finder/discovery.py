@@ -93,7 +93,7 @@ class Discovery:
 def tell_if_compiled(roots: list[Root], controller: DebugController) -> bool:
     """Let the controller know whether hooks on what was found fire; return whether it is compiled, and they may not."""
     compiled = any(root.is_compiled for root in roots)
-    controller.layer.hooks_fire = not compiled
+    controller.layer_capture.hooks_fire = not compiled
     controller.model_capture.hooks_do_not_fire = compiled
     if compiled:
         controller.notify("the model is compiled: activations are not captured (hooks added after it do not fire)")

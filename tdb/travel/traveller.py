@@ -274,7 +274,7 @@ class Traveller:
             UsageError: there is no such branch.
             StateError: no weights are kept of it.
         """
-        branch, layer = self.branches.get(name), self._loop.captures.layer
+        branch, layer = self.branches.get(name), self._loop.captures.focus
         if branch is self.branches.now:
             return layer.weights(), self._loop.position.step
         weight = ("parameter", ".".join(filter(None, (layer.name, "weight"))))
