@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import re
 import sys
 import warnings
@@ -140,21 +141,21 @@ class PromptNamespace:
     def _execute(
         self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any], lasting: bool
     ) -> None:
-        names: dict[str, Any] = dict(frame.f_locals) if frame is not None else {}
+        space = namespace_of(frame) if frame is not None else None
+        names: dict[str, Any] = {**(space or {}), **frame.f_locals} if frame is not None else {}
         merged = {**extra, **names}
         before = dict(merged)
         exec(code, frame.f_globals if frame is not None else module, merged)  # noqa: S102 - as above
+        assigned = {name: value for name, value in merged.items() if name not in before or before[name] is not value}
         own = set()
-        if frame is not None and frame.f_locals is not frame.f_globals:
+        if frame is not None and space is None:
             own = {*frame.f_code.co_varnames, *frame.f_code.co_cellvars, *frame.f_code.co_freevars}
             assign_locals(frame, {name: merged[name] for name in own & set(merged)})
-        elif frame is not None:
-            changed = {name: value for name, value in merged.items() if name not in extra or extra[name] is not value}
-            frame.f_globals.update(changed)
-        self._delete(before.keys() - merged.keys(), frame, own)
+        elif space is not None:
+            space.update(assigned)
+        self._delete(before.keys() - merged.keys(), frame, space, own)
         if frame is not None:
-            assigned = [name for name, value in merged.items() if name not in before or before[name] is not value]
-            self._note_what_does_not_last(frame, assigned, own, lasting)
+            self._note_what_does_not_last(frame, space, list(assigned), own, lasting)
         self.made.update(
             {
                 name: value
@@ -163,26 +164,39 @@ class PromptNamespace:
             }
         )
 
-    def _delete(self, names: set[str], frame: FrameType | None, own: set[str]) -> None:
+    def _delete(self, names: set[str], frame: FrameType | None, space: dict[str, Any] | None, own: set[str]) -> None:
         """Delete what a statement has deleted, as far as Python allows it."""
         for name in names:
             self.made.pop(name, None)
-            if frame is not None and frame.f_locals is frame.f_globals:
-                frame.f_globals.pop(name, None)
+            if space is not None:
+                space.pop(name, None)
             elif frame is not None and name in own:
                 self._notices.append(f"{name} stays: a local variable of {frame.f_code.co_name} cannot be deleted here")
 
-    def _note_what_does_not_last(self, frame: FrameType, assigned: list[str], own: set[str], lasting: bool) -> None:
+    def _note_what_does_not_last(
+        self, frame: FrameType, space: dict[str, Any] | None, assigned: list[str], own: set[str], lasting: bool
+    ) -> None:
         function = frame.f_code.co_name
         for name in assigned:
-            if not lasting and (name in own or frame.f_locals is frame.f_globals):
+            if not lasting and (name in own or space is not None):
                 self._notices.append(f"{name} is assigned, but {function} will not run on: training is over")
-            elif name not in own and frame.f_locals is not frame.f_globals and name in frame.f_globals:
+            elif name not in own and space is None and name in frame.f_globals:
                 self._shadowing.add(name)
                 self._notices.append(
                     f"{name} is no local variable of {function}: the new value is known at this prompt alone, until "
                     f"training goes on; for the script: ! globals()[{name!r}] = ..."
                 )
+
+
+def namespace_of(frame: FrameType) -> dict[str, Any] | None:
+    """Return where the statements of a module or of a class's body assign; None for a function, whose locals have places.
+
+    That is `f_locals`, unless one of its lines runs a comprehension: from Python 3.12 on, `f_locals` is made up then.
+    """
+    if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return None
+    local = frame.f_locals
+    return local if local is frame.f_locals else frame.f_globals
 
 
 def assign_locals(frame: FrameType, values: Mapping[str, Any]) -> None:

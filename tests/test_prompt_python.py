@@ -83,3 +83,43 @@ def test_whatever_it_raises_is_one_line(text: str, said: str) -> None:
     with pytest.raises(TdbError, match=said) as caught:
         PromptNamespace().run(text, None, {}, {})
     assert "\n" not in caught.value.message
+
+
+def module_of(frame: FrameType) -> FrameType:
+    """Return the frame of the module that has led to `frame`."""
+    while frame.f_code.co_name != "<module>":
+        assert frame.f_back is not None
+        frame = frame.f_back
+    return frame
+
+
+def test_a_module_whose_line_runs_a_comprehension_is_assigned_in_and_deleted_from() -> None:
+    names = PromptNamespace()
+
+    def take(batch: int) -> float:
+        frame = module_of(sys._getframe())
+        if batch == 1:
+            names.run("rate = rate / 10; del unused; made = 3", frame, {}, {})
+        return float(names.run("rate", frame, {}, {}))
+
+    module: dict[str, Any] = {"take": take, "rate": 1.0, "unused": 0, "batch": "another"}
+    exec("losses = [take(batch) for batch in range(3)]", module)
+    assert module["losses"] == [1.0, 0.1, 0.1]
+    assert names.take_notices() == []
+    assert {name: module.get(name) for name in ("rate", "unused", "made", "batch")} == {
+        "rate": 0.1,
+        "unused": None,
+        "made": 3,
+        "batch": "another",
+    }
+
+
+def test_the_body_of_a_class_is_assigned_in() -> None:
+    names = PromptNamespace()
+
+    class Run:
+        rate = 1.0
+        names.run("rate = 0.5", sys._getframe(), {}, {})
+        rates = rate, rate
+
+    assert Run.rates == (0.5, 0.5)
