@@ -10,6 +10,7 @@ import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from tdb.enclosed import has_inner_scopes, run_enclosed
 from tdb.errors import TdbError, in_words
 from tdb.interruptible import Evaluation, Listens
 from tdb.standing import OVER
@@ -132,20 +133,25 @@ class PromptNamespace:
             try:
                 code = compiled(text, "eval")
             except SyntaxError:
-                return self._execute(compiled(text, "exec"), frame, dict(variables), extra, lasting)
+                return self._execute(text, frame, dict(variables), extra, lasting)
             # One dictionary for all, so that a comprehension sees the frame's variables too.
             return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # `p exit()` is no way out, as in pdb
             raise TdbError(in_words(error)) from error
 
     def _execute(
-        self, code: Any, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any], lasting: bool
+        self, text: str, frame: FrameType | None, module: dict[str, Any], extra: dict[str, Any], lasting: bool
     ) -> None:
+        code = compiled(text, "exec")
         space = namespace_of(frame) if frame is not None else None
         names: dict[str, Any] = {**(space or {}), **frame.f_locals} if frame is not None else {}
-        merged = {**extra, **names}
-        before = dict(merged)
-        exec(code, frame.f_globals if frame is not None else module, merged)  # noqa: S102 - as above
+        before = {**extra, **names}
+        variables = frame.f_globals if frame is not None else module
+        if frame is not None and space is None and has_inner_scopes(code):
+            merged = run_enclosed(text, FILE_NAME, variables, before)
+        else:
+            merged = dict(before)
+            exec(code, variables, merged)  # noqa: S102 - as above
         assigned = {name: value for name, value in merged.items() if name not in before or before[name] is not value}
         own = set()
         if frame is not None and space is None:
@@ -189,7 +195,7 @@ class PromptNamespace:
 
 
 def namespace_of(frame: FrameType) -> dict[str, Any] | None:
-    """Return where the statements of a module or of a class's body assign; None for a function, whose locals have places.
+    """Return where a module's statements or a class's body assign; None for a function, whose locals have places.
 
     That is `f_locals`, unless one of its lines runs a comprehension: from Python 3.12 on, `f_locals` is made up then.
     """

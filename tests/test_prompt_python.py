@@ -85,6 +85,44 @@ def test_whatever_it_raises_is_one_line(text: str, said: str) -> None:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("made = sum(loss * each for each in batch)", 12.0),
+        ("made = [loss * each for each in batch]", [2.0, 4.0, 6.0]),
+        ("count = 2; made = [count + each for each in batch]", [3, 4, 5]),
+        ("made = [$_step for each in batch]", [7, 7, 7]),
+        ("RATE = RATE * 2; made = max(RATE for each in batch)", 1.0),
+        ("global made; made = [loss for each in batch]", [2.0, 2.0, 2.0]),
+        ("loss = sum(loss for each in batch); made = loss", 6.0),
+        ("class Scaled: by = loss\nmade = Scaled.by", 2.0),
+    ],
+)
+def test_what_is_within_a_statement_sees_the_variables_of_the_frame(text: str, made: object) -> None:
+    names = PromptNamespace()
+
+    def look(frame: FrameType) -> None:
+        names.run(text, frame, {}, {"step": 7})
+        assert names.run("made", frame, {}, {}) == made
+
+    assert in_a_function(look)["loss"] == (6.0 if text.startswith("loss") else 2.0)
+    assert globals().pop("made", made) == made
+
+
+def test_a_function_that_is_typed_sees_the_variables_of_the_frame_and_the_script_s_names_as_they_will_be() -> None:
+    names = PromptNamespace()
+
+    def look(frame: FrameType) -> None:
+        names.run("def scaled(): return loss * RATE", frame, {}, {})
+        names.run("globals()['RATE'] = 10", frame, {}, {})
+        assert names.run("scaled()", frame, {}, {}) == 20.0
+
+    try:
+        in_a_function(look)
+    finally:
+        globals()["RATE"] = 0.5
+
+
 def module_of(frame: FrameType) -> FrameType:
     """Return the frame of the module that has led to `frame`."""
     while frame.f_code.co_name != "<module>":
