@@ -131,12 +131,12 @@ class Follower(Listener):
 
     def fetched(self, fetch: Fetch) -> None:
         """A batch was drawn."""
-        if self._mine() or (not self._thread.ident and self._thread.may_be_here()):
+        if self._may_be_mine():
             self._batches.drawn(fetch)
 
     def exhausted(self, loader: Any, epoch: int) -> None:
         """A pass over a loader has ended."""
-        if self._mine():
+        if self._may_be_mine():
             self._batches.exhausted(loader, epoch)
             if self._batches.is_for_training(loader) and self._ends.pass_ended():
                 self._complete()
@@ -286,6 +286,10 @@ class Follower(Listener):
         if self._steady.entered:
             self._take_back()
         return True
+
+    def _may_be_mine(self) -> bool:
+        """Return whether this is the loop, or what comes before it in a thread where it may begin."""
+        return self._mine() or (not self._thread.ident and self._thread.may_be_here())
 
     def _may_begin(self, roots: Any = None) -> bool:
         """Return whether this is the loop; if one is about to begin here, it does.

@@ -369,6 +369,24 @@ for epoch in range(2):
     assert session.controller.get_state()["epoch"] == 2
 
 
+def test_an_evaluation_before_there_is_an_optimizer_is_no_epoch(script: Callable[..., TypingSession]) -> None:
+    session = script(
+        """
+evaluation = torch.utils.data.DataLoader(dataset, batch_size=16)
+for x, y in evaluation:
+    with torch.no_grad():
+        model(x)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(2):
+    for x, y in loader:"""
+        + ONE_STEP.replace("\n", "\n    ")
+    )
+    assert session.type("step").startswith("> step 1  epoch 1 ")
+    assert "16x6" not in session.type("batch")
+    assert finished(session) == "Training finished after 8 steps"
+    assert session.controller.get_state()["epoch"] == 2
+
+
 def test_an_evaluation_keeps_no_batches(script: Callable[..., TypingSession]) -> None:
     session = script(
         """
