@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdb.own_loop import attach as attach_loop
+from tdb.own_loop import several
 
 try:
     from accelerate import Accelerator
@@ -41,16 +42,23 @@ class AcceleratedLoop:
         return self.controller.steps(batches, epoch=epoch, complete=lambda: self._accelerator.sync_gradients)
 
 
-def attach(accelerator: Accelerator, model: Any, optimizer: Any = None, **options: Any) -> AcceleratedLoop:
+def attach(
+    accelerator: Accelerator, model: Any, optimizer: Any = None, *, schedulers: Any = (), **options: Any
+) -> AcceleratedLoop:
     """Tell tdb what is trained: what `accelerator.prepare` has returned.
 
     Args:
         accelerator: the accelerator.
         model: the model.
-        optimizer: the optimizer, or several in a list.
-        options: `focus`, `image_shape`, `schedulers`, `step` and `last_step`, as `tdb.attach` takes them.
+        optimizer: the optimizer, or several in a list or dict.
+        schedulers: one learning-rate scheduler, or several in a list or dict.
+        options: `focus`, `image_shape`, `step` and `last_step`, as `tdb.attach` takes them.
     """
-    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
-    plain = [getattr(each, "optimizer", each) for each in optimizers if each is not None]
-    model = accelerator.unwrap_model(model)
-    return AcceleratedLoop(accelerator, attach_loop(model, plain, scaler=accelerator.scaler, **options))
+    controller = attach_loop(
+        accelerator.unwrap_model(model),
+        [getattr(each, "optimizer", each) for each in several(optimizer)],  # inside the wrappers of Accelerate
+        schedulers=[getattr(each, "scheduler", each) for each in several(schedulers)],
+        scaler=accelerator.scaler,
+        **options,
+    )
+    return AcceleratedLoop(accelerator, controller)

@@ -97,14 +97,21 @@ def scheduler_facts(schedulers: Sequence[Any], scaler: Any) -> dict[str, str]:
     """Return a line for each scheduler, and one for the gradient scaler."""
     facts = {}
     for number, scheduler in enumerate(schedulers):
-        rates = getattr(scheduler, "_last_lr", None) or [group["lr"] for group in scheduler.optimizer.param_groups]
-        said = ", ".join(f"{float(rate):.4g}" for rate in dict.fromkeys(map(float, rates)))
         name = f"scheduler {number}" if len(schedulers) > 1 else "scheduler"
-        facts[name] = (
-            f"{type(scheduler).__name__}, stepped {counted(scheduler.last_epoch, 'time')}, learning rate {said}"
-        )
+        facts[name] = ", ".join([type(scheduler).__name__, *_said_of(scheduler)])
     if scaler is not None and scaler.is_enabled():
         state = scaler.state_dict()
         good = counted(state["_growth_tracker"], "update")
         facts["scaler"] = f"scale {state['scale']:g}, {good} without overflow, grows after {state['growth_interval']}"
     return facts
+
+
+def _said_of(scheduler: Any) -> list[str]:
+    """Return how often a scheduler was stepped, and the rates it has led to, as far as it says so: any may be given."""
+    groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", ())
+    # What it remembers itself is not what the optimizer has where another handler, as Ignite's, sets the rates.
+    rates = [group["lr"] for group in groups] or getattr(scheduler, "_last_lr", [])
+    said = ", ".join(f"{rate:.4g}" for rate in dict.fromkeys(map(float, rates)))
+    stepped = getattr(scheduler, "last_epoch", None)
+    known = [f"stepped {counted(stepped, 'time')}"] if isinstance(stepped, int) else []
+    return [*known, f"learning rate {said}"] if said else known

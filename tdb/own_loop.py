@@ -52,7 +52,7 @@ def attach(
         TrainingStopped: somebody called `stop`.
         TypeError: something else was given for one of these.
     """
-    optimizers, all_schedulers = _several(optimizer), _several(schedulers)
+    optimizers, all_schedulers = several(optimizer), several(schedulers)
     shape = _must_fit(model, optimizers, focus, image_shape)
     _must_go_on(all_schedulers, scaler)
     taken, last_step = (None if number is None else step_number(number) for number in (step, last_step))
@@ -73,8 +73,8 @@ def attach(
     return controller
 
 
-def _several(one_or_more: Any) -> list[Any]:
-    """Return a list of what may be one, several, or none."""
+def several(one_or_more: Any) -> list[Any]:
+    """Return a list of what may be one, several in a list or dict, or none."""
     if one_or_more is None:
         return []
     if isinstance(one_or_more, Mapping):

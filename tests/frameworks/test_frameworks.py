@@ -275,6 +275,50 @@ def test_ignite_that_is_attached_once_more_counts_each_iteration_once(
     session.close()
 
 
+SEVERAL_PREPARED = """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    models = nn.Linear(4, 6), nn.Linear(6, 3)
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.5) for each in models]
+    schedulers = [torch.optim.lr_scheduler.StepLR(each, 1, 0.5) for each in optimizers]
+    data = TensorDataset(torch.randn(40, 4), torch.randint(3, (40,)))
+    first, second, *parts, loader = accelerator.prepare(
+        *models, *optimizers, *schedulers, DataLoader(data, batch_size=5)
+    )
+    import tdb
+    debug = tdb.accelerate.attach(
+        accelerator, nn.ModuleList([first, second]), {"one": parts[0], "two": parts[1]}, schedulers=parts[2:]
+    )
+    for x, y in debug.steps(loader):
+        loss = nn.functional.cross_entropy(second(first(x)), y)
+        accelerator.backward(loss)
+        for part in parts:
+            part.step()
+        for part in parts[:2]:
+            part.zero_grad()
+"""
+
+
+def test_what_accelerate_has_prepared_is_shown_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("accelerate")
+    monkeypatch.chdir(tmp_path)
+    session = TypingSession(tmp_path, textwrap.dedent(BEGINNING + SEVERAL_PREPARED))
+    session.play("""
+        (tdb) step 2
+        > step 2  epoch 1  loss ...
+        ...
+        (tdb) optim
+        optimizer  group  params     lr  momentum  weight_decay  this step ...
+        0 SGD          0      30  0.125         0             0  1 update  ...
+        1 SGD          0      21  0.125         0             0  1 update  ...
+        2 optimizers; |x| are L2 norms over the group
+        scheduler 0  StepLR, stepped 2 times, learning rate 0.125
+        scheduler 1  StepLR, stepped 2 times, learning rate 0.125
+    """)
+    session.close()
+
+
 def test_a_framework_that_is_missing_is_named_with_its_extra() -> None:
     code = """
         import sys
