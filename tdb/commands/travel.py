@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from tdb.arrival import arrive
 from tdb.commands import command
 from tdb.commands.arguments import File, Name, StepNumber, Steps
 from tdb.commands.phases import detect
-from tdb.counted import counted
+from tdb.counted import counted, size_in_words
 from tdb.errors import StateError, UsageError
 from tdb.results import Result, Table, Text
 from tdb.standing import CRASHED, OVER, STOPPED
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tdb.session import Session
     from tdb.travel.checkpoints import Checkpoint, Checkpoints
     from tdb.travel.route import Way
+    from tdb.travel.traveller import Traveller
 
 
 def go_to(session: Session, way: Way, step: int) -> StopReport:
@@ -222,12 +223,12 @@ def checkpoint(
     if output is not None:
         file = output.expanduser()
         written = session.controller.gate.call(lambda: exchange.write(travel, file))
-        said = f"wrote step {written.position.step}, {written.nbytes / 2**20:.1f} MiB, to {output}"
+        said = f"wrote step {written.position.step}, {size_in_words(written.nbytes)}, to {output}"
         return Result([Text(said)], {"step": written.position.step, "file": str(output), "bytes": written.nbytes})
     if name is not None and travel.checkpoints.named(name) is not None:
         raise UsageError(f"there is a checkpoint {name!r} already", "`checkpoints` lists them")
     kept = session.controller.gate.call(lambda: travel.copies.take(name or "", kept=True))
-    said = f"checkpoint{f' {name}' if name else ''} of step {kept.position.step}, {kept.nbytes / 2**20:.1f} MiB"
+    said = f"checkpoint{f' {name}' if name else ''} of step {kept.position.step}, {size_in_words(kept.nbytes)}"
     return Result([Text(said)], {"step": kept.position.step, "name": name, "bytes": kept.nbytes})
 
 
@@ -262,18 +263,7 @@ def checkpoints(session: Session) -> Result:
     ways = capabilities(session.routes, session, step - 1) if step > 0 and session.status == STOPPED else {}
     if not (kept or ways) and travel.why_not:
         raise StateError(f"there are no checkpoints: {travel.why_not}")
-    in_files = any(each.file for each in kept)
-    table = Table(
-        {
-            "step": [each.position.step for each in kept],
-            "tick": [each.tick for each in kept],
-            "branch": [travel.branches.name_of(each.timeline) for each in kept],
-            "MiB": [round(each.nbytes / 2**20, 3) for each in kept],
-            "name": [each.name for each in kept],
-            **({"file": [each.file.name if each.file else "" for each in kept]} if in_files else {}),
-        },
-        note=f"{counted(len(kept), 'checkpoint')}, {_room(travel.checkpoints)}",
-    )
+    table = _listed(travel, kept)
     copies = session.route("fork").copies()
     aside = [f"copies of the process wait at step {', '.join(map(str, copies))}"] if copies else []
     answers = Table({"way": list(ways), "back 1": [f"no: {reason}" if reason else "yes" for reason in ways.values()]})
@@ -282,6 +272,22 @@ def checkpoints(session: Session) -> Result:
     kept_alone = [f"back to step {horizon} at most: the batches before cannot be drawn again"] if is_near else []
     data = {"table": table, "ways": ways, "back to": horizon, "copies": copies}
     return Result([*([table] if kept else []), *([answers] if ways else [])], data, [*kept_alone, *aside])
+
+
+def _listed(travel: Traveller, kept: list[Checkpoint]) -> Table:
+    """Return a row for each checkpoint; in files and for programs its size is a number of bytes."""
+    place: dict[str, list[Any]] = {
+        "step": [each.position.step for each in kept],
+        "tick": [each.tick for each in kept],
+        "branch": [travel.branches.name_of(each.timeline) for each in kept],
+    }
+    name: dict[str, list[Any]] = {"name": [each.name for each in kept]}
+    if any(each.file for each in kept):
+        name["file"] = [each.file.name if each.file else "" for each in kept]
+    sizes = [each.nbytes for each in kept]
+    note = f"{counted(len(kept), 'checkpoint')}, {_room(travel.checkpoints)}"
+    exact = Table({**place, "bytes": sizes, **name}, note=note)
+    return Table({**place, "size": [size_in_words(size) for size in sizes], **name}, note=note, exact=exact)
 
 
 def _boundaries(checkpoints: Checkpoints) -> list[Checkpoint]:
@@ -297,8 +303,8 @@ def _boundaries(checkpoints: Checkpoints) -> list[Checkpoint]:
 
 
 def _room(checkpoints: Checkpoints) -> str:
-    """Return "0.8 of 1024 MiB", or why it is more."""
-    used, limit = checkpoints.slots.used / 2**20, checkpoints.limit / 2**20
-    if used <= limit:
-        return f"{used:.1f} of {limit:.4g} MiB"
-    return f"{used:.1f} MiB, for the {limit:.4g} MiB of checkpoints.budget do not hold those that stay in any case"
+    """Return "820 KiB of 1.0 GiB", or why it is more."""
+    used, limit = size_in_words(checkpoints.slots.used), size_in_words(checkpoints.limit)
+    if checkpoints.slots.used <= checkpoints.limit:
+        return f"{used} of {limit}"
+    return f"{used}, for the {limit} of checkpoints.budget do not hold those that stay in any case"

@@ -94,8 +94,3 @@ class Budget:
         """Forget `series`: its bytes are free again."""
         self._series.remove(series)
         self.used -= series.nbytes
-
-
-def size_in_words(size: int) -> str:
-    """Return a number of bytes as it is read: "1.5 MiB", "40 KiB"."""
-    return f"{size / MIB:,.1f} MiB" if size >= MIB else f"{size / 2**10:,.0f} KiB"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdb.captures import number
-from tdb.counted import counted
-from tdb.history.budget import size_in_words
+from tdb.counted import counted, size_in_words
 from tdb.history.metrics import Metrics
 from tdb.history.recorded import STEP, Recorded
 

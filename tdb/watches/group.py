@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdb.counted import size_in_words
 from tdb.errors import UsageError
-from tdb.history.budget import size_in_words
 from tdb.history.metrics import every_name, metric_rows, placed
 from tdb.history.series import Series
 

@@ -13,6 +13,7 @@ import torch
 
 from recipes.conditions import CONDITIONS
 from tdb.arrival import arrive
+from tdb.counted import size_in_words
 from tdb.errors import StateError, TdbError, UsageError
 from tdb.prompt_python import run_python
 from tdb.travel.edits import INSIDE, note_python
@@ -313,8 +314,11 @@ def test_a_checkpoint_with_a_name_is_kept(start: Start) -> None:
     prompt.controller.gate.call(lambda: prompt.controller.travel.copies.resize(2**18))
     answer = prompt.do("checkpoints").data
     assert answer["ways"]["in place"] == ""
-    said = "MiB, for the 0.25 MiB of checkpoints.budget do not hold those that stay in any case"
+    said = " KiB, for the 256 KiB of checkpoints.budget do not hold those that stay in any case"
     assert answer["table"].note.endswith(said)
+    kept = {each.position.step: each.nbytes for each in prompt.controller.travel.checkpoints}
+    assert answer["table"].columns["size"] == [size_in_words(kept[step]) for step in answer["table"].columns["step"]]
+    assert answer["table"].exact.columns["bytes"] == [kept[step] for step in answer["table"].columns["step"]]
     names = list(answer["table"].columns["name"])
     assert "nine" in names
     assert prompt.do("goto", 10).data["checkpoint"] == 9
