@@ -396,6 +396,11 @@ def test_conditions_asked_together_are_false_if_each_of_them_is(texts: list[str]
         assert together(namespace, None) is all(value is np.False_ for value in alone)
 
 
+@pytest.mark.parametrize("text", ["1e400", "-0", "0x10", "((1))", "2 - 2", "True"])
+def test_conditions_that_are_written_out_are_asked_without_a_warning(text: str) -> None:
+    assert not none_true([compile_expression(text)])({}, None)
+
+
 def test_conditions_asked_together_raise_what_one_of_them_raises() -> None:
     together = none_true([compile_expression("loss < 1"), compile_expression("missing < 1")])
     with pytest.raises(KeyError, match="missing"):

@@ -101,8 +101,7 @@ def compare(session: Session, one: BranchName, other: BranchName, *metrics: Metr
         compare main fork-1
         compare main fork-1 loss win_rate
     """
-    if one == other:
-        raise UsageError("compare takes two branches", "`branches` lists them")
+    _need_two(one, other)
     kept = branching_of(session)
     listed = kept.listed()
     forks = [at for name in (one, other) if (at := named(listed, name).forked_at) is not None]
@@ -116,10 +115,16 @@ def compare(session: Session, one: BranchName, other: BranchName, *metrics: Metr
     return Result(parts, {pair.metric: {"first_difference": pair.first, "table": pair.table()} for pair in found})
 
 
-def ends_of_branches(session: Session, *names: str) -> list[End]:
+def ends_of_branches(session: Session, one: str, other: str) -> list[End]:
     """Return where branches end."""
+    _need_two(one, other)
     kept = branching_of(session)
-    return [kept.end(name) for name in names]
+    return [kept.end(one), kept.end(other)]
+
+
+def _need_two(one: str, other: str) -> None:
+    if one == other:
+        raise UsageError(f"{one} is compared with itself: two branches are wanted", "`branches` lists them")
 
 
 @command()

@@ -159,10 +159,17 @@ def none_true(expressions: Sequence[Expression]) -> Evaluation:
     """
     builders = [Builder(each.source) for each in expressions]
     values = [builder.build(each.tree) for builder, each in zip(builders, expressions, strict=True)]
-    false = [ast.Compare(value, [ast.Is()], [ast.Name("FALSE", ast.Load())]) for value in values]
+    false = [_is_false(value) for value in values]
     functions = [name for builder in builders for name in builder.functions]
     calculates = any(builder.calculates for builder in builders)
     return compiled(ast.BoolOp(ast.And(), [ast.Constant(True), *false]), [], functions, calculates=calculates)
+
+
+def _is_false(value: ast.expr) -> ast.expr:
+    """Return the test whether `value` is FALSE; Python warns of one that compares what is written out."""
+    if any(isinstance(node, ast.Name) for node in ast.walk(value)):
+        return ast.Compare(value, [ast.Is()], [ast.Name("FALSE", ast.Load())])
+    return ast.Constant(value=False)
 
 
 def involves_nan(expression: Expression, namespace: Mapping[str, Any]) -> bool:

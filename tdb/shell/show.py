@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tdb.results import Part, Result, Table, Traceback
 from tdb.serialise import dumps
 from tdb.shell.line_ends import begin_line
 from tdb.shell.live import TerminalFront
+from tdb.shell.pager import UserPager, pager_is_there
 from tdb.shell.writing import Textual, data_of, write
 from tdb.step import BOUNDARY
 from tdb.stopping import moment
@@ -154,13 +154,19 @@ class Show:
         if options.pattern:
             self._matching(text, options.pattern)
         elif self._needs_pager(text, options):
-            with _colours_in_less(), self._console.pager(styles=self._console.color_system is not None):
-                self._text(text)
+            self._paged(text)
         else:
             self._text(text)
         for picture in pictures:
             for line in self.sink.show(picture, typed.name):
                 self.line(line)
+
+    def _paged(self, parts: Sequence[Textual]) -> None:
+        pager = UserPager()
+        with self._console.pager(pager, styles=self._console.color_system is not None):
+            self._text(parts)
+        if pager.failed:
+            self._text(parts)
 
     def _text(self, parts: Sequence[Textual]) -> None:
         with _written(self.out):
@@ -185,7 +191,7 @@ class Show:
         rows = sum(len(part) for part in parts if isinstance(part, Table))
         is_typed_at = isinstance(self.session.front, TerminalFront)  # by whoever would turn the pages
         wanted = self.terminal and is_typed_at and options.pager and self.session.settings["pager"]
-        return wanted and rows > max(0, self._console.height - 6) and _pager_is_there()
+        return wanted and rows > max(0, self._console.height - 6) and pager_is_there()
 
     def _json(self, typed: Typed, answer: dict[str, Any]) -> None:
         state = self.session.state()
@@ -206,24 +212,3 @@ def _fitting(text: str, width: int) -> str:
 
 def _between_words(line: str, width: int) -> list[str]:
     return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _pager_is_there() -> bool:
-    """Return whether the pager that the user has named can be found; where none is named, one is looked for."""
-    named = os.environ.get("MANPAGER") or os.environ.get("PAGER") or ""
-    program = next((word for word in named.split() if "=" not in word), None)
-    return program is None or program[0] in "'\"" or shutil.which(program) is not None
-
-
-@contextmanager
-def _colours_in_less() -> Iterator[None]:
-    """Have `less` show colours instead of their escapes; the user's own options for it stay."""
-    own = os.environ.get("LESS")
-    os.environ["LESS"] = f"-R {own or ''}".rstrip()
-    try:
-        yield
-    finally:
-        if own is None:
-            del os.environ["LESS"]
-        else:
-            os.environ["LESS"] = own

@@ -127,6 +127,8 @@ def test_the_weights_at_the_end_of_a_branch_are_kept(begin: Begin) -> None:
     session.type("until 9")
     weights["fork-1"] = np.array(session.answer("p model[0].weight.tolist()")["value"])
     found = session.answer("diff weights main fork-1")["table"]
+    for line in ("compare main main", "diff weights main main", "cosmat weights --branch main main"):
+        assert "main is compared with itself: two branches are wanted" in session.type(line)
     rows = {row[0]: row[3] for row in found["rows"]}
     expected = np.linalg.norm(weights["fork-1"] - weights["main"], axis=1)
     assert [rows[feature] for feature in range(8)] == pytest.approx(expected, rel=1e-5)
