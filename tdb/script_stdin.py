@@ -37,6 +37,9 @@ class SharedStdin:
                 self._refuse()
         return getattr(self._plain, name)
 
+    def close(self) -> None:
+        """Leave it open: Python's `exit()` and `quit()` close stdin first, in a script and typed at the prompt."""
+
     def __iter__(self) -> Iterator[str]:
         return self
 

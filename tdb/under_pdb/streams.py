@@ -6,6 +6,7 @@ import code
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tdb.jobs import HEARTBEAT_SECONDS
@@ -67,6 +68,11 @@ class PythonInPdb(code.InteractiveConsole):
         super().__init__(variables)
         self._commands_in = commands_in
         self._words_out = words_out
+
+    def interact(self, *arguments: Any) -> None:
+        """Read and run lines until their end or `exit()`, which would end training."""
+        with suppress(SystemExit):
+            super().interact(*arguments)
 
     def raw_input(self, prompt: str = "") -> str:
         """Ask for a line."""

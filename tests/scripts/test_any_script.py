@@ -147,6 +147,14 @@ def test_a_script_that_reads_stdin_is_refused_unless_nobody_types_there(place: P
     assert "answer from a file" in given.out
 
 
+@pytest.mark.parametrize("ends", ["exit()", "quit(0)", "import sys; sys.stdin.close()"])
+def test_a_script_that_closes_stdin_leaves_it_to_whoever_types_there(place: Place, ends: str) -> None:
+    place.write("ends.py", f"print('the script ends')\n{ends}\n")
+    ended = place.tdb("ends.py", stdin="continue\np 'still here'\n")
+    assert ended.out.splitlines()[-1] == "'still here'"
+    assert ended.status == 0
+
+
 def test_a_handler_for_interrupts_is_kept_and_announced(place: Place) -> None:
     place.write(
         "handle.py", "import signal\nsignal.signal(signal.SIGINT, lambda number, frame: print('saved'))\nprint('on')\n"

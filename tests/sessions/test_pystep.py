@@ -129,6 +129,14 @@ def test_a_step_under_pdb_comes_back_at_its_boundary(make_session: Make) -> None
     """)
 
 
+def test_exit_leaves_the_python_prompt_in_pdb(make_session: Make) -> None:
+    session = make_session(LOOP)
+    session.type("step;; pystep;; interact;; exit()")
+    assert session.interpreter.prompt == "(Pdb) "
+    session.type("c")
+    assert session.controller.position.step == 2
+
+
 def test_python_prompt_in_pdb_and_the_end_of_input(make_session: Make) -> None:
     session = make_session(LOOP)
     session.type("step;; pystep")
