@@ -10,7 +10,7 @@ import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from tdb.enclosed import has_inner_scopes, run_enclosed
+from tdb.enclosed import evaluate_enclosed, has_inner_scopes, run_enclosed
 from tdb.errors import TdbError, in_words
 from tdb.interruptible import Evaluation, Listens
 from tdb.standing import OVER
@@ -127,15 +127,18 @@ class PromptNamespace:
             raise TdbError(f"no value $_{min(unknown)}", f"There are {known}")
         text = _CONVENIENCE.sub(r"__tdb_\1", text).strip()
         extra = {**self.made, **{f"__tdb_{name}": convenience[name] for name in used}}
-        variables = frame.f_globals if frame is not None else module
-        local = frame.f_locals if frame is not None else {}
+        variables = frame.f_globals if frame is not None else dict(module)
+        space = namespace_of(frame) if frame is not None else None
+        local = frame.f_locals if frame is not None and frame.f_locals is not variables else {}
+        around = {**{name: value for name, value in extra.items() if name not in (space or {})}, **local}
         try:
             try:
                 code = compiled(text, "eval")
             except SyntaxError:
-                return self._execute(text, frame, dict(variables), extra, lasting)
-            # One dictionary for all, so that a comprehension sees the frame's variables too.
-            return eval(code, {**variables, **extra, **local})  # noqa: S307 - a debugger evaluates what is typed
+                return self._execute(text, frame, variables, extra, lasting)
+            if has_inner_scopes(code):
+                return evaluate_enclosed(text, FILE_NAME, variables, around)
+            return eval(code, variables, around)  # noqa: S307 - a debugger evaluates what is typed
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # `p exit()` is no way out, as in pdb
             raise TdbError(in_words(error)) from error
 

@@ -109,6 +109,33 @@ def test_what_is_within_a_statement_sees_the_variables_of_the_frame(text: str, m
     assert globals().pop("made", made) == made
 
 
+def test_an_expression_reaches_the_script_s_own_names_and_not_a_copy_of_them() -> None:
+    names = PromptNamespace()
+    kept: list[Callable[[], object]] = []
+
+    def look(frame: FrameType) -> None:
+        names.made["kept"] = kept
+        names.run("kept.append(lambda: (loss, RATE))", frame, {}, {})
+        names.run("globals().update(RATE=10)", frame, {}, {})
+        assert names.run("RATE", frame, {}, {}) == 10
+        assert names.run("sorted(locals())", frame, {}, {}) == ["batch", "kept", "look", "loss"]
+
+    try:
+        in_a_function(look)
+        assert kept[0]() == (2.0, 10)
+    finally:
+        globals()["RATE"] = 0.5
+
+
+def test_a_name_of_the_script_counts_where_one_like_it_was_made_before() -> None:
+    names = PromptNamespace()
+    names.run("rate = 1", None, {}, {})
+    module: dict[str, Any] = {"look": lambda: names.run("rate", sys._getframe(1), {}, {}), "rate": 2}
+    exec("seen = look()", module)
+    assert module["seen"] == 2
+    assert names.run("rate, [rate for _ in range(1)]", None, module, {}) == (1, [1])
+
+
 def test_a_function_that_is_typed_sees_the_variables_of_the_frame_and_the_script_s_names_as_they_will_be() -> None:
     names = PromptNamespace()
 
