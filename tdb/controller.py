@@ -66,12 +66,14 @@ class DebugController:
         about: names to show, such as the recipe and its condition.
         image_shape: the shape of a feature's weights as an image, if they are one.
         commands: of the script, that belong to no panel.
+        loss_name: what the script calls its loss, where that is known of it and not only of a step that was captured.
     """
 
     def __init__(self) -> None:
         self._gate = Gate()
         self._loop = LoopSide(self._gate)
         self.about: dict[str, str] = {}
+        self.loss_name = ""
         self.image_shape: tuple[int, ...] | None = None
         self.commands: list[Callable[..., Any]] = []
 
@@ -118,7 +120,9 @@ class DebugController:
         """
         status, reason, paused = self._gate.now()
         last, record = self._loop.position, self._loop.last.record
-        phase = record.clock.phase if status == STOPPED and self.is_inside else BOUNDARY
+        # A record of the inside of a step may be older: no other was captured since.
+        stands = status == STOPPED and self.is_inside and record.clock.tick == last.tick
+        phase = record.clock.phase if stands else BOUNDARY
         inside = phase != BOUNDARY
         return {
             "paused": paused,
@@ -386,6 +390,10 @@ class DebugController:
     def when_begins(self, function: Callable[[], object]) -> None:
         """Call `function` in the training thread where a loop begins, before it may stop there."""
         self._loop.about_to_begin = function
+
+    def when_stands(self, function: Callable[[], object]) -> None:
+        """Call `function` in the training thread where the script is about to stop itself, as in `breakpoint()`."""
+        self._loop.about_to_stand = function
 
     def stop_when(self, check: StopCheck | None) -> None:
         """Ask `check` at every boundary whether to stop there; None to ask nobody."""

@@ -67,6 +67,8 @@ class LoopSide:
         notices: what is to be told at the prompt.
         ended_by_hand: the loop itself has said that its step is complete, inside an iteration that is one.
         about_to_begin: called where a loop begins, before it may stop there.
+        about_to_stand: called where the script stops itself, so that who counts its steps may hand over what is known
+            of the one under way.
         idle: nobody has asked for anything yet: a plain run, which nothing shall slow down.
         travel: checkpoints, and going back to them.
     """
@@ -100,6 +102,7 @@ class LoopSide:
         self.question = StopQuestion(self.travel, self.notices)
         self._gate = gate
         self.about_to_begin: Callable[[], object] = lambda: None
+        self.about_to_stand: Callable[[], object] = lambda: None
         self.idle = self.ended_by_hand = False
         self._in_loop = False
         self._runs_freely = False  # of the step under way nothing is wanted, unless somebody asks before it ends
@@ -267,6 +270,7 @@ class LoopSide:
             self.notices.append(f"{reason} in another thread than training's stops nothing")
             return
         self.stop_measuring()
+        self.about_to_stand()
         before, progress = self.captures.progress.phase, self.captures.progress
         if self._in_loop and progress.complete:
             progress.phase = "breakpoint"  # whether the loop is inside a step, only it knows

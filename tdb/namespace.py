@@ -194,7 +194,9 @@ class StepNamespace(Mapping[str, Any]):
         controller = self._controller
         record = controller.record
         where = Position(0, record.clock.step, record.epoch, record.loss)
-        position = where if controller.is_inside else controller.position
+        position = controller.position
+        if controller.is_inside and record.clock.tick == position.tick:  # an older record is of the inside of another
+            position = where
         value = number(position.loss) if name == "loss" else getattr(position, name)
         if value is None:
             raise KeyError(name)

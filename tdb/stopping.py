@@ -36,7 +36,7 @@ def position_line(session: Session, place: Place | None) -> str:
     words = [f"step {state['step']}{inside}"]
     words += [f"epoch {state['epoch']}"] if state["epoch"] is not None else []
     words += [about[key] for key in ("recipe", "condition") if key in about]
-    words += losses_in_words(session, state["loss"])
+    words += losses_in_words(session, state["phase"], state["loss"])
     return f"> {'  '.join(words)}{f'        {place}' if place is not None else ''}"
 
 
@@ -51,14 +51,15 @@ def moment(session: Session) -> str:
     return ", ".join(filter(None, [f"seen {where} step {state['step']}{inside}{branch}", about.get("condition")]))
 
 
-def losses_in_words(session: Session, loss: float | None) -> list[str]:
+def losses_in_words(session: Session, phase: str, loss: float | None) -> list[str]:
     """Return ["loss 0.1042"], or where tdb has found the losses, each with its name in the script."""
-    record = session.controller.record
-    losses = record.data.get("losses")
-    if isinstance(losses, Mapping) and record.clock.tick == session.controller.position.tick:
+    controller = session.controller
+    record = controller.record
+    losses, is_of_here = record.data.get("losses"), record.clock[1::2] == (controller.position.tick, phase)
+    if isinstance(losses, Mapping) and is_of_here:
         found = {name: number(value) for name, value in losses.items()}
         return [f"{name} {loss_text(value)}" for name, value in found.items() if value is not None]
-    return [f"loss {loss_text(loss)}"] if loss is not None else []
+    return [f"{controller.loss_name or 'loss'} {loss_text(loss)}"] if loss is not None else []
 
 
 def loss_text(loss: float) -> str:

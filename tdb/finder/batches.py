@@ -159,6 +159,17 @@ class Batches:
             self.batch = list(self._drawn.values())[-1][-1].batch if self._drawn else self._inputs
         return self.batch
 
+    def at_hand(self) -> tuple[Any, int | None]:
+        """Return the batch of the step under way, as far as can be said, and its epoch; None as long as it has none."""
+        if self.batch is not None:
+            return self.batch, self.epoch
+        fetches = [self._drawn[key][-1] for key in self._training if key in self._drawn]
+        if not fetches:
+            return (None if self._training else self._inputs), self.epoch
+        goes_on = self._pass == (id(fetches[0].loader), fetches[0].epoch) and fetches[0].number >= self._number
+        batches = tuple(fetch.batch for fetch in fetches)
+        return batches if len(batches) > 1 else batches[0], self.epoch if goes_on else (self.epoch or 0) + 1
+
     def end_step(self) -> None:
         """The step is complete."""
         self.batch = self._inputs = None

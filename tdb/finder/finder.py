@@ -40,6 +40,7 @@ class Finder:
         self._onlooker = Onlooker(controller, discovery)
         self._arrival = Arrival("torch", self._put_on_now)
         self._children = Children(self)
+        controller.when_stands(self._follower.stands)
 
     # ---- any thread ------------------------------------------------------------------------------------------------
 

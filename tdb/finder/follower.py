@@ -106,9 +106,16 @@ class Follower(Listener):
         if self._mine() and self._seen.is_pending and (self._by_hand.update is not None or self._ends.is_fetch):
             self._complete()
 
+    def stands(self) -> None:
+        """The script stops itself: hand over what is known of the step under way, if it has begun."""
+        if self._mine():
+            self._controller.loss_name = self._seen.loss_name()
+            self._hand_over.stands(self._seen.losses_so_far())
+
     def crashed(self) -> None:
         """The script has raised: hand over what the step under way was taken on."""
         if self._mine():
+            self._controller.loss_name = self._seen.loss_name()
             loss, _ = self._seen.take_losses()
             self._hand_over.crashed(loss)
 

@@ -77,6 +77,18 @@ class HandOver:
         finally:
             self._thread.is_busy = False
 
+    def stands(self, losses: dict[str, Any]) -> None:
+        """The script stops itself: hand over what the step under way is taken on, if anything is yet."""
+        batch, epoch = self._batches.at_hand()
+        if batch is None:
+            return
+        loss = next(iter(losses.values())) if len(losses) == 1 else None
+        feed = self.feed
+        self._controller.capture_batch(
+            batch, loss, labels=labels_in(batch), epoch=epoch if feed is None else feed.epoch
+        )
+        self._controller.capture_step_data("losses", losses)
+
     def crashed(self, loss: Any) -> None:
         """The script has raised: hand over what the step under way was being taken on."""
         batch = self._batches.under_way()

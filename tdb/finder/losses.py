@@ -91,6 +91,15 @@ class Losses:
         self._of_update = {}
         self._in_closure = False
 
+    def so_far(self) -> dict[str, Any]:
+        """Return the losses by name that there are of the step; `take` returns them, too, when it is complete."""
+        return self._of_step | {name or UNNAMED: loss for name, loss in self._of_update.items()}
+
+    def only_name(self) -> str:
+        """Return the name of the loss, if all that was differentiated so far had the same; otherwise nothing."""
+        names = {name for names in self._names.values() for name in names}
+        return names.pop() if len(names) == 1 else ""
+
     def take(self) -> tuple[Any, dict[str, Any]]:
         """Return the objective of the step's first update, and all losses by name; begin anew."""
         if self._of_update:

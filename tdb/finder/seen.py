@@ -80,6 +80,14 @@ class Seen:
         self._graded.take()
         return taken
 
+    def losses_so_far(self) -> dict[str, Any]:
+        """Return the losses of the step under way by name, as far as there are any; they stay."""
+        return self._losses.so_far()
+
+    def loss_name(self) -> str:
+        """Return what the script calls its loss; nothing if it has several, or none with a name."""
+        return self._losses.only_name()
+
     def end_step(self) -> None:
         """The step is complete, and was handed over."""
         self.batches.end_step()

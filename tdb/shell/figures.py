@@ -38,6 +38,10 @@ FORMATS = (".png", ".svg", ".pdf", ".npy")
 CELLS_PER_INCH = 12
 """A figure of 8 inches is 96 columns wide where a terminal takes it as it is."""
 
+MOST_LINES, FEWEST_LINES = 32, 4
+LINES_BESIDE = 7
+"""Of a terminal, around a picture: the command, what it shows and on which scale, the next prompt and its toolbar."""
+
 NUMBERED = re.compile(r"(\d+)-")
 
 
@@ -180,7 +184,7 @@ class FigureSink:
         graphics = graphics_of(self._environ)
         if graphics == "none":
             return [self._numbered(picture, name)]
-        columns = shutil.get_terminal_size().columns
+        columns, rows = shutil.get_terminal_size((80, MOST_LINES + LINES_BESIDE))
         if graphics in ("kitty", "iterm2"):
             figure = self._drawn(picture)
             buffer = io.BytesIO()
@@ -189,7 +193,8 @@ class FigureSink:
             escape = kitty if graphics == "kitty" else iterm2
             return [escape(buffer.getvalue(), min(wanted, columns))]
         in_color = graphics in COLORED and not self._ascii_only
-        return lines_of(sketch(picture, columns, in_color=in_color), graphics, ascii_only=self._ascii_only)
+        lines = min(max(rows - LINES_BESIDE, FEWEST_LINES), MOST_LINES)
+        return lines_of(sketch(picture, columns, lines, in_color=in_color), graphics, ascii_only=self._ascii_only)
 
     def _numbered(self, picture: Picture, name: str) -> str:
         """Write a picture as the next of the folder's numbered files, and return its path."""

@@ -87,6 +87,82 @@ def test_breakpoint_stops_where_it_stands_inside_a_step_and_outside_any_loop(tmp
     assert sys.breakpointhook is before
 
 
+FOUND = """
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    data = torch.utils.data.TensorDataset(torch.randn(12, 4), torch.randn(12, 3))
+    loader, others = (torch.utils.data.DataLoader(data, batch_size=4) for _ in range(2))
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    count = 0
+
+
+    def stop(where):
+        if (count, where) in ((1, "drawn"), (7, "drawn"), (7, "backward"), (7, "done"), (9, "other")):
+            breakpoint()
+
+
+    for epoch in range(4):
+        for x, y in loader:
+            count += 1
+            stop("drawn")
+            objective = (model(x) - y).square().mean()
+            optimizer.zero_grad()
+            objective.backward()
+            stop("backward")
+            optimizer.step()
+            stop("done")
+        for x, y in others:
+            with torch.no_grad():
+                model(x)
+            stop("other")
+    model(torch.randn(5, 7))
+"""
+
+
+def test_breakpoint_in_a_script_that_has_never_heard_of_tdb_says_which_step_it_is_in(tmp_path: Path) -> None:
+    session = TypingSession(tmp_path, FOUND)
+    session.play("""
+        (tdb) continue
+        > step 0        ...train.py(15) stop
+        -> breakpoint()
+        (tdb) continue
+        > step 7 at breakpoint  epoch 3        ...train.py(15) stop
+        -> breakpoint()
+        (tdb) batch
+        step   7
+        epoch  3
+        ...
+        (tdb) continue
+        > step 7 at breakpoint  epoch 3  objective ...        ...train.py(15) stop
+        -> breakpoint()
+        (tdb) continue
+        > step 7  epoch 3  objective ...        ...train.py(15) stop
+        -> breakpoint()
+        (tdb) continue
+        > step 9  epoch 3  objective ...        ...train.py(15) stop
+        -> breakpoint()
+        (tdb) continue
+        ...
+        (tdb) continue
+        > step 9  epoch 3  objective ...        ...train.py(15) stop
+        -> breakpoint()
+        (tdb) step
+        > step 10  epoch 4  objective ...
+        (tdb) until 12
+        > step 12  epoch 4  objective ...
+        (tdb) continue
+        ...
+        (tdb) where
+        ...
+        > step 12  epoch 4  objective ... forward
+        ...
+    """)
+    session.close()
+
+
 def test_two_runs_that_end_in_any_order_leave_breakpoint_as_it_was() -> None:
     before = sys.breakpointhook
     first, second = breakpoints_stop_here(), breakpoints_stop_here()

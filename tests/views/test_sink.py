@@ -91,6 +91,16 @@ def test_inline_is_half_blocks_where_there_are_colours(tmp_path: Path) -> None:
     assert lines[-1] == "three ones"
 
 
+@pytest.mark.parametrize(("rows", "drawn"), [("24", 17), ("12", 5), ("3", 4), ("100", 32)])
+def test_an_inline_matrix_is_no_taller_than_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str, drawn: int
+) -> None:
+    monkeypatch.setenv("LINES", rows)
+    lines = sink("inline", tmp_path).show(Matrix(np.eye(64), caption="many rows"), "heat")
+    assert len([line for line in lines if "\x1b" in line]) <= drawn
+    assert len(lines) <= max(drawn + 3, 7)
+
+
 def test_inline_is_ascii_where_the_encoding_can_do_no_more(tmp_path: Path) -> None:
     lines = sink("inline", tmp_path, encoding="ascii").show(MATRIX, "cosmat")
     assert "@" in lines[0]
