@@ -74,7 +74,8 @@ def find_trained(
     kinds = torch.nn.Module, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler
     modules, schedulers, scalers = _instances(gc.get_objects() if among is None else among, *kinds)
     roots, loose = owners(modules, parameters, names)
-    theirs = [each for each in schedulers if any(each.optimizer is optimizer for optimizer in optimizers)]
+    groups = {id(each.param_groups) for each in optimizers}  # a wrapper of an optimizer, as Accelerate's, has them, too
+    theirs = [each for each in schedulers if id(getattr(each.optimizer, "param_groups", None)) in groups]
     return Trained(_as_one(roots, loose, names), roots, theirs, [each for each in scalers if each.is_enabled()])
 
 

@@ -204,6 +204,7 @@ def test_a_small_training_is_stepped_and_stays_the_same(
             ...
         """)
         assert "Linear" in session.type("layers")
+        assert ("\nscheduler  " in session.type("optim")) == (framework in {"lightning", "transformers"})
         assert changed(plain, finished(session)) == []
     finally:
         session.close()
