@@ -98,12 +98,21 @@ def stack_of_error(traceback: TracebackType | None) -> list[tuple[FrameType, int
 
     A frame itself says where it has got to since: `except` and `finally` have run in it.
     """
-    found = []
+    found = _lines_of(traceback)
+    return [(frame, line) for frame, line in found[frames_around_cell(traceback) :] if not is_own(frame)]
+
+
+def frames_around_cell(traceback: TracebackType | None) -> int:
+    """Return how many of the outermost frames of an exception are those of a notebook that runs a cell."""
+    return max((place for place, (frame, _) in enumerate(_lines_of(traceback), 1) if runs_a_cell(frame)), default=0)
+
+
+def _lines_of(traceback: TracebackType | None) -> list[tuple[FrameType, int]]:
+    lines = []
     while traceback is not None:
-        found.append((traceback.tb_frame, traceback.tb_lineno))
+        lines.append((traceback.tb_frame, traceback.tb_lineno))
         traceback = traceback.tb_next
-    outermost = max((place for place, (frame, _) in enumerate(found, 1) if runs_a_cell(frame)), default=0)
-    return [(frame, line) for frame, line in found[outermost:] if not is_own(frame)]
+    return lines
 
 
 def _user_frames(frame: FrameType | None) -> list[FrameType]:

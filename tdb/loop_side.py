@@ -117,6 +117,7 @@ class LoopSide:
         if target is not None:
             self.target = target
         self.captures.end()
+        self.captures.leave_out()
         self._last_step = getattr(target, "last_step", None)
         self.position = Position(self.position.tick, step_of(target))
         self.last.begin(self._clock())

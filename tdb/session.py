@@ -130,7 +130,9 @@ class Session:
     @property
     def error(self) -> BaseException | None:
         """What ended training, if it crashed."""
-        return self.run.error if self.run is not None else self.thread_error
+        if self.run is not None:
+            return self.run.error
+        return self.thread_error if self.status == CRASHED else None  # another loop may have followed
 
     def crashed(self, error: BaseException) -> None:
         """A thread that tdb has not started has trained, and ended with `error`."""

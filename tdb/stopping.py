@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tdb.active import is_explicit
 from tdb.captures import number
 from tdb.counted import counted
-from tdb.frames import HERE
+from tdb.frames import HERE, frames_around_cell
 from tdb.results import Result, Text, Traceback
 from tdb.standing import CRASHED, ENDED, FINISHED, RUNNING, STOPPED
 from tdb.step import BOUNDARY
@@ -133,6 +133,7 @@ def crash_text(session: Session) -> str:
     if error is None:
         return ""
     shown = traceback.TracebackException.from_exception(error)
+    shown.stack = traceback.StackSummary.from_list(shown.stack[frames_around_cell(error.__traceback__) :])
     if session.settings["traceback"] == "short":
         shown.stack = traceback.StackSummary.from_list(
             [line for line in shown.stack if not line.filename.startswith(HERE)]

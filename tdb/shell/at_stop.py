@@ -10,7 +10,7 @@ from tdb.commands.displays import value_of
 from tdb.errors import TdbError
 from tdb.results import Part, Result, Text
 from tdb.shell.parse import expanded
-from tdb.standing import OVER, RUNNING
+from tdb.standing import OVER, STOPPED
 
 if TYPE_CHECKING:
     from tdb.displays import Display
@@ -34,7 +34,7 @@ class AtStop:
     @property
     def is_untold(self) -> bool:
         """Whether training has stopped or ended, and nothing shown so far has said so."""
-        return self._session.status != RUNNING and self._stop() != self._told
+        return self._session.status in (STOPPED, *OVER) and self._stop() != self._told
 
     def told(self, report: StopReport) -> Result:
         """Return what is said of a stop: with the displays, or nothing if a stop point is silent; note its commands."""
@@ -72,6 +72,7 @@ class AtStop:
         result = self._answer(display.text)
         return Result([Text(f"{display.number}: {display.text}"), *result.parts], result.data, result.notes)
 
-    def _stop(self) -> tuple[int, bool]:
-        """Return what changes with every stop, and with the end."""
-        return self._session.controller.gate.stops, self._session.status in OVER
+    def _stop(self) -> tuple[int, int | None]:
+        """Return what changes with every stop, and with the end of each loop that has taken steps."""
+        controller = self._session.controller
+        return controller.gate.stops, controller.position.tick if self._session.status in OVER else None

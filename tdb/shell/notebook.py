@@ -69,6 +69,7 @@ class Cells:
         self._controller: DebugController | None = None
         self._interpreter: Interpreter
         self._crash: tuple[DebugController, BaseException] | None = None
+        self._before = -1  # the steps that a loop of this thread had taken when the cell began
 
     def run(self, line: str, cell: str | None = None) -> None:
         """Run a line, or those of a cell, and print the answers, after what has happened since the last one."""
@@ -82,6 +83,9 @@ class Cells:
             self._controller, self._interpreter = controller, self._open(controller)
         self._end_in_this_thread(controller)
         interpreter, was_reading = self._interpreter, self._interpreter.reads
+        if not was_reading and controller.gate.status == RUNNING and controller.gate.granted == 0:
+            # It will stop, as after `pause()` in the cell before.
+            interpreter.session.front.wait(interpreter.session, None)
         if self._crash is not None and self._crash[0] is controller:
             interpreter.session.crashed(self._crash[1])
             self._crash = None
@@ -108,6 +112,22 @@ class Cells:
         if controller.gate.status not in OVER:
             self._crash = controller, error
             controller.finish(CRASHED, in_words(error))
+
+    def cell_begins(self, _: Any = None) -> None:
+        """A cell is about to run."""
+        self._before = self._steps_here()
+
+    def cell_ended(self, result: Any) -> None:
+        """A cell has run; if it has trained, and an exception has ended it, training has crashed."""
+        if self._steps_here() > self._before:
+            self.crashed(threading.current_thread(), result.error_in_exec)
+
+    def _steps_here(self) -> int:
+        """Return how many steps a loop of this thread has taken; -1 if none is under way here."""
+        controller = attached_controller()
+        if controller is None or controller.gate.thread is not threading.current_thread():
+            return -1
+        return controller.position.tick if controller.gate.status == RUNNING else -1
 
     def _tell_left_behind(self) -> None:
         """Say that training which was attached before has not ended: its thread and its model stay."""
@@ -159,6 +179,8 @@ def load_ipython_extension(ipython: Any) -> None:
         _cells.run(line, cell)
 
     ipython.register_magic_function(tdb, "line_cell", "tdb")
+    ipython.events.register("pre_run_cell", _cells.cell_begins)
+    ipython.events.register("post_run_cell", _cells.cell_ended)
     _hear_crashes()
 
 

@@ -58,7 +58,7 @@ class Landing(NamedTuple):
             ]
         )
         if self.differing:
-            return f"{way}; of {compared}, {self.differing} values came out otherwise: {self.differences[0]}"
+            return f"{way}; of {compared}, {counted(self.differing, 'value')} came out otherwise: {self.differences[0]}"
         return f"{way}; {compared} as before, bit for bit"
 
 

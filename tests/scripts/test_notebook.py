@@ -119,6 +119,7 @@ def test_a_loop_in_a_thread_is_looked_at_from_cells(kernel: Kernel) -> None:
     assert "KeyboardInterrupt" in kernel.run("while True: time.sleep(0.05)", interrupt=True)
     assert kernel.run("controller.get_state()['status']") == "'running'"  # the cell's own loop was interrupted
     assert "> step " in kernel.run("%tdb pause")
+    assert kernel.run("controller.resume()\ncontroller.pause()\n%tdb step").count("> step ") == 2  # it waits
     assert kernel.run("%tdb quit\nthread.join(120)\nthread.is_alive()") == "False"
 
 
@@ -150,6 +151,17 @@ def test_cells_are_run_again_and_what_ends_training_is_looked_at(kernel: Kernel)
     shown = kernel.run("%tdb p wanted")
     assert "the loop that was attached before is stopped at step" in shown
     assert "Training crashed after step 3: ValueError: enough\n3\n" in shown
+    assert kernel.run("controller = tdb.attach(model, optimizer)\n%tdb where") == "> training has not started\n"
+    assert "there is no exception" in kernel.run("%tdb exceptions")
+    assert "ValueError: enough" in kernel.run("crash()")  # in a cell of its own
+    shown = kernel.run("%tdb p wanted")
+    assert shown.startswith("Traceback (most recent call last):\n  File ")
+    assert "interactiveshell" not in shown
+    assert shown.endswith("Training crashed after step 6: ValueError: enough\n3\n")
+    kernel.run("1 / 0")  # and that is no training
+    kernel.run("controller = tdb.attach(model, optimizer)\ncrash = lambda: list(controller.steps(range(3)))\ncrash()")
+    kernel.run("1 / 0")
+    assert "its cell has ended" in kernel.run("%tdb where")
 
 
 def test_set_trace_where_nobody_can_answer_says_so_in_a_line(kernel: Kernel) -> None:

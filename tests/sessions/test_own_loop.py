@@ -369,6 +369,26 @@ def test_loops_in_one_another_take_the_steps_of_a_plain_run(
         assert torch.equal(weight, debugged[name]), name
 
 
+def test_what_a_loop_has_done_is_not_told_of_the_model_that_follows(controller: tdb.DebugController) -> None:
+    model = nn.Linear(2, 2)
+
+    def train() -> None:
+        for _ in controller.steps(range(5)):
+            a_step(model)
+
+    tdb.attach(model)
+    controller.pause()
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert controller.wait(PATIENCE) == STOPPED
+    assert controller.model_capture.captured
+    controller.stop()
+    join(thread)
+    assert controller.model_capture.captured  # the last step can still be looked at
+    tdb.attach(nn.Linear(2, 2))
+    assert not controller.model_capture.captured
+
+
 def test_a_loop_that_says_of_no_step_where_it_is_learns_how(tmp_path: Path) -> None:
     session = TypingSession(
         tmp_path,
