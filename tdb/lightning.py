@@ -27,6 +27,8 @@ UNLIMITED = -1
 class DebugCallback(Callback):
     """One step of tdb is one update of Lightning's loop: with accumulation it takes several batches, the last is shown.
 
+    The loss of a step is what is differentiated in it, of all its batches; in a plain run it is the last one's.
+
     Args:
         focus: the layer whose output units are the features of the tables.
         image_shape: the shape of a feature's weights as an image.
@@ -56,20 +58,16 @@ class DebugCallback(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Hand the batch over."""
-        del batch_idx
-        if not pl_module.automatic_optimization:  # then nobody is told the losses but `manual_backward`
-            self._hearing.begin_step()
+        del pl_module, batch_idx
+        self._hearing.begin_step()
         self._controller.capture_batch(batch, None, epoch=trainer.current_epoch + 1)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Hand the loss over; a batch with an update ends a step."""
+        """A batch with an update ends a step."""
         del pl_module, batch, batch_idx
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if loss is not None:
-            self._controller.capture_loss(loss)
         if trainer.global_step != self._updates:
             self._updates = trainer.global_step
-            self._hearing.hand_over()
+            self._hearing.hand_over(outputs.get("loss") if isinstance(outputs, dict) else outputs)
             self._controller.wait_if_paused()
 
     def on_train_end(self, *_: Any) -> None:

@@ -131,13 +131,18 @@ class Hearing:
         """Return the objective of the step, None if nothing was heard, and all its losses by name; begin anew."""
         return (None, {}) if self._losses is None else self._losses.take()
 
-    def hand_over(self) -> None:
-        """The step is complete: tell the loop its losses; its loss is the one that was handed over, if one was."""
+    def hand_over(self, known: Any = None) -> None:
+        """The step is complete: tell the loop its losses; its loss is the one that was handed over, if one was.
+
+        Args:
+            known: its loss if nothing was heard of it, as in a plain run.
+        """
         objective, named = self.take()
         if named:
             self._loop.capture_step_data("losses", named)
-        if objective is not None and self._loop.captures.under_way.loss is None:
-            self._loop.capture_loss(objective)
+        loss = known if objective is None else objective
+        if loss is not None and self._loop.captures.under_way.loss is None:
+            self._loop.capture_loss(loss)
 
     def close(self) -> None:
         """Hear nothing any more."""
@@ -173,10 +178,12 @@ def _heard_here() -> Losses | None:
 
 
 def _hear() -> None:
+    from tdb.finder.updates import evaluates_anew, updates_around
+
     def hearing(roots: Any, gradients: Any) -> bool:
-        losses = _heard_here()
+        losses, told = _heard_here(), sys._getframe()  # noqa: SLF001 - what a debugger reads
         if losses is not None:
-            losses.add(roots, gradients, user_frame(), in_closure=False)
+            losses.add(roots, gradients, user_frame(), is_anew=lambda: evaluates_anew(updates_around(told)))
         return False
 
     def hearing_scale(loss: Any, scaled: Any) -> None:

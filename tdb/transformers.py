@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class DebugCallback(TrainerCallback):
     """One step of tdb is one update of the Trainer: with accumulation it takes several batches, the last is shown.
 
-    A callback is not given the batch; a hook on the model, which is there only inside a step, sees it. The loss is the
-    model's; where the Trainer computes it, as with smoothed labels, it is what the Trainer differentiates.
+    A callback is not given the batch; a hook on the model, which is there only inside a step, sees it. The loss of a
+    step is what is differentiated in it, of all its batches; in a plain run it is what the model gave last.
 
     Args:
         focus: the layer whose output units are the features of the tables.
@@ -36,7 +36,7 @@ class DebugCallback(TrainerCallback):
         self._image_shape = image_shape
         self._controller: DebugController
         self._hearing: Hearing
-        self._has_loss = False
+        self._loss: Any = None
         self._hook: Any = None
         self._epoch = 1
 
@@ -59,7 +59,7 @@ class DebugCallback(TrainerCallback):
         """Look at what the model is given, and gives, until the step ends."""
         del args, control
         self._epoch = int(state.epoch or 0) + 1
-        self._has_loss = False
+        self._loss = None
         self._hearing.begin_step()
         self._hook = known["model"].register_forward_hook(self._seen, with_kwargs=True)
 
@@ -67,13 +67,12 @@ class DebugCallback(TrainerCallback):
         """The step is complete."""
         del args, state, control, known
         self._hook.remove()
-        if not self._has_loss:
-            self._hearing.hand_over()
+        self._hearing.hand_over(self._loss)
         self._hearing.close()
+        self._loss = None
         self._controller.wait_if_paused()
 
     def _seen(self, model: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         if model.training:
-            loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-            self._has_loss = self._has_loss or loss is not None
-            self._controller.capture_batch(named or arguments, loss, epoch=self._epoch)
+            self._loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+            self._controller.capture_batch(named or arguments, None, epoch=self._epoch)

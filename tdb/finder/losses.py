@@ -2,7 +2,7 @@
 
 The objective of an update is the sum of the roots of all backward passes since the update before: several losses, or
 the parts of one that is accumulated over small batches. Where the script calls one of several `loss`, it is that one:
-the others may be for something else, as the losses of an attack on the inputs. An optimizer with a closure evaluates
+the others may be for something else, as the losses of an attack on the inputs. An optimizer with a closure may evaluate
 its objective many times in one update: the first time counts, as in what its `step` returns.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any
@@ -31,18 +31,25 @@ class Losses:
         self._objective: Any = None
         self._scaled: tuple[Any, Any, str] | None = None
         self._names: dict[tuple[CodeType, int], list[str]] = {}
-        self._in_closure = False
+        self._is_known = False  # the update under way evaluates anew what is known already
 
     def scaled(self, loss: Any, scaled: Any, frame: FrameType | None) -> None:
         """A gradient scaler has made `scaled` of a loss."""
         if is_tensor(loss):
             self._scaled = scaled, loss.detach(), self._names_at(frame)[0]
 
-    def add(self, roots: Any, gradients: Any, frame: FrameType | None, *, in_closure: bool) -> None:
-        """A backward pass begins at these roots, in the user's `frame`."""
-        if in_closure and (self._in_closure or self._of_update):
+    def add(self, roots: Any, gradients: Any, frame: FrameType | None, *, is_anew: Callable[[], bool]) -> None:
+        """A backward pass begins.
+
+        Args:
+            roots: what is differentiated.
+            gradients: the factors of the roots, if any were given.
+            frame: the user's, in which it begins.
+            is_anew: whether it evaluates anew what was differentiated since the update before.
+        """
+        if self._of_update and (self._is_known or is_anew()):
+            self._is_known = True
             return
-        self._in_closure = in_closure
         names = self._names_at(frame)
         if is_tensor(roots) and not isinstance(gradients, Sequence):
             self._add(roots, gradients, names[0])
@@ -69,7 +76,6 @@ class Losses:
     def add_noted(self, code: CodeType, instruction: int, value: Any) -> None:
         """Take in what was differentiated at a place where something was before."""
         self._of_update[self._names[code, instruction][0]] = value
-        self._in_closure = False
 
     def fall_back_on(self, others: Losses) -> None:
         """Take the losses of others in if there are none here."""
@@ -88,8 +94,7 @@ class Losses:
                 number += 1
                 free = f"{wanted}_{number}"
             self._of_step[free] = found[name]
-        self._of_update = {}
-        self._in_closure = False
+        self._of_update, self._is_known = {}, False
 
     def so_far(self) -> dict[str, Any]:
         """Return the losses by name that there are of the step; `take` returns them, too, when it is complete."""

@@ -8,7 +8,7 @@ from typing import Any
 from tdb.finder.batches import Batches
 from tdb.finder.losses import Losses
 from tdb.finder.steady import Line, Noted, line_of
-from tdb.finder.updates import updates_around
+from tdb.finder.updates import evaluates_anew, updates_around
 from tdb.frames import user_frame
 
 
@@ -37,10 +37,9 @@ class Seen:
     def differentiating(self, roots: Any, gradients: Any, told: FrameType) -> None:
         """A backward pass begins; `told` is the frame of who tells of it, or asks `Steady` in its place."""
         self.batches.use()
-        in_closure = bool(updates_around(told))
-        user = user_frame()
-        self._losses.add(roots, gradients, user, in_closure=in_closure)
-        alone = not (self.is_pending or in_closure or self._is_scaled) and gradients is None
+        updates, user = updates_around(told), user_frame()
+        self._losses.add(roots, gradients, user, is_anew=lambda: evaluates_anew(updates))
+        alone = not (self.is_pending or updates or self._is_scaled) and gradients is None
         self.line = line_of(user, told) if alone else None
 
     def differentiated(self) -> None:
@@ -50,7 +49,7 @@ class Seen:
     def graded(self, outputs: Any, factors: Any) -> None:
         """Gradients are computed for the script itself: they count as the step's if it has no others."""
         self._graded.take()  # in a mode of torch's the same call comes twice
-        self._graded.add(outputs, factors, user_frame(), in_closure=False)
+        self._graded.add(outputs, factors, user_frame(), is_anew=lambda: False)
 
     def updated(self) -> None:
         """An update was made of the gradients so far."""

@@ -230,6 +230,23 @@ for x, y in loader:
     optimizer.step(closure)
 """
     ),
+    "an update that adds the last of several batches itself": Kind(
+        """
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+seen = []
+for x, y in loader:
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y) / 2
+    loss.backward()
+    seen.append(loss.item())
+    def closure():
+        loss = nn.functional.cross_entropy(model(x), y) / 2
+        loss.backward()
+        seen[-1] += loss.item()
+        return loss
+    optimizer.step(closure)
+"""
+    ),
 }
 LOOKS = (
     *("start", "step", "metrics", "layers", "force 0", "detect", "set record.every 1", "watch 0"),

@@ -159,6 +159,10 @@ def finished(session: TypingSession) -> dict[str, torch.Tensor]:
     return weights(vars(session.session.run.module))
 
 
+def losses_of(session: TypingSession) -> list[float]:
+    return list(session.controller.recorder.history.last(99)["loss"])
+
+
 def changed(plain: dict[str, torch.Tensor], debugged: dict[str, torch.Tensor]) -> list[str]:
     return [name for name, value in plain.items() if not torch.equal(value, debugged[name])]
 
@@ -190,6 +194,7 @@ def test_a_small_training_is_stepped_and_stays_the_same(
         """)
         assert "<-" in session.type("focus")
         assert changed(plain, finished(session)) == []
+        losses = losses_of(session)
     finally:
         session.close()
 
@@ -206,6 +211,7 @@ def test_a_small_training_is_stepped_and_stays_the_same(
         assert "Linear" in session.type("layers")
         assert ("\nscheduler  " in session.type("optim")) == (framework in {"lightning", "transformers"})
         assert changed(plain, finished(session)) == []
+        assert losses_of(session) == losses  # of all batches that are accumulated, whoever counts the steps
     finally:
         session.close()
 

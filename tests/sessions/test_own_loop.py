@@ -293,6 +293,29 @@ def test_several_optimizers_may_have_names_and_a_step_any_kind_of_whole_number(c
     assert repr(controller.position.step) == "9"
 
 
+def test_a_closure_that_is_called_several_times_in_an_update_has_the_loss_of_its_first_call(tmp_path: Path) -> None:
+    script = (
+        SCRIPT[: SCRIPT.index("    def evaluate")]
+        + """
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+    first = []
+    for x, y in tdb.attach(model, optimizer).steps(loader):
+
+        def closure():
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            return loss
+
+        first.append(optimizer.step(closure).item())
+    """
+    )
+    session = TypingSession(tmp_path, script)
+    session.type("step 3")
+    assert session.type("p first[-1]") == f"{session.controller.position.loss}\n"
+    session.close()
+
+
 TWO_MODELS = """
     import torch
     from torch import nn
