@@ -13,8 +13,11 @@ import os
 import random
 import sys
 import threading
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 EVERYTHING = 2  # omp_pause_hard: OpenMP lets go of its threads, and makes new ones when it needs them
 
@@ -63,10 +66,26 @@ def _threads_of_torch() -> list[str]:
 def exact_copy() -> int:
     """Fork, as `os.fork`; Python seeds its generator anew in the child, where it goes on as it was here."""
     state = random.getstate()
-    process = os.fork()
+    with _unwarned():
+        process = os.fork()
     if process == 0:
         random.setstate(state)
     return process
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Keep Python from warning of other threads at a fork, as it does from 3.12 on: they are known to be no matter.
+
+    `warnings.catch_warnings` would have the script's own warnings, which are shown once, shown once more.
+    """
+    filters = cast("list[tuple[object, ...]]", warnings.filters)
+    ignore = ("ignore", None, DeprecationWarning, None, 0)
+    filters.insert(0, ignore)
+    try:
+        yield
+    finally:
+        filters.remove(ignore)
 
 
 def release_openmp() -> None:
