@@ -35,6 +35,8 @@ def _run(arguments: Sequence[str]) -> int:
     rest = rest[is_module:]
     if not rest:
         made.error("a SCRIPT or -m MODULE is needed; see tdb --help")
+    if options.batch and not options.sources:
+        made.error("--batch runs what -c and -x say, and there is neither; what is piped in is read without --batch")
     line = CommandLine(
         rest[0],
         rest[1:],

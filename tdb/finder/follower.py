@@ -103,7 +103,10 @@ class Follower(Listener):
         Raises:
             TrainingStopped: somebody called `stop`.
         """
-        if self._mine() and self._seen.is_pending and (self._by_hand.update is not None or self._ends.is_fetch):
+        if not self._mine():
+            return
+        self._controller.loss_name = self._seen.loss_name()
+        if self._seen.is_pending and (self._by_hand.update is not None or self._ends.is_fetch):
             self._complete()
 
     def stands(self) -> None:
