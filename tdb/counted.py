@@ -9,7 +9,9 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def size_in_words(size: int) -> str:
-    """Return a number of bytes as it is read: "2.0 GiB", "1.5 MiB", "40 KiB"."""
+    """Return a number of bytes as it is read: "2.0 GiB", "1.5 MiB", "40 KiB", "800 bytes"."""
     if size >= 2**30:
         return f"{size / 2**30:,.1f} GiB"
-    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
+    if size >= 2**20:
+        return f"{size / 2**20:,.1f} MiB"
+    return f"{size / 2**10:,.0f} KiB" if size >= 2**10 else counted(size, "byte")

@@ -163,8 +163,9 @@ class TerminalFront:
         self.show_output()
 
     def confirm(self, question: str) -> bool:
-        """Ask on the terminal; the end of input means yes, Ctrl-C no."""
+        """Ask on the terminal; the end of input means yes, Ctrl-C no, and what was typed before is no answer."""
         try:
+            self._forget_keys()
             print(f"{question} [y/N] ", end="", flush=True)  # noqa: T201 - the question
             answer = self.stdin.readline()
             if not answer:
@@ -223,8 +224,7 @@ class TerminalFront:
         if len(self._interrupts) == 1:
             self._say(self._interrupt() or "stopping at the end of the next whole step")
         elif len(self._interrupts) > 2 and now - self._interrupts[-2] < THIRD_CTRL_C_SECONDS:
-            with suppress(termios.error):
-                termios.tcflush(self.stdin.fileno(), termios.TCIFLUSH)
+            self._forget_keys()
             if self._confirm_raw("Leave tdb and end training?"):
                 raise Quit(INTERRUPTED_STATUS)
             return True
@@ -233,6 +233,11 @@ class TerminalFront:
                 f"still {session.whereabouts()} for {now - self._interrupts[0]:.1f} s; Ctrl-C again offers to quit"
             )
         return False
+
+    def _forget_keys(self) -> None:
+        """Leave unread what was typed before a question was there to be read."""
+        with suppress(termios.error, OSError):
+            termios.tcflush(self.stdin.fileno(), termios.TCIFLUSH)
 
     def _confirm_raw(self, question: str) -> bool:
         self._paint(f"{question} [y/N] ")

@@ -87,9 +87,10 @@ class Prompt:
                     if line.strip():
                         self._session.typed_lines.append(line.strip())
                     self._interpreter.execute(line)
+                    self._front.show_output()
             except KeyboardInterrupt:
                 self._interpreter.show.line("")
-            self._front.show_output()
+                self._front.show_output()
 
     def _typed(self, text: str) -> Iterator[str]:
         """Give what was read line by line, as it would have been typed: several may have been pasted."""

@@ -1,10 +1,19 @@
-"""The answer to the question that a run of Ctrl-Cs raises."""
+"""The answers to questions that tdb asks: whether to leave, and the one that a run of Ctrl-Cs raises."""
 
 from __future__ import annotations
 
+import os
+import pty
+import sys
+import termios
+import tty
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from tdb.shell.live import answer_read
+from tdb.main_thread import MainThread
+from tdb.shell.live import TerminalFront, answer_read
+from tdb.shell.output import TrainingOutput
 
 
 @pytest.mark.parametrize(
@@ -25,3 +34,21 @@ def test_further_interrupts_of_a_run_are_no_answer(keys: list[tuple[float, bytes
 
     assert answer_read(read, lambda: clock[0]) == answer
     assert next(left, None) is None
+
+
+def test_what_was_typed_before_a_question_is_no_answer_to_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = pty.openpty()
+    cooked = termios.tcgetattr(there)
+    tty.setraw(there)  # as it is at the prompt
+    os.write(here, b"n\r")
+    termios.tcsetattr(there, termios.TCSANOW, cooked)
+    with os.fdopen(there) as stdin, ThreadPoolExecutor() as asking:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        answer = asking.submit(TerminalFront(TrainingOutput(), MainThread()).confirm, "Leave?")
+        while "Leave?" not in capsys.readouterr().out:
+            pass
+        os.write(here, b"y\n")
+        assert answer.result(timeout=60)
+    os.close(here)
