@@ -201,6 +201,9 @@ class PythonLines:
                 return None
         except (SyntaxError, ValueError, OverflowError):
             pass  # running it says what is wrong
+        return self._run(text)
+
+    def _run(self, text: str) -> Result:
         self._lines = []
         value = run_python(self._session, text)
         notes = self._session.take_notices()
@@ -208,9 +211,10 @@ class PythonLines:
             notes += note_python(self._session, text)
         return Result([] if value is None else [part_of(value)], {"value": value}, notes)
 
-    def end(self) -> None:
-        """Nothing is left over."""
+    def end(self) -> Result | None:
+        """A statement that is under way ends with the input, as in Python."""
         self.done = True
+        return self._run("\n".join([*self._lines, ""])) if self._lines else None
 
     def abandon(self) -> None:
         """Leave, a half-typed statement too."""

@@ -119,7 +119,13 @@ class Interpreter:
         """Tell the reader that input has ended; return whether there is one."""
         if self._reader is None:
             return self._end_elsewhere("end", 1)
-        self._heard(self._reader.end(), self._reader.last_line)
+        last_line = self._reader.last_line
+        try:
+            answer = self._reader.end()
+        except TdbError as error:
+            self._fail(self._reading or Typed(""), error, None)
+            answer = None
+        self._heard(answer, last_line)
         return True
 
     def abandon(self) -> None:
@@ -195,9 +201,10 @@ class Interpreter:
             succeeded &= self.execute(text, Location(name, number))
             if not (succeeded or go_on):
                 break
+        status = self.status
         while self.end_reader():
             pass
-        return succeeded
+        return succeeded and self.status == status
 
     def pipe(self, line: str, program: str) -> int:
         """Run one command, feed what it would have shown to a shell command, and return that one's exit status.

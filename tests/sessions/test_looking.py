@@ -244,6 +244,18 @@ def test_what_is_deleted_is_gone_where_python_allows_it(make_session: Make) -> N
     """)
 
 
+def test_python_that_is_under_way_where_input_ends_is_run(make_session: Make) -> None:
+    session = make_session(loop())
+    session.type("step 2")
+    session.interpreter.lines(["interact", "for i in range(2):", "    print('turn', i)"], "<stdin>")
+    assert not session.interpreter.reads
+    assert session.interpreter.status == 0
+    session.interpreter.lines(["interact", "for i in range(2):", "    seen = [i"], "<stdin>")
+    assert "*** SyntaxError: '[' was never closed" in session.out.getvalue()
+    assert session.interpreter.status == 1
+    assert session.type("p i").strip() == "1"
+
+
 def test_interact_reads_python_until_it_is_left(make_session: Make) -> None:
     session = make_session(loop())
     session.type("step 2")
