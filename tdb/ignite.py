@@ -44,14 +44,21 @@ def attach(
         options: `focus`, `image_shape`, `schedulers` and `scaler`, as `tdb.attach` takes them.
     """
     controller: DebugController
+    training: Any
 
     def begin(engine: Engine) -> None:
-        nonlocal controller
+        tell(engine, engine.state.iteration)
+
+    def tell(engine: Engine, taken: int) -> None:
+        nonlocal controller, training
         state = engine.state
         last_step = state.max_epochs * state.epoch_length if state.max_epochs and state.epoch_length else None
-        controller = attach_loop(model, optimizer, step=state.iteration, last_step=last_step, **options)
+        controller = attach_loop(model, optimizer, step=taken, last_step=last_step, **options)
+        training = controller.target
 
     def fetched(engine: Engine) -> None:
+        if controller.target is not training:  # another trainer has had its turn, as inside a handler
+            tell(engine, engine.state.iteration - 1)
         controller.capture_batch(engine.state.batch, None, engine.state.iteration, epoch=engine.state.epoch)
 
     def completed(engine: Engine) -> None:

@@ -188,7 +188,7 @@ class Session:
         """Raise StateError unless a step has been taken that can be looked at, and training does not run."""
         self.need_not_running()
         if self.controller.position.tick == 0 and not self.controller.is_inside:
-            raise StateError("no step has been taken yet", "`step` takes the first")
+            raise self._no_step()
 
     # ---- asking the training thread --------------------------------------------------------------------------------
 
@@ -202,8 +202,13 @@ class Session:
             return self._wait_for(self.controller.peek(lambda record: record), at_a_stop=self.record)
         record = self.controller.record
         if record.clock.step == 0 and not record.has_batch and self.controller.position.tick == 0:
-            raise StateError("no step has been taken yet", "`step` takes the first")
+            raise self._no_step()
         return record
+
+    def _no_step(self) -> StateError:
+        knows_loop = self.run is not None or self.controller.target is not None
+        by_whom = "`step` takes the first" if knows_loop else "tdb.attach(model, optimizer) tells of the loop"
+        return StateError("no step has been taken yet", by_whom)
 
     def _wait_for(self, future: Future[Value], at_a_stop: Callable[[], Value] | None = None) -> Value:
         """Wait for something that the training thread was asked for.

@@ -23,3 +23,9 @@ def test_what_is_asked_while_a_script_loads_is_answered_where_training_stops_bef
     with pytest.raises(StateError, match="no step has been taken yet"):
         session.ask(lambda: "of a step")
     assert loop.taken == []
+
+
+def test_where_no_loop_is_known_a_look_at_a_step_says_what_makes_it_known() -> None:
+    session = Session(DebugController(), all_commands())  # as at a `tdb.set_trace()` of a plain run
+    with pytest.raises(StateError, match=r"no step has been taken yet: tdb.attach\(model, optimizer\) tells of the"):
+        session.record()

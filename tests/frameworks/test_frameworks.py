@@ -282,6 +282,51 @@ def test_ignite_that_is_attached_once_more_counts_each_iteration_once(
     session.close()
 
 
+def test_of_two_ignite_trainers_the_one_that_takes_the_step_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ignite")
+    monkeypatch.chdir(tmp_path)
+    two = IGNITE.replace(
+        "    if ",
+        """
+    other = nn.Linear(4, 3)
+    second = torch.optim.SGD(other.parameters(), lr=0.1)
+    tuner = create_supervised_trainer(other, second, nn.CrossEntropyLoss())
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: tuner.run(loader) and None)
+    if """,
+        1,
+    ).replace("tdb.ignite.attach(", "tdb.ignite.attach(tuner, other, second)\n        tdb.ignite.attach(")
+    two = two.replace(', focus="2"', "")
+    session = TypingSession(tmp_path, textwrap.dedent(BEGINNING + two), "callback")
+    session.play("""
+        (tdb) step 4
+        > step 4  epoch 1  loss ...
+        ...
+        (tdb) step 2
+        > step 2  epoch 1  loss ...
+        ...
+        (tdb) layers
+        module  ...
+        Linear  ...
+        ...
+        (tdb) step 3
+        > step 5  epoch 2  loss ...
+        ...
+        (tdb) layers
+        module ...
+        Sequential ...
+        ...
+        (tdb) optim
+        ...
+        0 Adam ... 5  1 update ...
+        1 optimizer; |x| are L2 norms over the group
+        (tdb) continue
+        Training finished after 16 steps
+    """)
+    session.close()
+
+
 SEVERAL_PREPARED = """
     from accelerate import Accelerator
 
