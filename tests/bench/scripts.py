@@ -1,9 +1,10 @@
 """Scripts that have never heard of tdb: what the automatic finding costs them while they run freely.
 
-A real script runs in the worker thread of a real run, the shell alive in the main thread. It trains two models that are
+A real script runs in the worker thread of a real run, the shell alive in the main thread. It trains models that are
 alike in turns: one with what tdb leaves on once it has found the loop, one with all of it out of torch. The finder is
-not told of that: it would begin anew at every turn. Beside that, two whole runs take turns: they differ by all that tdb
-does in a process, and by where the memory of either lies.
+not told of that: it would begin anew at every turn. What no debugger in Python could save, another one says: where tdb
+is called, there are functions that only read the loss. Beside that, two whole runs take turns: they differ by all that
+tdb does in a process, and by where the memory of either lies.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from torch.optim import optimizer
+from torch.utils.data import dataloader
 
 from tdb import patches
 from tdb.controller import DebugController
@@ -31,7 +36,7 @@ from tdb.script import Script
 from tests.bench.side_by_side import Arm, Row, in_turns, quartiles, ratio
 from tests.bench.spine import at_a_prompt
 
-STEPS, ROUNDS = 10, 200
+STEPS, ROUNDS = 10, 100
 PROCESSES = 5
 PAIRS, TURNS, TURN, WARM_UP = 3, 40, 0.15, 200
 
@@ -42,7 +47,15 @@ def model():
     )
 """
 
-CONVNET = """
+LENET = """
+def model():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+    )
+"""
+
+TWO_CONVOLUTIONS = """
 def model():
     return nn.Sequential(
         nn.Conv2d(1, 4, 5, stride=2), nn.ReLU(), nn.Conv2d(4, 8, 5, stride=2), nn.ReLU(),
@@ -50,7 +63,7 @@ def model():
     )
 """
 
-MODELS = {"3-layer MLP": MLP, "small convnet": CONVNET}
+MODELS = {"3-layer MLP": MLP, "LeNet-5": LENET, "convnet of 4 and 8 channels": TWO_CONVOLUTIONS}
 
 # In the manner of pytorch/examples; the last lines are what is measured with.
 LOOP = """
@@ -97,24 +110,63 @@ else:
 """
 
 
+@dataclass
 class InTorch:
-    """What tdb has put into torch: out of it and in again between two steps, as if it had always been so."""
+    """What is put into torch: out of it and in again between two steps, as if it had always been so.
 
-    def __init__(self) -> None:
-        self._replacements = [(each.owner, each.name, each.before, each.made) for each in patches._all]
-        self._hooks = dict(optimizer._global_optimizer_post_hooks)
+    Attributes:
+        replacements: owner, name, what is there without, what is there with it.
+        hooks: called after updates, by torch's numbers of them.
+    """
+
+    replacements: list[tuple[Any, str, Any, Any]]
+    hooks: dict[int, Any]
 
     def take_out(self) -> None:
         """Leave torch as it is without tdb."""
-        for owner, name, before, _ in self._replacements:
-            setattr(owner, name, before)
+        for owner, name, without, _ in self.replacements:
+            setattr(owner, name, without)
         optimizer._global_optimizer_post_hooks.clear()
 
     def put_in(self) -> None:
-        """Leave torch as it was."""
-        for owner, name, _, made in self._replacements:
+        """Leave torch with it."""
+        for owner, name, _, made in self.replacements:
             setattr(owner, name, made)
-        optimizer._global_optimizer_post_hooks.update(self._hooks)
+        optimizer._global_optimizer_post_hooks.update(self.hooks)
+
+
+def of_tdb() -> InTorch:
+    """Return what tdb has put into torch."""
+    replacements = [(each.owner, each.name, each.before, each.made) for each in patches._all]
+    return InTorch(replacements, dict(optimizer._global_optimizer_post_hooks))
+
+
+def hollow(iterators: Any = dataloader._BaseDataLoaderIter) -> InTorch:
+    """Return what is called where tdb is in each step of a loop that it knows, and only reads the loss."""
+    draw, differentiate = iterators.__next__, torch.autograd.backward
+
+    def __next__(iterator: Any) -> Any:  # noqa: N807
+        return draw(iterator)
+
+    def backward(
+        tensors: Any,
+        grad_tensors: Any = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        grad_variables: Any = None,
+        inputs: Any = None,
+    ) -> None:
+        tensors.item()
+        differentiate(tensors, grad_tensors, retain_graph, create_graph, grad_variables, inputs)
+
+    def updated(optimizer: Any, args: Any, kwargs: Any) -> None:
+        pass
+
+    replacements = [
+        (iterators, "__next__", draw, __next__),
+        (torch.autograd, "backward", differentiate, backward),
+    ]
+    return InTorch(replacements, {-1: updated})
 
 
 class Turns:
@@ -131,24 +183,24 @@ class Turns:
         """
         debugged = make()
         debugged.train(3 * STEPS + 5)  # the loop is found, and a turn does not end where metrics are due
-        in_torch = InTorch()
-        in_torch.take_out()
-        bare, again = make(), make()
-        arms: dict[str, Arm] = {
-            "bare": lambda: bare.train(STEPS),
-            "bare again": lambda: again.train(STEPS),
-            "tdb": lambda: debugged.train(STEPS),
-        }
+        with_tdb = of_tdb()
+        with_tdb.take_out()
+        with_none, with_hollow = InTorch([], {}), hollow()
+        trained = {"bare": make(), "bare again": make(), "hollow": make(), "tdb": debugged}
+        in_torch = {"bare": with_none, "bare again": with_none, "hollow": with_hollow, "tdb": with_tdb}
+        arms: dict[str, Arm] = {name: partial(each.train, STEPS) for name, each in trained.items()}
+        there = with_none
 
         def before(name: str) -> None:
-            if name == "tdb":
-                in_torch.put_in()
-            else:
-                in_torch.take_out()
+            nonlocal there
+            there.take_out()
+            there = in_torch[name]
+            there.put_in()
             arms[name]()  # whenever a class has changed, Python has forgotten what it had learned of it
 
         self.times = in_turns(arms, ROUNDS, before=before)
-        in_torch.put_in()
+        there.take_out()
+        with_tdb.put_in()
 
 
 turns = Turns()
@@ -237,17 +289,18 @@ def scripts() -> list[Row]:
                 json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
                 for _ in range(PROCESSES)
             ]
-            step, with_tdb, again = (list(each) for each in zip(*found, strict=True))
+            step, with_tdb, with_hollow, again = (list(each) for each in zip(*found, strict=True))
             what = f"what tdb puts into torch, {title}, {statistics.median(step):.2f} ms a step"
             rows.append(row(f"{what}, {PROCESSES} processes", with_tdb, 1.01))
+            rows.append(row("  functions there that only read the loss", with_hollow, None))
             rows.append(row("  the same loop against itself", again, None))
             rows.append(row(f"  tdb script.py by python script.py, {PAIRS} pairs", runs_in_turns(path, folder), 1.01))
     return rows
 
 
 def main() -> None:
-    """Print what one process finds: milliseconds a step, and the ratios of the other two arms to the bare one."""
+    """Print what one process finds: milliseconds a step, and the ratios of the other arms to the bare one."""
     path, folder = map(Path, sys.argv[1:])
     times = one_process(path, folder)
     step = statistics.median(times["bare"]) / STEPS * 1e3
-    print(json.dumps([step, ratio(times, "tdb", "bare"), ratio(times, "bare again", "bare")]))
+    print(json.dumps([step, *(ratio(times, name, "bare") for name in ("tdb", "hollow", "bare again"))]))
