@@ -25,6 +25,8 @@ from tdb.stops import Hit, Moment, StopPoints
 from tdb.target import model_of
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tdb.controller import DebugController
     from tdb.expressions.build import Evaluation
     from tdb.step import Position
@@ -63,9 +65,14 @@ class Armed(StopCheck):
         captures: every step at which something may stop training is captured.
     """
 
-    def __init__(self, controller: DebugController, thresholds: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(
+        self,
+        controller: DebugController,
+        thresholds: Callable[[], Mapping[str, float]],
+        frame: Callable[[], FrameType | None],
+    ) -> None:
         self.points = StopPoints()
-        self.namespace = StepNamespace(controller, thresholds)
+        self.namespace = StepNamespace(controller, thresholds, frame)
         self.tensors = StepTensors()
         self.hits: list[Hit] = []
         self.looks_back: list[tuple[Expression, Memory]] = []

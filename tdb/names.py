@@ -9,8 +9,10 @@ from tdb.branching import branching_of
 from tdb.features import panel_of
 from tdb.generic_metrics import GENERIC_METRICS
 from tdb.layers import layers_with_features
+from tdb.loop_variables import numbers_in
 from tdb.namespace import OF_THE_STEP
 from tdb.sources import sources_of
+from tdb.standing import STOPPED
 from tdb.target import model_of
 
 if TYPE_CHECKING:
@@ -36,9 +38,21 @@ def metric_names(session: Session) -> Names:
 
 
 def expression_names(session: Session) -> Names:
-    """Return what an expression may name: of the step, metrics, step data, sources."""
+    """Return what an expression about a step may name: `recorded_names`, then variables of the loop."""
+    of_tdb = dict(recorded_names(session))
+    return [*of_tdb.items(), *(each for each in variable_names(session) if each[0] not in of_tdb)]
+
+
+def recorded_names(session: Session) -> Names:
+    """Return what an expression may name of history or of features: of the step, metrics, step data, sources."""
     of_the_step = [(name, "of the step") for name in OF_THE_STEP]
     return [*of_the_step, *metric_names(session), *key_names(session), *source_names(session)]
+
+
+def variable_names(session: Session) -> Names:
+    """Return the variables that expressions can name, of the frame where training stands."""
+    frame = session.stack.frame() if session.status == STOPPED else None
+    return [] if frame is None else [(name, "variable") for name in numbers_in(frame)]
 
 
 def branch_names(session: Session) -> Names:

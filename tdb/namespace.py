@@ -6,6 +6,7 @@
     feature_id                       [D] the features' numbers
     bcl_metrics.win_rate             step data by key, with an entry of it after a dot
     weights grad combined ...        sources of the focus layer, [D, F]
+    accuracy self.meter.average      variables of the loop, where it waits; what is named above comes first
 
 Used in the training thread only, between two steps.
 """
@@ -22,11 +23,14 @@ from tdb.captures import number
 from tdb.errors import TdbError
 from tdb.features import panel_of, status_rule_of
 from tdb.generic_metrics import GENERIC_METRICS
+from tdb.loop_variables import LoopVariables
 from tdb.queries import array_of
 from tdb.sources import sources_of
 from tdb.step import Position, not_yet
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tdb.controller import DebugController
     from tdb.panel import Panel
 
@@ -81,12 +85,21 @@ class StepNamespace(Mapping[str, Any]):
     Args:
         controller: whose step it is.
         thresholds: gives "dead" and "winner" where the user has set them.
+        frame: returns the frame where the loop waits, None if it is not known.
 
     Attributes:
         found: the same values, asked for without detours.
+        variables: those of the loop.
     """
 
-    def __init__(self, controller: DebugController, thresholds: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(
+        self,
+        controller: DebugController,
+        thresholds: Callable[[], Mapping[str, float]],
+        frame: Callable[[], FrameType | None],
+    ) -> None:
+        self.variables = LoopVariables(frame)
+        self._captured: set[str] = set()  # names of step data that there was
         self._controller = controller
         self._thresholds = thresholds
         self._focus, self._declared = controller.layer, controller.panels
@@ -154,17 +167,24 @@ class StepNamespace(Mapping[str, Any]):
             except (LookupError, TdbError):  # not in this step: no gradient, no focus layer, not captured
                 continue
         progress = self._controller.progress
-        if not progress.complete and self._comes_later(name):
-            raise not_yet(name, progress)
-        raise KeyError(name)
+        if self._is_of_tdb(name):
+            if not progress.complete and (name not in OF_THE_STEP or self._had(name)):
+                raise not_yet(name, progress)
+            raise KeyError(name)
+        if name in self._captured:  # in other steps: what a variable of this name holds now may be of one of those
+            raise KeyError(name)
+        getter = partial(self.variables.value, name)
+        return getter, getter()
 
-    def _comes_later(self, name: str) -> bool:
-        """Return whether a step that is complete may have a value of this name: the step before had it."""
-        if name in OF_THE_STEP:
-            return getattr(self._controller.position, name) is not None
+    def _is_of_tdb(self, name: str) -> bool:
+        """Return whether a name, if it has a value, is no variable of the loop."""
         panel = panel_of(self._controller)
         of_rule = panel is not None and (name in panel.columns or name in panel.sources)
-        return of_rule or name in GENERIC_METRICS or name in STATUS_WORDS or name in sources_of(self._controller)
+        known = name in OF_THE_STEP or name in GENERIC_METRICS or name in STATUS_WORDS or name == "feature_id"
+        return of_rule or known or name in sources_of(self._controller)
+
+    def _had(self, name: str) -> bool:
+        return getattr(self._controller.position, name) is not None
 
     def _candidates(self, name: str) -> Iterator[Getter]:
         controller = self._controller
@@ -248,7 +268,9 @@ class StepNamespace(Mapping[str, Any]):
             if not isinstance(value, Mapping):
                 raise KeyError(part)
             value = value[part]
-        return plain(value)
+        found = plain(value)
+        self._captured.add(entry if key == "losses" else ".".join(filter(None, (key, entry))))
+        return found
 
 
 def plain(value: Any) -> Any:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import inspect
 import re
-import sys
 import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -14,6 +11,7 @@ from tdb.enclosed import evaluate_enclosed, has_inner_scopes, run_enclosed
 from tdb.errors import TdbError, in_words
 from tdb.interruptible import Evaluation, Listens
 from tdb.standing import OVER
+from tdb.variables import assign_variables, namespace_of, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,8 +127,9 @@ class PromptNamespace:
         extra = {**self.made, **{f"__tdb_{name}": convenience[name] for name in used}}
         variables = frame.f_globals if frame is not None else dict(module)
         space = namespace_of(frame) if frame is not None else None
-        local = frame.f_locals if frame is not None and frame.f_locals is not variables else {}
-        around = {**{name: value for name, value in extra.items() if name not in (space or {})}, **local}
+        local = variables_of(frame) if frame is not None else {}
+        outer = {name: value for name, value in extra.items() if name not in (space or {})}
+        around = outer if local is variables else {**outer, **local}
         try:
             try:
                 code = compiled(text, "eval")
@@ -147,7 +146,7 @@ class PromptNamespace:
     ) -> None:
         code = compiled(text, "exec")
         space = namespace_of(frame) if frame is not None else None
-        names: dict[str, Any] = {**(space or {}), **frame.f_locals} if frame is not None else {}
+        names: dict[str, Any] = {**(space or {}), **variables_of(frame)} if frame is not None else {}
         before = {**extra, **names}
         variables = frame.f_globals if frame is not None else module
         if frame is not None and space is None and has_inner_scopes(code):
@@ -159,7 +158,7 @@ class PromptNamespace:
         own = set()
         if frame is not None and space is None:
             own = {*frame.f_code.co_varnames, *frame.f_code.co_cellvars, *frame.f_code.co_freevars}
-            assign_locals(frame, {name: merged[name] for name in own & set(merged)})
+            assign_variables(frame, {name: merged[name] for name in own & set(merged)})
         elif space is not None:
             space.update(assigned)
         self._delete(before.keys() - merged.keys(), frame, space, own)
@@ -195,25 +194,3 @@ class PromptNamespace:
                     f"{name} is no local variable of {function}: the new value is known at this prompt alone, until "
                     f"training goes on; for the script: ! globals()[{name!r}] = ..."
                 )
-
-
-def namespace_of(frame: FrameType) -> dict[str, Any] | None:
-    """Return where a module's statements or a class's body assign; None for a function, whose locals have places.
-
-    That is `f_locals`, unless one of its lines runs a comprehension: from Python 3.12 on, `f_locals` is made up then.
-    """
-    if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-        return None
-    local = frame.f_locals
-    return local if local is frame.f_locals else frame.f_globals
-
-
-def assign_locals(frame: FrameType, values: Mapping[str, Any]) -> None:
-    """Assign local variables of a running function.
-
-    From Python 3.13 on `f_locals` writes through; before, it is a copy that has to be pushed back.
-    """
-    local = frame.f_locals
-    local.update(values)
-    if sys.version_info < (3, 13):
-        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))

@@ -74,8 +74,8 @@ class Session:
         self.registry = registry
         self.front: Front = front or PlainFront()
         self.settings = Settings()
-        self.armed = Armed(controller, self.settings.thresholds)
         self.stack = Stack(controller.gate, lambda: self.error)
+        self.armed = Armed(controller, self.settings.thresholds, self.stack.of_loop)
         self.displays = Displays()
         self.aliases: dict[str, str] = {}
         self.typed = ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tdb.breakpoint_hook import STOPS_HERE
-from tdb.frames import innermost_of_user, place_of, stack_of, stack_of_error
+from tdb.frames import innermost_of_user, place_of, stack_of, stack_of_error, user_frame
 from tdb.selection import Selection, chain_of
 from tdb.standing import CRASHED, RUNNING, STOPPED
 
@@ -47,6 +48,13 @@ class Stack:
         Where training crashed, or the script itself has stopped it, it is the very frame, whoever's that is.
         """
         return self.selection.frame(self.frames())
+
+    def of_loop(self) -> FrameType | None:
+        """Return the innermost frame of the user's own files, asked in the training thread or after a crash."""
+        if self._gate.status == CRASHED:
+            return self.frame()
+        is_here = self._gate.status in (RUNNING, STOPPED) and self._gate.thread is threading.current_thread()
+        return user_frame() if is_here else None
 
     def place(self) -> Place | None:
         """Return where the training thread is in the user's code: in the selected frame."""

@@ -16,6 +16,7 @@ from tdb.counted import counted
 from tdb.errors import StateError, TdbError, did_you_mean
 from tdb.features import features_of, sorted_order
 from tdb.ids import early_ids, ids_of
+from tdb.loop_variables import NoNumberError
 from tdb.sources import sources_of
 from tdb.standing import READY
 from tdb.target import model_of
@@ -209,9 +210,11 @@ def shapes_of(session: Session, names: Iterable[str]) -> tuple[dict[str, tuple[i
                 shapes[name] = np.shape(namespace[name])
             except StateError:
                 continue  # a step that is complete has it
+            except NoNumberError:
+                raise
             except (KeyError, TdbError):
                 missing.append(name)
-        known = list(namespace) if missing else []
+        known = [*namespace, *namespace.variables] if missing else []
         return shapes, {name: _unknown(name, known) for name in missing}
 
     return session.at_boundary(ask)

@@ -630,7 +630,7 @@ def test_history_without_the_metric_or_with_an_array_condition() -> None:
         """,
         """
         'text' == loss
-        ^ text has no place in an expression
+        ^ text has no place in an expression, but as a key: scores["accuracy"]
         """,
         """
         any(w < 1 for w in win_rate)

@@ -23,6 +23,7 @@ from tdb.names import (
     layer_names,
     metric_names,
     module_names,
+    recorded_names,
     source_names,
 )
 
@@ -129,7 +130,7 @@ BranchName = Annotated[str, Kind("BRANCH", complete=branch_names)]
 AliasName = Annotated[str, Kind("NAME", complete=alias_names)]
 File = Annotated[Path, Kind("FILE", _file, _files)]
 Regex = Annotated[str, Kind("REGEX", regex)]
-Expression = Annotated[str, Kind("EXPR", complete=expression_names, takes_rest=True, options_after=True)]
+Expression = Annotated[str, Kind("EXPR", complete=recorded_names, takes_rest=True, options_after=True)]
 Python = Annotated[str, Kind("EXPR", takes_rest=True, options_after=True)]
 Text = Annotated[str, Kind("TEXT", takes_rest=True)]
 Condition = Annotated[str, Kind("EXPR", complete=expression_names, takes_rest=True, options_after=True)]

@@ -15,6 +15,7 @@ from tdb.results import Result, Table, TensorValue
 from tdb.results import Text as Lines
 from tdb.standing import CRASHED
 from tdb.stopping import placed
+from tdb.variables import variables_of
 from tdb.views.tensor import summary_line
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def args(session: Session) -> Result:
     names = code.co_varnames[:count]
 
     def values() -> dict[str, str]:
-        local = frame.f_locals
+        local = variables_of(frame)
         return {name: _argument(local[name]) if name in local else "*** deleted" for name in names}
 
     shown = session.controller.call(values, user_code=True)

@@ -21,6 +21,7 @@ from tdb.results import Facts, Result, TensorValue
 from tdb.results import Text as Lines
 from tdb.tensors import tensor_value
 from tdb.travel.edits import changes, note_python
+from tdb.variables import variables_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -225,5 +226,5 @@ class PythonLines:
         last = line.rpartition(" ")[2]
         word = re.split(r"[^\w.]", last)[-1]
         frame = self._session.stack.frame()
-        names = {**frame.f_globals, **frame.f_locals} if frame is not None else {}
+        names = {**frame.f_globals, **variables_of(frame)} if frame is not None else {}
         return [last[: len(last) - len(word)] + name for name in names if word and name.startswith(word)]

@@ -54,7 +54,8 @@ def break_(session: Session, where: StopText | None = None) -> Result:
     `STEP` and `+N` stop at a step, `epoch N` at an epoch's first step, `every N` at every multiple of N. `when EXPR`
     stops when it becomes true (true at the first look counts), `while EXPR` at every step at which it is true,
     `changed EXPR` when its value changes. `, EXPR` after any of these is a further condition. Expressions name step,
-    epoch, loss, metrics, step data and sources; prev, delta, ema, crosses and since look back over steps.
+    epoch, loss, metrics, step data, sources, and last the loop's own variables as `p` shows them: numbers, tensors,
+    arrays, and what is found in objects. prev, delta, ema, crosses and since look back over steps.
 
     Example:
         break
@@ -64,6 +65,7 @@ def break_(session: Session, where: StopText | None = None) -> Result:
         break every 100, loss > 0.2
         break when win_rate[31] < 0.01
         break while loss > prev(loss)
+        break when optimizer.param_groups[0]["lr"] < 1e-4
         break changed epoch
     """
     return _break(session, where, temporary=False)

@@ -24,6 +24,7 @@ from tdb.expressions.grammar import (
     FUNCTIONS,
     LARGEST_INTEGER,
     REFUSED,
+    TEXT,
     Function,
     Source,
 )
@@ -108,6 +109,8 @@ class Builder:
         return built
 
     def _constant(self, node: ast.Constant) -> ast.expr:
+        if isinstance(node.value, str):
+            raise self.source.error(node, TEXT)
         if not isinstance(node.value, bool | int | float):
             raise self.source.error(node, f"only numbers, True and False can be written out, not {node.value!r}")
         if isinstance(node.value, int) and node.value > LARGEST_INTEGER:
@@ -139,11 +142,28 @@ class Builder:
             name = ".".join(parts)
             self.looked_up.append((name, base))
             return ast.Subscript(self._named(node, name), self._index(base.slice), ast.Load())
-        raise self.source.error(base, "a dot belongs to a name (bcl_metrics.win_rate) or to feature[31].win_rate")
+        return self._named(node, ".".join(self._path(node)))
+
+    def _path(self, node: ast.expr) -> list[str]:
+        """Return the parts of what is found by way of several names and numbers: meters["train"][0].average."""
+        match node:
+            case ast.Name(id=name) if name not in FUNCTIONS and name != "feature":
+                return [name]
+            case ast.Attribute(value=value, attr=name):
+                return [*self._path(value), name]
+            case ast.Subscript(value=value, slice=ast.Constant(value=str() | int() as key)):
+                return [*self._path(value), str(key)]
+            case ast.Subscript(value=value, slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as key))):
+                return [*self._path(value), str(-key)]
+        raise self.source.error(
+            node, 'only a name has parts, as in bcl_metrics.win_rate, scores["accuracy"] or feature[31].win_rate'
+        )
 
     def _subscript(self, node: ast.Subscript) -> ast.expr:
         if isinstance(node.value, ast.Constant):
             raise self.source.error(node, "a number has no entries")
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+            return self._named(node, ".".join(self._path(node)))
         value = self.build(node.value)
         match value:
             case ast.Subscript(slice=ast.Constant(value=str() as name)):
@@ -274,7 +294,8 @@ def compiled(value: ast.expr, before: list[ast.stmt], functions: Iterable[str], 
     body = cast("ast.FunctionDef", module.body[0]).body
     body[:0] = before
     cast("ast.Return", body[-1]).value = value
-    code = compile(ast.fix_missing_locations(module), "<expression>", "exec")
+    # In the name of this file: where a loop waits, what is not of tdb is taken for the script.
+    code = compile(ast.fix_missing_locations(module), __file__, "exec")
     inner = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
     callables = {name: FUNCTIONS[name].call for name in functions}
     evaluate = FunctionType(inner, {"__builtins__": {}, "FALSE": FALSE, **HELPERS, **callables})

@@ -80,6 +80,7 @@ COMPARISONS: Mapping[type[ast.cmpop], str] = {
     ast.NotEq: "!=",
 }
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.BitAnd, ast.BitOr)
+TEXT = 'text has no place in an expression, but as a key: scores["accuracy"]'
 REFUSED: Mapping[type[ast.AST], str] = {
     ast.NamedExpr: "`:=` assigns, an expression only looks",
     ast.Lambda: "lambda has no place in an expression",
@@ -91,7 +92,7 @@ REFUSED: Mapping[type[ast.AST], str] = {
     ast.Tuple: "one value is wanted here, not several with a comma",
     ast.List: "a list has a place only inside [ ], as in win_rate[[3, 17]]",
     ast.Slice: "a slice has a place only directly inside [ ]",
-    ast.JoinedStr: "text has no place in an expression",
+    ast.JoinedStr: TEXT,
 }
 NUMBER_GLUED_TO_WORD = re.compile(r"\b[0-9][\w.]*?(?:and|else|for|if|in|is|not|or)")
 OTHER_LANGUAGES: Mapping[str, str] = {
@@ -144,8 +145,6 @@ def parse(source: Source) -> ast.expr:
     strange = next((place for place, character in enumerate(text) if not character.isprintable()), None)
     if strange is not None:
         raise source.error(strange, "only printable characters on one line can be read")
-    if quote := re.search("['\"]", text):
-        raise source.error(quote.start(), REFUSED[ast.JoinedStr])
     if glued := NUMBER_GLUED_TO_WORD.search(text):  # Python would read it, with a warning on the terminal
         raise source.error(glued.start(), "a number and a word need a blank between them")
     try:

@@ -16,6 +16,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from tdb.captures import is_tensor
+from tdb.variables import variables_of
 
 UNNAMED = "loss"
 # Methods that change a loss in scale, shape or place, and leave it the loss that it is.
@@ -157,13 +158,17 @@ def names_in_call(frame: FrameType) -> list[str]:
 def _is_tensor_in(subject: ast.expr, frame: FrameType) -> bool:
     """Return whether an expression is a tensor, as far as that can be said without evaluating it."""
     if isinstance(subject, ast.Name):
-        value = frame.f_locals.get(subject.id, frame.f_globals.get(subject.id))
+        value = _variable(frame, subject.id)
         return is_tensor(value) or value is None
     if isinstance(subject, ast.Attribute) and isinstance(subject.value, ast.Name):
-        owner = frame.f_locals.get(subject.value.id, frame.f_globals.get(subject.value.id))
+        owner = _variable(frame, subject.value.id)
         value = getattr(owner, "__dict__", {}).get(subject.attr)
         return value is None or is_tensor(value)
     return True
+
+
+def _variable(frame: FrameType, name: str) -> Any:
+    return variables_of(frame).get(name, frame.f_globals.get(name))
 
 
 def _name(subject: ast.expr) -> str:

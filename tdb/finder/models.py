@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdb.frames import is_library, is_own, is_torch
 from tdb.model_capture import is_compiled
+from tdb.variables import variables_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -206,9 +207,10 @@ def objects_around(frame: FrameType | None) -> list[Any]:
 
 def _named_around(frame: FrameType | None) -> Iterator[tuple[str, Any]]:
     for user in sorted(_user_frames(frame), key=is_library):
-        spaces = [user.f_locals, user.f_globals] if user.f_locals is not user.f_globals else [user.f_globals]
-        if "self" in user.f_locals:
-            spaces.append(getattr(user.f_locals["self"], "__dict__", {}))
+        local = variables_of(user)
+        spaces = [local] if local is user.f_globals else [local, user.f_globals]
+        if "self" in local:
+            spaces.append(getattr(local["self"], "__dict__", {}))
         for space in spaces:
             yield from list(space.items())
 

@@ -33,6 +33,8 @@ def test_every_kind_of_argument_is_completed(
     assert offered("find active") == ["active_fraction"]
     assert offered("break wh") == ["when", "while"]
     assert offered("break when lo") == ["loss", "losses", "losses.loss"]
+    assert offered("break when size") == ["sizes", "size"]
+    assert offered("find siz") == []
     assert offered("catch fr") == ["frozen"]
     assert offered("condition ")[0] == "1"
     assert offered("condition 1 ")[0] == "step"
