@@ -55,7 +55,9 @@ FUNCTIONS: Mapping[str, Function] = {
     "any": Function(functions.some, "any(x)", "whether an entry is true"),
     "all": Function(functions.every, "all(x)", "whether every entry is true"),
     "isnan": Function(np.isnan, "isnan(x)", "which entries are NaN"),
-    "isfinite": Function(np.isfinite, "isfinite(x)", "which entries are neither NaN nor infinite"),
+    "isfinite": Function(
+        np.isfinite, "isfinite(x)", "which entries are neither NaN nor infinite: x[isfinite(x)] has those alone"
+    ),
     "argmin": Function(np.argmin, "argmin(x)", "position of the smallest entry"),
     "argmax": Function(np.argmax, "argmax(x)", "position of the largest entry"),
     "norm": Function(functions.norm, "norm(x)", "Euclidean norm along the last axis: one number a row"),
