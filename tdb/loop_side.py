@@ -23,7 +23,7 @@ from tdb.last_step import LastStep
 from tdb.pending import LONGEST_WAIT, MOST_WAITING
 from tdb.recorder import Recorder
 from tdb.skip import LEFT_OUT
-from tdb.standing import CRASHED, RUNNING
+from tdb.standing import CRASHED, OVER, RUNNING
 from tdb.step import CRASH, Clock, Finished, Position, step_number
 from tdb.step_captures import StepCaptures
 from tdb.stop_question import StopQuestion
@@ -300,6 +300,11 @@ class LoopSide:
         if self._unrecorded:
             self.recorder.record(self.timeline, self._hand_over(), metrics=False)
         self.recorder.flush()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether training has ended, or is ending: what the loop leaves then, it leaves for good."""
+        return self._gate.status in OVER
 
     @property
     def position(self) -> Position:

@@ -83,7 +83,7 @@ class Steps(Generic[Batch]):
                     yield batch
                 except GeneratorExit:
                     is_step = updates_of(parameters) != before and not loop.ended_by_hand
-                    if passes is not None:
+                    if passes is not None and not loop.is_over:
                         passes.left(unused=not is_step)
                     if is_step and threading.get_ident() == here:
                         self._last_boundary(hearing, sys._getframe(1))  # noqa: SLF001 - the loop that is being left

@@ -109,6 +109,15 @@ def test_a_loop_over_steps_is_debugged_and_ends_with_the_weights_of_a_plain_run(
         assert torch.equal(weight, debugged[name]), name
 
 
+def test_a_run_that_is_ended_in_the_past_has_not_left_its_batches(tmp_path: Path) -> None:
+    session = TypingSession(tmp_path, SCRIPT.replace("    torch.save", "    # torch.save"))
+    session.type("step 4")
+    assert session.type("back 2").startswith("> step 2 ")
+    session.type("phase")
+    session.close()
+    assert session.controller.take_notices() == []
+
+
 @pytest.fixture
 def controller() -> Iterator[tdb.DebugController]:
     active._plain = None
