@@ -93,7 +93,8 @@ loss_of = torch.compile(lambda x, y: nn.functional.cross_entropy(model(x), y), b
     assert session.session.run is not None
     graphs = vars(session.session.run.module)["graphs"]
     assert len(graphs) <= 3
-    assert all(graph == ["linear", "relu", "linear", "cross_entropy"] for graph in graphs)
+    # torch before 2.5 calls modules in the graph, and not their functions.
+    assert all(graph in (["linear", "relu", "linear", "cross_entropy"], ["cross_entropy"]) for graph in graphs)
 
 
 def test_an_optimizer_that_wraps_another_and_one_that_torch_does_not_know(script: Callable[..., TypingSession]) -> None:
