@@ -84,7 +84,6 @@ class Armed(StopCheck):
         self._metrics: tuple[str, ...] = ()  # those of the names that are metrics of the focus layer
         self._metrics_of = ("", -1)  # the layer for which they were looked for, and how many panels there were
         self._none_true: Evaluation | None = None  # asks all there is to ask, at once
-        self._looks = 0
         self._hits_tick = -1
         self._notices: list[str] = []
         self._told_of_no_model = False
@@ -154,10 +153,9 @@ class Armed(StopCheck):
 
     # ---- the controller's questions --------------------------------------------------------------------------------
 
-    def passes(self) -> bool:
+    def passes(self, tick: int) -> bool:
         """Return whether it is plain that training does not stop here: the quick way of a free run."""
-        self._looks += 1
-        if self._none_true is None or self._looks % NAN_EVERY == 0 or self.captures:
+        if self._none_true is None or tick % NAN_EVERY == 0 or self.captures:
             return False
         self.namespace.renew()
         try:
@@ -213,7 +211,7 @@ class Armed(StopCheck):
             position.epoch,
             self.tensors,
             boundary=self.boundary(position),
-            thorough=self._controller.capturing or self._looks % NAN_EVERY == 0,
+            thorough=self._controller.capturing or position.tick % NAN_EVERY == 0,
         )
         if self.points.notes:  # somebody may be waiting for what can never come
             for note in self.points.take_notes():

@@ -231,15 +231,20 @@ class LoopSide:
             loss: a number, or a tensor on its device that is the caller's own.
             epoch: the loop's epoch.
         """
-        tick, now = self.tick_ahead, time()
-        is_free = tick < self._busy_from and now < self._busy_at and not self._attention.is_set
-        if not is_free or self._overhead is not None:
+        tick, now, before = self.tick_ahead, time(), self._finished
+        if tick >= self._busy_from or now >= self._busy_at or self._overhead is not None:
+            return False
+        finished = self._finished = (tick, before[1] + 1, epoch, loss, now)
+        asked = self._attention.is_set
+        if asked and not (self._is_left_alone and self.question.passes(tick)):
+            self._finished = before
             return False
         self.tick_ahead = tick + 1
-        finished = self._finished = (tick, self._finished[1] + 1, epoch, loss, now)
         self._unrecorded.append(finished)
         if tick >= self._records_from:
             self._record_metrics(tick)
+        elif asked:
+            self._record_looked_at()
         return True
 
     def measure(self, overhead: Overhead, *others: Measured) -> None:
@@ -373,9 +378,12 @@ class LoopSide:
 
         Then this boundary is as good as one of a free run; it was taken note of, and no more is done.
         """
-        if not self._runs_freely or self._stopped_inside or self._gate.is_wanted or self.wanted:
-            return False
-        return self.question.is_quiet(self.position)
+        return self._is_left_alone and self.question.is_quiet(self.position)
+
+    @property
+    def _is_left_alone(self) -> bool:
+        """Whether nothing is wanted of this boundary, unless a stop check does."""
+        return self._runs_freely and not (self._stopped_inside or self._gate.is_wanted or self.wanted)
 
     def _record_metrics(self, tick: int) -> None:
         """Record a step of which nothing else is wanted, and go on as before it."""

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 class StopCheck:
     """Something other than a pause that may stop training, asked at every boundary in the training thread."""
 
-    def passes(self) -> bool:
-        """Return whether it is plain that training does not stop here, and that the step ahead need not be captured."""
+    def passes(self, tick: int) -> bool:
+        """Return whether it is plain that training does not stop here, and that the step ahead need not be captured.
+
+        May be asked more than once of the boundary that has this tick.
+        """
+        del tick
         return False
 
     def looked_at(self) -> tuple[tuple[str, ...], Sequence[Any]]:
@@ -70,11 +74,15 @@ class StopQuestion:
         self._notices = notices
         self._answer: str | None = None  # what was said of this boundary, if it was asked already
 
+    def passes(self, tick: int) -> bool:
+        """Return whether it is plain that a check wants neither a stop here nor a capture; nothing more is asked."""
+        return self.check is not None and self._answer is None and self.check.passes(tick)
+
     def is_quiet(self, position: Position) -> bool:
         """Return whether there is a check, and it wants neither a stop here nor a capture of the step ahead."""
         if self.check is None or self._answer is not None:
             return False
-        if self.check.passes():
+        if self.check.passes(position.tick):
             return True
         self._answer = self._ask(position)
         if self._answer or self.may_stop(position.step + 1):
