@@ -8,7 +8,7 @@ every step.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,6 @@ from tdb.stops import Hit, Moment, StopPoints
 from tdb.target import model_of
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from tdb.controller import DebugController
     from tdb.expressions.build import Evaluation
     from tdb.step import Position
@@ -69,10 +67,10 @@ class Armed(StopCheck):
         self,
         controller: DebugController,
         thresholds: Callable[[], Mapping[str, float]],
-        frame: Callable[[], FrameType | None],
+        scopes: Callable[[], Sequence[Mapping[str, Any]]],
     ) -> None:
         self.points = StopPoints()
-        self.namespace = StepNamespace(controller, thresholds, frame)
+        self.namespace = StepNamespace(controller, thresholds, scopes)
         self.tensors = StepTensors()
         self.hits: list[Hit] = []
         self.looks_back: list[tuple[Expression, Memory]] = []

@@ -74,6 +74,11 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
+def in_a_line(error: BaseException) -> str:
+    """Return the first line of `in_words`: torch's own errors go on about backends."""
+    return in_words(error).partition("\n")[0]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception says that there is not enough memory, as Python, torch and its backends say it."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdb.captures import is_tensor
-from tdb.errors import TdbError, in_words
+from tdb.errors import TdbError, in_a_line
+from tdb.guard import generators_kept
 from tdb.queries import array_of
-from tdb.variables import variables_of
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from tdb.results import Array
+
+# What they hold is found without running code of the script's.
+PLAIN = frozenset({dict, OrderedDict, list, tuple, deque})
 
 
 class NoNumberError(TdbError):
@@ -27,11 +33,11 @@ class LoopVariables:
     """Variables by name, asked for where their frame stands still; iterating names those of `numbers_in`.
 
     Args:
-        frame: returns the frame that is looked at now, None if there is none.
+        scopes: returns where variables are looked for now, the innermost first; none if no frame is known.
     """
 
-    def __init__(self, frame: Callable[[], FrameType | None]) -> None:
-        self._frame = frame
+    def __init__(self, scopes: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        self._scopes = scopes
 
     def value(self, name: str) -> Any:
         """Return what "accuracy" or "self.meters.0.average" is: after dots are attributes, or entries by key or number.
@@ -44,50 +50,99 @@ class LoopVariables:
             TdbError: it cannot be read.
         """
         first, _, rest = name.partition(".")
-        frame = self._frame()
-        if frame is None:
+        scope = next((scope for scope in self._scopes() if first in scope), None)
+        if scope is None:
             raise KeyError(name)
-        local = variables_of(frame)
-        value = local[first] if first in local else frame.f_globals[first]
+        value = scope[first]
         while rest:
-            part, _, deeper = (rest, "", "") if isinstance(value, Mapping) and rest in value else rest.partition(".")
-            value, rest = _part(value, part, name), deeper
+            value, rest = _deeper(value, rest, name)
         if value is None:
             raise KeyError(name)
         if not _is_of_numbers(value):
             kind = type(value).__name__
             raise NoNumberError(f"{name} is no number, but {kind}", "Expressions are of numbers, tensors and arrays")
-        array = np.array(array_of(value))  # the loop may write to it
+        array = _array(value, name)
         return array[()] if array.ndim == 0 else array
 
     def __iter__(self) -> Iterator[str]:
-        frame = self._frame()
-        return iter([] if frame is None else numbers_in(frame))
+        return iter(numbers_in(next(iter(self._scopes()), {})))
 
 
-def numbers_in(frame: FrameType) -> list[str]:
-    """Name a frame's own variables that are numbers, tensors or arrays of them, or None, as what is none yet."""
-    found = variables_of(frame).items()
-    return [name for name, value in found if name[:1] != "_" and (value is None or _is_of_numbers(value))]
+def numbers_in(variables: Mapping[str, Any]) -> list[str]:
+    """Name the variables that are numbers, tensors or arrays of them, or None, as what is none yet."""
+    return [name for name, value in variables.items() if name[:1] != "_" and (value is None or _is_of_numbers(value))]
 
 
-def _part(value: Any, part: str, name: str) -> Any:
-    """Return an entry of a dictionary or list, or an attribute of anything else."""
+def _deeper(value: Any, rest: str, name: str) -> tuple[Any, str]:
+    """Return what the first part of "meters.0.average" names in a value, and the other parts.
+
+    Raises:
+        KeyError: there is nothing of this name.
+        TdbError: code of the script's has failed.
+    """
+    with nullcontext() if _is_stored(value, rest.partition(".")[0]) else generators_kept():
+        try:
+            return _entry(value, rest)
+        except (AttributeError, LookupError):
+            raise KeyError(name) from None
+        except Exception as error:  # a property of the script's own
+            raise TdbError(f"{name} cannot be read: {in_a_line(error)}") from error
+
+
+def _entry(value: Any, rest: str) -> tuple[Any, str]:
+    """Return an entry of a dictionary or a list, or an attribute, and the parts after it."""
+    part, _, deeper = rest.partition(".")
+    is_place = part.removeprefix("-").isdecimal()
     if isinstance(value, Mapping):
-        return value[part]
-    try:
-        is_number = isinstance(value, list | tuple) and part.lstrip("-").isdigit()
-        return value[int(part)] if is_number else getattr(value, part)
-    except (AttributeError, IndexError):
-        raise KeyError(name) from None
-    except Exception as error:  # a property of the script's own
-        raise TdbError(f"{name} cannot be read: {in_words(error)}") from error
+        words = rest.split(".")
+        for count in range(len(words), 0, -1):  # there may be dots in a key, too
+            key = ".".join(words[:count])
+            if key in value:
+                return value[key], ".".join(words[count:])
+        if is_place and int(part) in value:
+            return value[int(part)], deeper
+    elif is_place and (isinstance(value, Sequence) or _is_module(value)):
+        return value[int(part)], deeper
+    return getattr(value, part), deeper
+
+
+def _is_stored(value: Any, part: str) -> bool:
+    """Return whether a part of a value is found without running code of the script's, which may draw random numbers."""
+    kind = type(value)
+    if kind in PLAIN or is_tensor(value):
+        return True
+    if hasattr(kind, part) or getattr(kind, "__getattribute__", None) is not object.__getattribute__:
+        return False
+    return part in getattr(value, "__dict__", ()) or _is_module(value)
+
+
+def _is_module(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
 
 
 def _is_of_numbers(value: Any) -> bool:
     """Return whether a value can be made an array without asking it for its entries, as a dataset would be."""
-    if isinstance(value, list | tuple):
-        return all(isinstance(each, Number) for each in value)
+    if isinstance(value, list | tuple | deque):
+        return all(issubclass(kind, Number) for kind in set(map(type, value))) or all(map(_is_one_entry, value))
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind in "fiubc"
     return isinstance(value, Number) or is_tensor(value)
+
+
+def _is_one_entry(value: Any) -> bool:
+    return isinstance(value, Number) or (is_tensor(value) and not value.is_nested and value.dim() == 0)
+
+
+def _array(value: Any, name: str) -> Array:
+    """Return a copy of a value: the loop may write to it.
+
+    Raises:
+        NoNumberError: its numbers are not here, or of a kind that is none of numpy's.
+    """
+    try:
+        if isinstance(value, deque | list | tuple):
+            return np.array([array_of(each) if is_tensor(each) else each for each in value])
+        return np.array(array_of(value))
+    except TdbError as error:
+        raise NoNumberError(f"{name} is no number: {error}") from error

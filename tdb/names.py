@@ -14,6 +14,7 @@ from tdb.namespace import OF_THE_STEP
 from tdb.sources import sources_of
 from tdb.standing import STOPPED
 from tdb.target import model_of
+from tdb.variables import variables_of
 
 if TYPE_CHECKING:
     from tdb.session import Session
@@ -52,7 +53,7 @@ def recorded_names(session: Session) -> Names:
 def variable_names(session: Session) -> Names:
     """Return the variables that expressions can name, of the frame where training stands."""
     frame = session.stack.frame() if session.status == STOPPED else None
-    return [] if frame is None else [(name, "variable") for name in numbers_in(frame)]
+    return [] if frame is None else [(name, "variable") for name in numbers_in(variables_of(frame))]
 
 
 def branch_names(session: Session) -> Names:

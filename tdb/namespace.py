@@ -13,7 +13,7 @@ Used in the training thread only, between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,6 @@ from tdb.sources import sources_of
 from tdb.step import Position, not_yet
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from tdb.controller import DebugController
     from tdb.panel import Panel
 
@@ -85,7 +83,7 @@ class StepNamespace(Mapping[str, Any]):
     Args:
         controller: whose step it is.
         thresholds: gives "dead" and "winner" where the user has set them.
-        frame: returns the frame where the loop waits, None if it is not known.
+        scopes: returns where variables of the loop are looked for now, the innermost first.
 
     Attributes:
         found: the same values, asked for without detours.
@@ -96,9 +94,9 @@ class StepNamespace(Mapping[str, Any]):
         self,
         controller: DebugController,
         thresholds: Callable[[], Mapping[str, float]],
-        frame: Callable[[], FrameType | None],
+        scopes: Callable[[], Sequence[Mapping[str, Any]]],
     ) -> None:
-        self.variables = LoopVariables(frame)
+        self.variables = LoopVariables(scopes)
         self._captured: set[str] = set()  # names of step data that there was
         self._controller = controller
         self._thresholds = thresholds

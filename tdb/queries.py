@@ -9,7 +9,7 @@ import numpy as np
 
 from tdb.captures import is_tensor
 from tdb.counted import counted
-from tdb.errors import StateError
+from tdb.errors import StateError, TdbError, in_a_line
 from tdb.results import Array, Images, Table
 
 # Beyond this, a grid no longer shows single images.
@@ -18,27 +18,40 @@ MOST_IMAGES = 1024
 # Entries of a sparse tensor, zeros too, that are written out: 256 MB of float32.
 MOST_OF_SPARSE = 2**26
 
+# Types of tensors that float32 holds, and numpy does not know.
+NOT_OF_NUMPY = ("torch.bfloat16", "torch.float8")
+
 
 def array_of(value: Any) -> Array:
-    """Return a tensor, array or number as a numpy array on the host; bfloat16 becomes the float32 that equals it.
+    """Return a tensor, array or number as a numpy array on the host.
 
+    What numpy has no type for, such as bfloat16 or what is quantized, becomes the float32 that equals it.
     Of a tensor that is distributed over processes it is the part that lies in this one.
 
     Raises:
         StateError: a sparse tensor has too many entries to write them all out.
+        TdbError: a tensor gives no numbers: it has but a shape, is nested, or of a kind of its own.
     """
-    if is_tensor(value):
-        value = value.detach()
-        value = (value.to_local() if hasattr(value, "to_local") else value).cpu()
-        if str(value.layout) != "torch.strided":
-            if value.numel() > MOST_OF_SPARSE:
-                shape = "x".join(map(str, value.shape))
-                raise StateError(f"a sparse tensor of {shape} is too large to be looked at", "Look at a part of it")
-            value = value.to_dense()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-        return np.asarray(value.resolve_conj().resolve_neg().numpy())
-    return np.asarray(value)
+    if not is_tensor(value):
+        return np.asarray(value)
+    try:
+        return _numbers_of(value.detach())
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise TdbError(f"this tensor's numbers cannot be looked at: {in_a_line(error)}") from error
+
+
+def _numbers_of(value: Any) -> Array:
+    value = (value.to_local() if hasattr(value, "to_local") else value).cpu()
+    if str(value.layout) != "torch.strided":
+        if value.numel() > MOST_OF_SPARSE:
+            shape = "x".join(map(str, value.shape))
+            raise StateError(f"a sparse tensor of {shape} is too large to be looked at", "Look at a part of it")
+        value = value.to_dense()
+    if value.is_quantized:
+        value = value.dequantize()
+    if str(value.dtype).startswith(NOT_OF_NUMPY):
+        value = value.float()
+    return np.asarray(value.resolve_conj().resolve_neg().numpy())
 
 
 def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,8 +21,9 @@ from tdb.main_thread import MainThread
 from tdb.prompt_python import PromptNamespace
 from tdb.settings import Settings
 from tdb.stack import Stack
-from tdb.standing import CRASHED, OVER, READY, RUNNING, STOPPED
+from tdb.standing import CRASHED, FINISHED, OVER, READY, RUNNING, STOPPED
 from tdb.travel.in_place import InPlace
+from tdb.variables import variables_of
 
 if TYPE_CHECKING:
     from tdb.commands import Registry
@@ -75,7 +76,7 @@ class Session:
         self.front: Front = front or PlainFront()
         self.settings = Settings()
         self.stack = Stack(controller.gate, lambda: self.error)
-        self.armed = Armed(controller, self.settings.thresholds, self.stack.of_loop)
+        self.armed = Armed(controller, self.settings.thresholds, self.variables)
         self.displays = Displays()
         self.aliases: dict[str, str] = {}
         self.typed = ""
@@ -98,6 +99,17 @@ class Session:
     def typed_before(self, text: str) -> str:
         """Return what was typed before `text`, so that an error shows the line as it was typed; empty if nothing."""
         return self.typed.rpartition(text)[0]
+
+    def variables(self) -> list[Mapping[str, Any]]:
+        """Return what names mean where the loop waits, the innermost scope first; after its end, those of the script.
+
+        Asked in the training thread, or after its end.
+        """
+        frame = self.stack.of_loop()
+        if frame is not None:
+            return [variables_of(frame), frame.f_globals]
+        module = self.run.module if self.run is not None and self.status == FINISHED else None
+        return [] if module is None else [vars(module)]
 
     def go_on_alone(self, front: Front) -> None:
         """This process is a copy in which only the training thread has come along; called by that thread.

@@ -26,7 +26,7 @@ def variables_of(frame: FrameType) -> Mapping[str, Any]:
         return local
     found = dict(local)
     if sys.getrefcount(local) == ONLY_THE_FRAME:  # or the script has called `locals()`, and looks at it
-        local.clear()
+        _empty(frame, local)
     return found
 
 
@@ -48,7 +48,14 @@ def assign_variables(frame: FrameType, values: Mapping[str, Any]) -> None:
     if _is_filled_anew(frame):
         ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
         if sys.getrefcount(local) == ONLY_THE_FRAME:
-            local.clear()
+            _empty(frame, local)
+
+
+def _empty(frame: FrameType, local: dict[str, Any]) -> None:
+    """Let go of the variables that have places in the frame; names that `exec` has made there are nowhere else."""
+    code = frame.f_code
+    for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+        local.pop(name, None)
 
 
 def _is_filled_anew(frame: FrameType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,7 +160,8 @@ def _is_plain(value: Any) -> bool:
 
 def _in_short(value: Any) -> str:
     if is_array(value):
-        array = array_of(value)
-        if array.dtype.kind in "fiub":
-            return short(array)
+        with suppress(TdbError):  # a tensor without numbers has a text
+            array = array_of(value)
+            if array.dtype.kind in "fiubc":
+                return short(array)
     return text_of(value)

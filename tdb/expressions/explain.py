@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tdb.expressions.memory import Memory
 
 SHOWN_ENTRIES = 3
+LONGEST_WRITTEN_OUT = 10**20  # whole numbers below it
 DISTINCT_DIGITS = (4, 6, 9, 17)  # 17 digits tell any two different doubles apart
 
 
@@ -133,7 +135,9 @@ def _distinct(values: list[Any]) -> list[str]:
 def _number(value: Any, digits: int) -> str:
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
-    return str(value) if isinstance(value, int | np.integer) else f"{float(value):.{digits}g}"
+    if isinstance(value, int | np.integer):
+        return str(value) if abs(int(value)) < LONGEST_WRITTEN_OUT else f"{Decimal(int(value)):.{digits}g}"
+    return f"{complex(value) if isinstance(value, complex | np.complexfloating) else float(value):.{digits}g}"
 
 
 def _is_written_out(node: ast.expr) -> bool:

@@ -58,3 +58,36 @@ def test_what_a_step_was_made_of_is_gone_after_it(tmp_path: Path, look: str) -> 
     assert "finished after 12 steps" in session.type("continue")
     assert run_python(session.session, "alive") == [[step] for step in range(1, 13)]
     session.close()
+
+
+# Functions whose variables are looked at also by themselves.
+LOOKS_ITSELF = """
+import torch
+from torch import nn
+
+def train():
+    torch.manual_seed(0)
+    model = nn.Linear(6, 5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    exec("scale = 3")
+    found = []
+    for step in range(4):
+        loss = model(torch.randn(8, 6)).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(eval("scale") + locals()["scale"] + eval("step"))
+    return found
+
+found = train()
+"""
+
+
+def test_names_that_a_function_has_made_by_exec_stay(tmp_path: Path) -> None:
+    session = TypingSession(tmp_path, LOOKS_ITSELF)
+    session.type("step")
+    for line in ("break when step > 90 and loss > 1000", "break while scale > 3", "p step", "found = list(found)"):
+        assert "***" not in session.type(line)
+    assert "finished after 4 steps" in session.type("continue")
+    assert run_python(session.session, "found") == [6, 7, 8, 9]
+    session.close()
