@@ -21,17 +21,16 @@ def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def weight_cosine_similarity(weight: Tensor) -> Tensor:
-    """Return the mean signed cosine over all pairs of different rows of `weight` [D, F]; 0 where there is no pair.
-
-    A row of zeros has no direction, and is left out.
-    """
+    """Return the mean signed cosine over all pairs of different rows of `weight` [D, F]; 0 for one row."""
     weight = weight.detach()
     # In float32 the squares of entries below 1e-19 or above 1e19 are lost; a power of two changes no other digit.
     exponent = weight.abs().amax(1, keepdim=True).frexp().exponent.clamp(-126, 126)  # [D, 1]
     unit = functional.normalize(weight.ldexp(-exponent), dim=1)  # [D, F]
-    directions = (unit != 0).any(1).sum()
+    features = len(unit)
+    if features < 2:
+        return unit.new_zeros(())
     cosine = unit @ unit.T  # [D, D]
-    return cosine.triu(1).sum() / (directions * (directions - 1) / 2).clamp(min=1)
+    return cosine.triu(1).sum() / (features * (features - 1) / 2)
 
 
 def activation_sparsity(output: Tensor) -> Tensor:

@@ -151,10 +151,9 @@ def trace(session: tdb.Session, name: TensorName | None = None, *, all_: bool = 
     """Follow this batch through the rule: one line a tensor, in the order of the formulas.
 
     cosine is the mean over all pairs of features (columns of [B, D], rows of [D, F]; of the inputs, over pairs of
-    images); those of zeros alone have none, and are counted. variation is the standard deviation over the mean. Where
-    features become alike (a cosine above 0.9, made from tensors that have less) symmetry "appears", and from there on
-    it "stays". With NAME the tensor is drawn: [B, D] as a heatmap, [D] as bars, [D, F] as images. `trace --all
-    FILE.pdf` draws them all on one page.
+    images), variation the standard deviation over the mean. Where features become alike (a cosine above 0.9, made from
+    tensors that have less) symmetry "appears", and from there on it "stays". With NAME the tensor is drawn: [B, D] as a
+    heatmap, [D] as bars, [D, F] as images. `trace --all FILE.pdf` draws them all on one page.
 
     Example:
         trace

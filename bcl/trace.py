@@ -107,8 +107,7 @@ class Line:
         high: its greatest finite value.
         not_finite: how many of its values are none.
         cosine: mean cosine over all pairs of features: the columns of [B, D], the rows of [D, F]; of the inputs, over
-            all pairs of images; None where there is one number a feature. Those of zeros alone are left out.
-        zeros: how many of them that are.
+            all pairs of images; None where there is one number a feature.
         variation: the coefficient of variation of all its values, their standard deviation over their mean's size;
             None where the values are numbers of features.
         symmetry: "appears" where features are alike and nothing that the tensor is made from is, "stays" where
@@ -123,7 +122,6 @@ class Line:
     cosine: float | None
     variation: float | None
     symmetry: str = ""
-    zeros: int = 0
 
 
 def trace(tensors: Mapping[str, Tensor]) -> list[Line]:
@@ -132,9 +130,7 @@ def trace(tensors: Mapping[str, Tensor]) -> list[Line]:
     for name in in_order(tensors):
         tensor = tensors[name]
         finite = tensor[tensor.isfinite()]
-        rows = _rows(name, tensor)
-        cosine = None if rows is None else weight_cosine_similarity(rows).item()
-        zeros = 0 if rows is None else int((rows == 0).all(1).sum())
+        cosine = _cosine(name, tensor)
         lines[name] = Line(
             name,
             tuple(tensor.shape),
@@ -143,8 +139,7 @@ def trace(tensors: Mapping[str, Tensor]) -> list[Line]:
             tensor.numel() - finite.numel(),
             cosine,
             None if name in IDS else variation(tensor),
-            _symmetry(name, rows, cosine, lines),
-            zeros,
+            _symmetry(name, cosine, lines),
         )
     return list(lines.values())
 
@@ -156,14 +151,13 @@ def in_order(names: Mapping[str, object]) -> list[str]:
 
 def columns_of_lines(lines: Sequence[Line]) -> dict[str, list[Any]]:
     """Return the lines as columns of a table; what a tensor does not have stays blank."""
-    not_finite, zeros = [line.not_finite for line in lines], [line.zeros for line in lines]
+    not_finite = [line.not_finite for line in lines]
     return {
         "tensor": [line.name for line in lines],
         "shape": ["x".join(map(str, line.shape)) for line in lines],
         "min": [line.low for line in lines],
         "max": [line.high for line in lines],
         **({"not finite": not_finite} if any(not_finite) else {}),
-        **({"zeros": zeros} if any(zeros) else {}),
         "cosine": ["" if line.cosine is None else f"{line.cosine:.3f}" for line in lines],
         "variation": ["" if line.variation is None else f"{line.variation:.3f}" for line in lines],
         "symmetry": [line.symmetry for line in lines],
@@ -198,23 +192,17 @@ def verdict(lines: list[Line]) -> str:
     return f"the SOM targets are alike, and the symmetry appears in {path[-1].name}: {way}{fresh}"
 
 
-def _rows(name: str, tensor: Tensor) -> Tensor | None:
-    """Return what is compared of a tensor, a row each; None where there is one number a feature."""
+def _cosine(name: str, tensor: Tensor) -> float | None:
     match AXES[name]:
         case "BD":
-            return tensor.T
+            return weight_cosine_similarity(tensor.T).item()
         case "DF" | "BF":
-            return tensor
+            return weight_cosine_similarity(tensor).item()
     return None
 
 
-def _symmetry(name: str, rows: Tensor | None, cosine: float | None, before: Mapping[str, Line]) -> str:
-    if rows is None or cosine is None or AXES[name] == "BF":
-        return ""
-    features, directions = len(rows), int((rows != 0).any(1).sum())
-    # A feature of zeros is like no other: two that are alike among many of zeros make no symmetry.
-    share = directions * (directions - 1) / max(features * (features - 1), 1)
-    if not cosine * share > SYMMETRIC_ABOVE:
+def _symmetry(name: str, cosine: float | None, before: Mapping[str, Line]) -> str:
+    if cosine is None or AXES[name] == "BF" or not cosine > SYMMETRIC_ABOVE:
         return ""
     return "stays" if _alike(name, before) else "appears"
 

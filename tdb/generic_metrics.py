@@ -57,7 +57,7 @@ def generic_metrics(
 
     norm = torch.linalg.vector_norm(weights, dim=1)
     found = {"weight_norm": norm}
-    tiny = torch.finfo(norm.dtype).tiny  # a row of zeros has no direction, and no cosine
+    tiny = torch.finfo(norm.dtype).tiny
     if grad is not None:
         found["grad_norm"] = torch.linalg.vector_norm(grad, dim=1)
     if before is not None:
@@ -65,8 +65,7 @@ def generic_metrics(
         found["update_norm"] = torch.linalg.vector_norm(change, dim=1)
         found["update_ratio"] = found["update_norm"] / norm
         if grad is not None:
-            product = found["update_norm"] * found["grad_norm"]
-            product.masked_fill_(product < tiny, float("nan"))
+            product = (found["update_norm"] * found["grad_norm"]).clamp_min(tiny)
             found["descent_cos"] = (0.0 - torch.linalg.vecdot(change, grad)) / product  # -x would make -0.0 of 0
     if output is not None:
         outputs = output.float()
@@ -76,7 +75,7 @@ def generic_metrics(
         active = (outputs > 0).mean(dim=0, dtype=torch.float32)
         found["active_fraction"] = active.masked_fill(mean.isnan(), float("nan"))
     if initial is not None:
-        product = norm * initial.norm
-        product.masked_fill_(product < tiny, float("nan"))
+        # A row of zeros has cosine 0 with anything.
+        product = (norm * initial.norm).clamp_min(tiny)
         found["cos_to_init"] = torch.linalg.vecdot(weights, initial.rows) / product
     return found

@@ -91,10 +91,8 @@ class InitialRows:
         return products / self.product(norms, self._norm)
 
     def product(self, one: Array, other: Array) -> Any:
-        """Return the product of norms; NaN for a row of zeros, which has no direction and so no cosine."""
-        product = one * other
-        product[product < self._tiny] = np.nan
-        return product
+        """Return the product of norms; a row of zeros has cosine 0 with anything."""
+        return np.maximum(one * other, self._tiny)
 
 
 class Kind(NamedTuple):

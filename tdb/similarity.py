@@ -19,22 +19,22 @@ MOST_COSINES = 2**30  # 4 GB, which are copied once or twice on the way to a fig
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Return the rows [D, F] divided by their L2 norms; a row of zeros has no direction, and becomes NaN."""
+    """Return the rows [D, F] divided by their L2 norms; a row of zeros, or of nothing, stays one."""
     rows = rows.float()
     if not rows.shape[1]:
         return rows
     # Scaled by the largest entry first: in float32 the squares of entries below 1e-19 or above 1e19 are lost.
     scale = rows.abs().amax(dim=1, keepdim=True)
-    rows = rows / scale
-    units: Tensor = rows / rows.norm(dim=1, keepdim=True)
+    rows = rows / scale.masked_fill(scale == 0, 1.0)
+    norms = rows.norm(dim=1, keepdim=True)
+    units: Tensor = rows / norms.masked_fill(norms == 0, 1.0)
     return units
 
 
 def cosine_matrix(rows: Tensor, others: Tensor | None = None) -> Array:
     """Return the cosines of all pairs of rows, [D, D], or of rows with other rows, [D, E].
 
-    A row of zeros has no direction: its cosine with anything, itself too, is NaN, as that of a row with an entry that
-    is not finite.
+    The cosine of a row of zeros with anything, itself too, is 0. A row with NaN or an infinite entry gives NaN.
 
     Raises:
         TdbError: there are more than anybody has the memory for.
@@ -58,13 +58,8 @@ def cosine_matrix(rows: Tensor, others: Tensor | None = None) -> Array:
         matrix[strip, start:] = across
         matrix[start:, strip] = across.T
     diagonal = matrix.diagonal()
-    diagonal.copy_(diagonal.round())  # 1 exactly; rounding alone would leave 0.9999999
+    diagonal.copy_(diagonal.round())  # 1 or 0 exactly; rounding alone would leave 0.9999999
     return np.asarray(matrix.cpu().numpy())
-
-
-def rows_of_zeros(rows: Tensor) -> int:
-    """Return how many of the rows [D, F] have no direction."""
-    return int((rows == 0).all(dim=1).sum())
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def norm_by_loops(vector: list[float]) -> float:
 
 def cosine_by_loops(a: list[float], b: list[float]) -> float:
     lengths = norm_by_loops(a) * norm_by_loops(b)
-    return math.fsum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else math.nan
+    return math.fsum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
 
 
 def median_by_sorting(x: Any) -> float:

@@ -32,7 +32,7 @@ def oracle(weight: Tensor, before: Tensor, grad: Tensor, output: Tensor, initial
         "grad_norm": grad.norm(dim=1),
         "update_norm": change.norm(dim=1),
         "update_ratio": change.norm(dim=1) / weight.norm(dim=1),
-        "descent_cos": torch.cosine_similarity(change, -grad, dim=1, eps=0),  # NaN of a row without a gradient
+        "descent_cos": torch.cosine_similarity(change, -grad, dim=1, eps=0).nan_to_num(0.0),  # a row without a gradient
         "mean_activation": output.mean(0),
         "activation_std": output.std(0, correction=0),
         "active_fraction": (output > 0).double().mean(0),

@@ -9,10 +9,9 @@ import numpy as np
 from tdb.commands import command
 from tdb.commands.arguments import BranchNames, MetricName, SourceName
 from tdb.commands.branches import ends_of_branches
-from tdb.counted import counted
 from tdb.errors import TdbError, UsageError
 from tdb.results import Array, Matrix, Page, Picture, Result, Table
-from tdb.similarity import Similarity, cosine_matrix, rows_of_zeros, similarity_of
+from tdb.similarity import Similarity, cosine_matrix, similarity_of
 from tdb.this_step import feature_order, source_rows
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def cosmat(
     """Draw the cosine similarity of every pair of features, and say how alike they are.
 
     Two sources are drawn side by side and their means compared; `cross` compares the rows of one with those of the
-    other instead. `sort METRIC` reorders rows and columns; `abs` takes absolute values. Rows of zeros have none.
+    other instead. `sort METRIC` reorders rows and columns; `abs` takes absolute values. Rows of zeros have cosine 0.
     `--branch A B` compares the weights of every feature at the end of one branch with those at the end of another.
 
     Example:
@@ -49,12 +48,11 @@ def cosmat(
     names = [source] if second is None else [source, second]
     cross = cross or ends is not None
 
-    def compute() -> tuple[list[Array], list[int]]:
+    def compute() -> list[Array]:
         rows = [source_rows(session, name) for name in names] if ends is None else ends
-        matrices = [cosine_matrix(*rows)] if cross else [cosine_matrix(each) for each in rows]
-        return matrices, [rows_of_zeros(each) for each in rows]
+        return [cosine_matrix(*rows)] if cross else [cosine_matrix(each) for each in rows]
 
-    matrices, zeros = session.ask(compute)
+    matrices = session.ask(compute)
     for name, matrix in zip(names, matrices, strict=False):
         if not cross and len(matrix) < 2:
             raise TdbError(f"{name} has one row, and a cosine takes two")
@@ -77,13 +75,7 @@ def cosmat(
         **difference,
         "matrices": {each.title: each.matrix for each in compared},
     }
-    of = names if branch is None else [f"weights of {name}" for name in branch.split()]
-    notes = [
-        f"{counted(count, 'row')} of {name} {'is' if count == 1 else 'are'} zeros, and without a cosine"
-        for name, count in zip(of, zeros, strict=True)
-        if count
-    ]
-    return Result([table, picture], data, notes)
+    return Result([table, picture], data)
 
 
 class _Compared(NamedTuple):

@@ -74,10 +74,10 @@ def norm(x: Any) -> Any:
 
 
 def cosine(a: Any, b: Any) -> Any:
-    """Cosine of the angle between a and b along the last axis; NaN where one of them is all zeros."""
+    """Cosine of the angle between a and b along the last axis; 0 where one of them is all zeros."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     product, lengths = np.sum(a * b, axis=-1), norm(a) * norm(b)
-    return np.divide(product, lengths, out=np.full_like(product, np.nan), where=lengths != 0)[()]
+    return np.divide(product, lengths, out=np.zeros_like(product), where=lengths != 0)[()]
 
 
 def power(base: Any, exponent: Any) -> Any:

@@ -60,8 +60,7 @@ def feature_summary(
     """Return a row for each step that recorded `metric`: dead, contender and winner counts, mean, gini, top-5 share.
 
     Features are counted by the metric that `status` names, whatever `metric` is; without a rule there are no counts.
-    Where that is not a number at any of the steps, there is a count of unknown features, too. The mean is that of the
-    features whose value is a number, the others are counted as `nan` where there are any.
+    Where that is not a number at any of the steps, there is a count of unknown features, too.
 
     Raises:
         UsageError: no such metric, it has no value a feature, or nothing is recorded from `first` to `last`.
@@ -80,12 +79,8 @@ def feature_summary(
         if unknown.any():
             columns["unknown"] = unknown.sum(axis=1)
         columns = {name: columns[name] for name in ("step", *COUNTS) if name in columns}
-    number = ~np.isnan(values)
-    if not number.all():
-        columns["nan"] = (~number).sum(axis=1)
-    with np.errstate(invalid="ignore"):  # the mean of both infinities, or of nothing, is NaN, and that is what to show
-        total = values.sum(axis=1, dtype=np.float64, where=number)
-        columns["mean"] = total / number.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # the mean of both infinities is NaN, and that is what to show
+        columns["mean"] = values.mean(axis=1, dtype=np.float64)
     columns |= {"gini": gini(values), "top5_share": top_share(values)}
     by = f", features counted by {status.metric}" if status is not None else ""
     note = f"{counted(len(steps), 'recorded step')} from {steps[0]:,} to {steps[-1]:,}{by}"

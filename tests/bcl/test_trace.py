@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from bcl import BCLConfig, attach_bcl
 from bcl.images import exerted, feature_columns, image_columns, means_by, pull_shares
 from bcl.rules import RULES
-from bcl.trace import AXES, IDS, MADE_FROM, columns_of_lines, in_order, trace, variation, verdict
+from bcl.trace import AXES, IDS, MADE_FROM, in_order, trace, variation, verdict
 
 B, D, F, K = 11, 7, 5, 3
 SIZES = {"B": B, "D": D, "F": F, "k": K}
@@ -32,8 +32,8 @@ def cosine_by_loops(rows):
     for i, row in enumerate(rows):
         for other in rows[:i]:
             lengths = math.sqrt(sum(x * x for x in row)) * math.sqrt(sum(y * y for y in other))
-            found += [sum(x * y for x, y in zip(row, other, strict=True)) / lengths] if lengths else []
-    return sum(found) / max(len(found), 1)
+            found.append(sum(x * y for x, y in zip(row, other, strict=True)) / lengths if lengths else 0.0)
+    return sum(found) / len(found)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -61,7 +61,6 @@ def test_a_line_says_what_numpy_and_loops_find(rule):
             assert line.cosine is None
         else:
             assert line.cosine == pytest.approx(cosine_by_loops(rows.tolist()), abs=1e-9)
-            assert line.zeros == sum(not any(row) for row in rows.tolist())
         if line.name in IDS:
             assert line.variation is None
         else:
@@ -113,15 +112,6 @@ def test_symmetry_appears_where_features_become_alike_and_stays_in_what_follows(
     del tensors["som_targets"]
     assert verdict(trace(tensors)) == "features are alike from global_pull on"
     assert verdict(trace({"rank_score": torch.eye(6)})) == "features are alike in none of these tensors"
-
-
-def test_features_of_zeros_have_no_cosine_and_two_that_are_alike_among_them_make_no_symmetry():
-    target = torch.zeros(6, 4)
-    target[:2] = torch.rand(4)
-    (line,) = trace({"local_target": target})
-    assert (line.cosine, line.zeros, line.symmetry) == (pytest.approx(1), 4, "")
-    assert columns_of_lines([line])["zeros"] == [4]
-    assert "zeros" not in columns_of_lines(trace({"local_target": torch.rand(6, 4)}))
 
 
 # The forces of single images: all [B, D, F] vectors, one by one.

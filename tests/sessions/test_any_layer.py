@@ -396,26 +396,3 @@ def test_all_metrics_of_what_is_watched_are_recorded_of_steps_that_a_stop_point_
     session.answer("until 45")
     assert session.answer("find update_norm[1] < 9")["steps"] == [*range(1, 31), 45]
     session.close()
-
-
-def test_a_feature_of_zeros_has_no_cosine_anywhere_and_spoils_no_mean(make_session: Make) -> None:
-    begin = "with torch.no_grad(): Trainer.model[0].weight[1] = 0"
-    script = loop("Linear over positions", declare=begin, push="Trainer.model[0].weight.grad[1] = 0")
-    session = make_session(script, as_json=True)
-    session.type("watch 0 1 2")
-    session.type("step 3")
-    answer = session.answer("cosmat weights")
-    weights = rows(session, "weights")
-    units = weights / np.linalg.norm(weights, axis=1, keepdims=True).clip(1e-30)
-    others = [0, 2, 3, 4]
-    expected = (units @ units.T)[np.ix_(others, others)][np.triu_indices(4, 1)].mean()
-    found = answer["similarity"]["weights"]
-    assert found["mean"] == pytest.approx(expected, abs=1e-6)
-    assert found["not_finite"] == 8
-    table = session.answer("metrics cos_to_init descent_cos 1")["table"]
-    assert table["rows"] == [[1, "NaN", "NaN"]]
-    step = session.answer("summary descent_cos")["table"]
-    last = dict(zip(step["columns"], step["rows"][-1], strict=True))
-    assert last["nan"] == 1
-    assert last["mean"] == pytest.approx(1, abs=1e-5)  # plain SGD goes straight down
-    assert session.answer("pairs")["cosines"][1] == ["NaN", "NaN", "NaN"]
