@@ -35,22 +35,22 @@ def _run(arguments: Sequence[str]) -> int:
     rest = rest[is_module:]
     if not rest:
         made.error("a SCRIPT or -m MODULE is needed; see tdb --help")
-    if options.batch and not options.sources:
-        made.error("--batch runs what -c and -x say, and there is neither; what is piped in is read without --batch")
+    from tdb.shell.start import debug, is_terminal
+
+    if options.batch and not options.sources and is_terminal(sys.stdin):
+        made.error("--batch leaves out the prompt, and there is nothing else to run: give -c, -x or a file as stdin")
     line = CommandLine(
         rest[0],
         rest[1:],
         is_module,
         options.sources,
         options.json,
-        options.batch,
+        options.batch and bool(options.sources),  # what is piped in is all there is to run, otherwise
         options.on_error == "continue",
         options.figures,
         not options.nx,
         options.training_thread == "main",
     )
-    from tdb.shell.start import debug
-
     return debug(line)
 
 
