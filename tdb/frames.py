@@ -6,6 +6,7 @@ tdb's own are hidden: what is looked at is the training loop, where it waits at 
 from __future__ import annotations
 
 import functools
+import gc
 import linecache
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ from tdb.files import as_shown
 HERE = str(Path(__file__).parent) + "/"
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 STANDARD = sysconfig.get_path("stdlib") + "/"
+MAY_COLLECT_UNDER_LOCK = sys.version_info < (3, 12)  # until 3.11.9, https://github.com/python/cpython/issues/106883
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,25 @@ def _is_in_package(name: str, package: str) -> bool:
     return name.startswith(str(Path(package).parent) + "/")
 
 
+def frames_of_threads() -> dict[int, FrameType]:
+    """Return the innermost frame of each thread, by the thread's number.
+
+    Python 3.11 may collect garbage meanwhile, under a lock that threads need to begin and to end: a finalizer that
+    starts one, or lets another thread run that does, would wait for ever, and hold the interpreter. None comes here.
+    """
+    collects = MAY_COLLECT_UNDER_LOCK and gc.isenabled()
+    if collects:
+        gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001 - what pdb uses
+    finally:
+        if collects:
+            gc.enable()
+
+
 def stack_of(thread: threading.Thread | None) -> list[FrameType]:
     """Return the user's frames of `thread`, outermost first; empty if it has ended or only runs code of tdb."""
-    frame = sys._current_frames().get(thread.ident or -1) if thread is not None else None  # noqa: SLF001 - what pdb uses
+    frame = frames_of_threads().get(thread.ident or -1) if thread is not None else None
     return _user_frames(frame)
 
 

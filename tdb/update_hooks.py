@@ -7,7 +7,6 @@ for each side that somebody wants to be called on, and those who do are kept her
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,6 +14,7 @@ from traceback import walk_stack
 from typing import Any
 
 from tdb.autograd import never_compiled
+from tdb.frames import frames_of_threads
 from tdb.handle import Handle
 
 Function = Callable[[Any], None]
@@ -55,7 +55,7 @@ def tidy() -> None:
 def _is_called(function: Callable[..., None]) -> bool:
     """Return whether a function is being called, in whatever thread: the stacks say so, and each call need not."""
     code = function.__code__
-    return any(frame.f_code is code for top in sys._current_frames().values() for frame, _ in walk_stack(top))  # noqa: SLF001 - what a debugger reads
+    return any(frame.f_code is code for top in frames_of_threads().values() for frame, _ in walk_stack(top))
 
 
 def _forget_before(function: Function) -> None:

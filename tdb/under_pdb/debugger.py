@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from tdb.frames import HERE, is_own
+from tdb.frames import HERE, frames_of_threads, is_own
 from tdb.interruptible import Interruptible
 from tdb.under_pdb.streams import CommandsOfPdb, PythonInPdb, WordsOfPdb
 
@@ -191,7 +191,7 @@ class StepDebugger(PlainPdb):
 def frames_above(thread: int, frames: list[FrameType]) -> list[FrameType]:
     """Return the frames of a thread that were called from some of its frames."""
     above = []
-    frame = sys._current_frames().get(thread)  # noqa: SLF001 - what pdb uses
+    frame = frames_of_threads().get(thread)
     while frame is not None and frame not in frames:
         above.append(frame)
         frame = frame.f_back
