@@ -8,7 +8,7 @@ every step.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class Armed(StopCheck):
         self,
         controller: DebugController,
         thresholds: Callable[[], Mapping[str, float]],
-        scopes: Callable[[], Sequence[Mapping[str, Any]]],
+        scopes: Callable[[], Iterable[Mapping[str, Any]]],
     ) -> None:
         self.points = StopPoints()
         self.namespace = StepNamespace(controller, thresholds, scopes)

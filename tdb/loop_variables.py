@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -33,10 +33,10 @@ class LoopVariables:
     """Variables by name, asked for where their frame stands still; iterating names those of `numbers_in`.
 
     Args:
-        scopes: returns where variables are looked for now, the innermost first; none if no frame is known.
+        scopes: gives where variables are looked for now, the innermost first; none if no frame is known.
     """
 
-    def __init__(self, scopes: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+    def __init__(self, scopes: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         self._scopes = scopes
 
     def value(self, name: str) -> Any:

@@ -7,13 +7,14 @@
     bcl_metrics.win_rate             step data by key, with an entry of it after a dot
     weights grad combined ...        sources of the focus layer, [D, F]
     accuracy self.meter.average      variables of the loop, where it waits; what is named above comes first
+    loop.grad_norm                   the loop's variable, whatever else has its name
 
 Used in the training thread only, between two steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 STATUS_WORDS = ("dead", "contender", "winner")
 OF_THE_STEP = ("step", "epoch", "loss")
+OF_THE_LOOP = "loop."
 # What a step can only tell if it was captured from its start.
 NEEDS_CAPTURE = frozenset(
     {
@@ -83,7 +85,7 @@ class StepNamespace(Mapping[str, Any]):
     Args:
         controller: whose step it is.
         thresholds: gives "dead" and "winner" where the user has set them.
-        scopes: returns where variables of the loop are looked for now, the innermost first.
+        scopes: gives where variables of the loop are looked for now, the innermost first.
 
     Attributes:
         found: the same values, asked for without detours.
@@ -94,7 +96,7 @@ class StepNamespace(Mapping[str, Any]):
         self,
         controller: DebugController,
         thresholds: Callable[[], Mapping[str, float]],
-        scopes: Callable[[], Sequence[Mapping[str, Any]]],
+        scopes: Callable[[], Iterable[Mapping[str, Any]]],
     ) -> None:
         self.variables = LoopVariables(scopes)
         self._captured: set[str] = set()  # names of step data that there was
@@ -159,6 +161,9 @@ class StepNamespace(Mapping[str, Any]):
             KeyError: nothing of this name has a value in this step.
             StateError: the step under way has not come to it.
         """
+        if name.startswith(OF_THE_LOOP):
+            of_loop = partial(self.variables.value, name.removeprefix(OF_THE_LOOP))
+            return of_loop, of_loop()
         for getter in self._candidates(name):
             try:
                 return getter, getter()
@@ -171,8 +176,8 @@ class StepNamespace(Mapping[str, Any]):
             raise KeyError(name)
         if name in self._captured:  # in other steps: what a variable of this name holds now may be of one of those
             raise KeyError(name)
-        getter = partial(self.variables.value, name)
-        return getter, getter()
+        variable = partial(self.variables.value, name)
+        return variable, variable()
 
     def _is_of_tdb(self, name: str) -> bool:
         """Return whether a name, if it has a value, is no variable of the loop."""

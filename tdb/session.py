@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,16 +100,17 @@ class Session:
         """Return what was typed before `text`, so that an error shows the line as it was typed; empty if nothing."""
         return self.typed.rpartition(text)[0]
 
-    def variables(self) -> list[Mapping[str, Any]]:
-        """Return what names mean where the loop waits, the innermost scope first; after its end, those of the script.
+    def variables(self) -> Iterator[Mapping[str, Any]]:
+        """Give what names mean where the loop waits, the innermost scope first; after its end, those of the script.
 
-        Asked in the training thread, or after its end.
+        Of a name that is in none of the innermost, the nearest caller's variable is meant: a loop may make its update
+        in a function of its own. Asked in the training thread, or after its end.
         """
-        frame = self.stack.of_loop()
-        if frame is not None:
-            return [variables_of(frame), frame.f_globals]
-        module = self.run.module if self.run is not None and self.status == FINISHED else None
-        return [] if module is None else [vars(module)]
+        for frame in self.stack.of_loop():
+            yield variables_of(frame)
+            yield frame.f_globals
+        if self.run is not None and self.run.module is not None and self.status == FINISHED:
+            yield vars(self.run.module)
 
     def go_on_alone(self, front: Front) -> None:
         """This process is a copy in which only the training thread has come along; called by that thread.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from traceback import walk_stack
 from typing import TYPE_CHECKING
 
 from tdb.breakpoint_hook import STOPS_HERE
-from tdb.frames import innermost_of_user, place_of, stack_of, stack_of_error, user_frame
+from tdb.frames import innermost_of_user, is_library, is_own, place_of, stack_of, stack_of_error, user_frame
 from tdb.selection import Selection, chain_of
 from tdb.standing import CRASHED, RUNNING, STOPPED
 
@@ -49,12 +50,21 @@ class Stack:
         """
         return self.selection.frame(self.frames())
 
-    def of_loop(self) -> FrameType | None:
-        """Return the innermost frame of the user's own files, asked in the training thread or after a crash."""
+    def of_loop(self) -> Iterator[FrameType]:
+        """Give the innermost frame of the user's own files, then those of them that have led to it.
+
+        Asked in the training thread; after a crash in any, and the selected frame is the first one then.
+        """
         if self._gate.status == CRASHED:
-            return self.frame()
-        is_here = self._gate.status in (RUNNING, STOPPED) and self._gate.thread is threading.current_thread()
-        return user_frame() if is_here else None
+            frames, selected = self.frames(), self.frame()
+            inner = frames[frames.index(selected) :: -1] if selected in frames else []
+        elif self._gate.status in (RUNNING, STOPPED) and self._gate.thread is threading.current_thread():
+            innermost = user_frame()
+            inner = [] if innermost is None else [frame for frame, _ in walk_stack(innermost)]
+        else:
+            inner = []
+        yield from inner[:1]
+        yield from (frame for frame in inner[1:] if not (is_own(frame) or is_library(frame)))
 
     def place(self) -> Place | None:
         """Return where the training thread is in the user's code: in the selected frame."""

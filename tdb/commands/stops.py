@@ -55,7 +55,8 @@ def break_(session: Session, where: StopText | None = None) -> Result:
     stops when it becomes true (true at the first look counts), `while EXPR` at every step at which it is true,
     `changed EXPR` when its value changes. `, EXPR` after any of these is a further condition. Expressions name step,
     epoch, loss, metrics, step data, sources, and last the loop's own variables as `p` shows them: numbers, tensors,
-    arrays, and what is found in objects. prev, delta, ema, crosses and since look back over steps.
+    arrays, and what is found in objects; loop.NAME is always a variable. prev, delta, ema, crosses and since look back
+    over steps.
 
     Example:
         break

@@ -141,6 +141,29 @@ def test_attributes_keys_and_entries(make: Callable[..., TypingSession]) -> None
     )
 
 
+def test_a_variable_of_the_callers_is_one_of_the_loops(make: Callable[..., TypingSession]) -> None:
+    in_a_function = "def update(optimizer):\n    rate = optimizer.param_groups[0]['lr']\n    optimizer.step()\n"
+    text = SCRIPT.replace("self.optimizer.step()", "update(self.optimizer)")
+    make(text.replace("accuracies = []", f"{in_a_function}\naccuracies = []")).play(
+        """
+        (tdb) step 2
+        > step 2 ... update
+        -> optimizer.step()
+        (tdb) p accuracy
+        *** NameError: name 'accuracy' is not defined
+        (tdb) display accuracy < 2 and rate < 0.2
+        1: accuracy < 2 and rate < 0.2 = true
+        (tdb) break when len(accuracies) == 4 and rate < 0.2 and epoch == 1 and self.schedule.last_epoch == 3
+        Breakpoint 1, ...
+        not so at step 2: ...
+        (tdb) continue
+        Breakpoint 1 at step 4: ...
+        > step 4 ...
+        ...
+        """
+    )
+
+
 def test_names_of_tdb_come_first(make: Callable[..., TypingSession]) -> None:
     make().play(
         """
@@ -154,6 +177,13 @@ def test_names_of_tdb_come_first(make: Callable[..., TypingSession]) -> None:
         (tdb) continue
         Breakpoint 1 at step 6: step = 6 > 5
         > step 6 ...
+        (tdb) assert loop.step == 1006
+        (tdb) break when loop.step > 1008
+        Breakpoint 2, when loop.step > 1008
+        not so at step 6: loop.step = 1006 > 1008
+        (tdb) continue
+        Breakpoint 2 at step 9: loop.step = 1009 > 1008
+        > step 9 ...
         """
     )
 
