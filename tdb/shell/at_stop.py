@@ -39,7 +39,7 @@ class AtStop:
     def told(self, report: StopReport) -> Result:
         """Return what is said of a stop: with the displays, or nothing if a stop point is silent; note its commands."""
         told, self._told = self._told, self._stop()
-        if told == self._told:
+        if told == self._told or self._session.elsewhere is not None:  # what is displayed here is of what was left
             return report
         lines = [line for hit in self._session.hits() for line in hit.commands]
         self.due = deque(piece for line in lines if line != "silent" for piece in expanded(line, self._session.aliases))

@@ -151,3 +151,14 @@ def test_after_the_end_the_names_of_the_script_are_what_they_have_become(session
         *** ...accuracy = 0.75 > 0.8...
         """
     )
+
+
+def test_displays_of_a_run_that_was_left_are_not_told_of_the_step_gone_back_to(session: TypingSession) -> None:
+    session.type("display loss")
+    session.type("display step")
+    session.type("continue")
+    back = session.type("back 2")
+    assert "> step 6" in back
+    assert "loss = " not in back
+    assert "step = 8" not in back
+    assert "2: step = 6" in session.type("display")
