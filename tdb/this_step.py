@@ -214,7 +214,7 @@ def shapes_of(session: Session, names: Iterable[str]) -> tuple[dict[str, tuple[i
                 raise
             except (KeyError, TdbError):
                 missing.append(name)
-        known = [*namespace, *namespace.variables] if missing else []
+        known = list(dict.fromkeys([*namespace, *namespace.variables])) if missing else []
         return shapes, {name: _unknown(name, known) for name in missing}
 
     return session.at_boundary(ask)
