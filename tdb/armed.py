@@ -8,7 +8,7 @@ every step.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,14 +63,9 @@ class Armed(StopCheck):
         captures: every step at which something may stop training is captured.
     """
 
-    def __init__(
-        self,
-        controller: DebugController,
-        thresholds: Callable[[], Mapping[str, float]],
-        scopes: Callable[[], Iterable[Mapping[str, Any]]],
-    ) -> None:
+    def __init__(self, controller: DebugController, namespace: StepNamespace) -> None:
         self.points = StopPoints()
-        self.namespace = StepNamespace(controller, thresholds, scopes)
+        self.namespace = namespace
         self.tensors = StepTensors()
         self.hits: list[Hit] = []
         self.looks_back: list[tuple[Expression, Memory]] = []

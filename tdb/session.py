@@ -18,6 +18,7 @@ from tdb.front import PlainFront
 from tdb.in_force import put_in_force
 from tdb.journal import Journal
 from tdb.main_thread import MainThread
+from tdb.namespace import StepNamespace
 from tdb.prompt_python import PromptNamespace
 from tdb.settings import Settings
 from tdb.stack import Stack
@@ -76,7 +77,7 @@ class Session:
         self.front: Front = front or PlainFront()
         self.settings = Settings()
         self.stack = Stack(controller.gate, lambda: self.error)
-        self.armed = Armed(controller, self.settings.thresholds, self.variables)
+        self.armed = Armed(controller, StepNamespace(controller, self.settings.thresholds, self.variables))
         self.displays = Displays()
         self.aliases: dict[str, str] = {}
         self.typed = ""
